@@ -1,0 +1,1 @@
+"""What is done: gather, decide, record, act. A job knows ports and core, never a vendor."""

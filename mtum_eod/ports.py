@@ -1,0 +1,429 @@
+"""What the jobs need from outside, in our words. Adapters implement these; every implementation passes one suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import pandas as pd
+
+from mtum_eod.core.market import DailyBars
+from mtum_eod.core.money import Usd
+from mtum_eod.core.trading import (
+    Book,
+    CashFlow,
+    Fill,
+    Halt,
+    Order,
+    OrderIntent,
+    OrderStatus,
+    SessionStatus,
+    Step,
+)
+
+T = TypeVar("T")
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The only source of the present."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC."""
+        ...
+
+    def sleep(self, duration: timedelta) -> None:
+        """Let time pass."""
+        ...
+
+
+class Calendar(Protocol):
+    """The exchange's sessions. Sessions are plain dates, instants aware and UTC.
+
+    Every method raises SettingsError for a day outside `first_session` .. `last_session`: what lies beyond is
+    unknown, not a holiday.
+    """
+
+    @property
+    def first_session(self) -> date: ...
+
+    @property
+    def last_session(self) -> date: ...
+
+    def is_session(self, day: date) -> bool:
+        """Whether the exchange opens on that date."""
+        ...
+
+    def open(self, session: date) -> datetime:
+        """When the session opens."""
+        ...
+
+    def close(self, session: date) -> datetime:
+        """When the session closes; half days close early."""
+        ...
+
+    def sessions(self, first: date, last: date) -> list[date]:
+        """The sessions from `first` to `last`, both included, ascending."""
+        ...
+
+    def window(self, session: date, count: int) -> list[date]:
+        """The `count` sessions ending at `session`, ascending; fewer where the calendar starts later."""
+        ...
+
+    def nearest(self, day: date) -> tuple[date, date]:
+        """The last session before `day` and the first after it."""
+        ...
+
+    def local_date(self, instant: datetime) -> date:
+        """The date in the exchange's zone, whatever the server's zone."""
+        ...
+
+    def at(self, day: date, wall_time: str) -> datetime:
+        """The instant of a wall time `HH:MM` at the exchange on that date."""
+        ...
+
+
+# -- market data ------------------------------------------------------------------------------------------------------
+
+
+class MarketData(Protocol):
+    """Where bars come from. Raises MarketDataError with the cure where a source cannot be read at all."""
+
+    @property
+    def name(self) -> str:
+        """The source's name in settings, views and messages."""
+        ...
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the bars are made up; then they are marked so wherever they appear."""
+        ...
+
+    def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
+        """Daily bars from `first` to `last` as known at `as_of`; nothing later is ever in the answer.
+
+        The frame has the source's own order and faults. It is empty where the source has no row in the range.
+        A last row of the session of `as_of` itself is PARTIAL before that session's close and PROVISIONAL after.
+        """
+        ...
+
+    def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
+        """Regular-hours volume of each session from its open up to its cut, shares; sessions it cannot tell are absent."""
+        ...
+
+
+# -- the broker -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """A read that ended with the broker's own end mark; empty means empty."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A read that failed or never ended. It says nothing, least of all 'none'."""
+
+    why: str
+
+
+Answer: TypeAlias = Known[T] | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerOrder:
+    """An order as the broker reports it, working or done."""
+
+    reference: str
+    order_id: int | None  # absent from some lists
+    perm_id: int | None
+    status: OrderStatus
+    filled_shares: int
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cash:
+    """USD at the broker. Never a base-currency total."""
+
+    spendable_usd: Usd  # min(USD balance, available funds)
+    settled_usd: Usd
+
+
+class Broker(Protocol):
+    """Where orders go. Reads answer Known or Unknown; none of them raises for a silent broker."""
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def reread_pause(self) -> timedelta:
+        """How far apart two reads must lie before an order counts as surely absent."""
+        ...
+
+    def next_order_id(self) -> int:
+        """The id the next order will use. Raises BrokerUnavailable."""
+        ...
+
+    def submit(self, intent: OrderIntent) -> BrokerOrder:
+        """Send the order, once. Raises BrokerUnavailable where no acknowledgement came: the state is then unknown."""
+        ...
+
+    def cancel(self, reference: str) -> Answer[BrokerOrder]: ...
+
+    def orders(self) -> Answer[list[BrokerOrder]]:
+        """All orders of ours the broker still knows, working and done."""
+        ...
+
+    def executions(self) -> Answer[list[Fill]]:
+        """All executions of ours the broker still knows, with commissions where reported."""
+        ...
+
+    def shares_held(self, symbol: str) -> Answer[float]: ...
+
+    def cash(self) -> Answer[Cash]: ...
+
+
+# -- telling the owner ------------------------------------------------------------------------------------------------
+
+
+class Event(StrEnum):
+    """What an owner can be told; the names stand in `notifications.events`."""
+
+    ORDER_SENT = "order_sent"
+    ORDER_FILLED = "order_filled"
+    ORDER_REJECTED = "order_rejected"
+    RUN_FAILED = "run_failed"
+    RUN_MISSED = "run_missed"
+    MISMATCH = "mismatch"
+    HALT = "halt"
+    POSITION_UNATTENDED = "position_unattended"
+    DAILY_LOSS = "daily_loss"
+    DAILY_SUMMARY = "daily_summary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One message to the owner."""
+
+    event: Event
+    words: str
+    is_urgent: bool = False
+
+
+class Notifier(Protocol):
+    """Reaches the owner. Never raises and never delays a trade: what could not be sent is kept and sent later."""
+
+    def tell(self, notice: Notice) -> None: ...
+
+
+# -- the lock ---------------------------------------------------------------------------------------------------------
+
+
+class Lock(Protocol):
+    """One run at a time on a database."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Hold it for the `with` block. Raises AlreadyRunning, naming the holder and since when."""
+        ...
+
+
+# -- the store --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """The ledger's line for one session."""
+
+    session: date
+    status: SessionStatus
+    why: str = ""
+    is_settled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSignal:
+    """A decision as it was written, with what it was made from."""
+
+    session: date
+    document: dict[str, Any]  # the keys of `run --json`
+    settings: dict[str, Any]  # of that day, as `settings.Settings` takes them
+    inputs: dict[str, Any]  # what `jobs.replay` needs besides bars
+    bars_revision: int  # bars as the store knew them then: see `BookReader.bars`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquityMark:
+    """The book's worth at one session's close, USD."""
+
+    session: date
+    cash: Usd
+    position_value: Usd
+    value: Usd
+    realised: Usd
+    unrealised: Usd
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run of one step, as filed."""
+
+    id: int
+    step: Step
+    session: date | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    exit_code: int | None
+    error: str
+
+
+class BookReader(Protocol):
+    """Reading the book. An absent database reads as an empty book."""
+
+    def book(self) -> Book | None: ...
+
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:
+        """Stored bars, index `session` ascending, columns open, high, low, close, volume, status.
+
+        Bars are never overwritten: a change is a new row with a higher revision. With `revision` the answer is
+        what was stored when that revision was the newest; without, the newest of each session.
+        """
+        ...
+
+    def fills(self) -> list[Fill]:
+        """All executions, in the order they happened."""
+        ...
+
+    def cash_flows(self) -> list[CashFlow]: ...
+
+    def order(self, session: date) -> Order | None: ...
+
+    def open_orders(self) -> list[Order]:
+        """Orders something may still happen to, oldest first."""
+        ...
+
+    def halts(self) -> list[Halt]:
+        """The standing ones: at most one manual halt and one daily-loss latch."""
+        ...
+
+    def ledger(self, first: date | None = None, last: date | None = None) -> list[SessionRow]:
+        """The ledger's rows, ascending."""
+        ...
+
+    def last_row(self) -> SessionRow | None:
+        """The newest row of the ledger."""
+        ...
+
+    def signal(self, session: date) -> RecordedSignal | None: ...
+
+    def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:
+        """The first session after `entry_session` whose recorded action is SELL, with its reason in words."""
+        ...
+
+    def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]: ...
+
+    def last_equity(self, before: date) -> EquityMark | None:
+        """The newest mark of a session earlier than `before`."""
+        ...
+
+    def runs(self, limit: int) -> list[RunRecord]:
+        """The newest runs, newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Everything one decision writes; it becomes durable whole or not at all."""
+
+    run_id: int
+    book: Book
+    row: SessionRow
+    bars: Sequence[DailyBars]  # checked bars of the window; only what differs from the store is written
+    signal: dict[str, Any] | None  # the document, None where nothing was decided
+    settings: dict[str, Any]
+    inputs: dict[str, Any]
+    intent: OrderIntent | None
+    recorded_at: datetime
+
+
+class Store(BookReader, Protocol):
+    """Writing the book. Each method is one transaction, durable when it returns; raises StoreError."""
+
+    def start_run(self, step: Step, session: date | None, at: datetime) -> int: ...
+
+    def end_run(
+        self,
+        run_id: int,
+        at: datetime,
+        outcome: str,
+        exit_code: int,
+        error: str = "",
+        retries: int = 0,
+        document: dict[str, Any] | None = None,
+    ) -> None: ...
+
+    def record(self, recording: Recording) -> None:
+        """Bind the book if it is unbound; write bars, snapshot, settings, ledger row and order intent together."""
+        ...
+
+    def update_order(
+        self,
+        reference: str,
+        status: OrderStatus,
+        at: datetime,
+        *,
+        order_id: int | None = None,
+        perm_id: int | None = None,
+        words: str = "",
+    ) -> None: ...
+
+    def add_fills(self, fills: Sequence[Fill]) -> None:
+        """Keyed by execution id: adding twice equals once; a late commission fills the gap it left."""
+        ...
+
+    def settle(
+        self,
+        session: date,
+        at: datetime,
+        bars: Sequence[DailyBars],
+        marks: Sequence[EquityMark],
+        *,
+        is_settled: bool,
+        drift_actions: Mapping[date, str],
+    ) -> None:
+        """The session's books closed: its bars, equity (of it and of earlier ones now final) and drift."""
+        ...
+
+    def add_rows(self, rows: Sequence[SessionRow], at: datetime) -> None:
+        """Ledger rows for sessions that have none yet; existing ones stay."""
+        ...
+
+    def add_bars(self, bars: Sequence[DailyBars]) -> int:
+        """Write what differs from the stored bars; returns how many rows were new or changed."""
+        ...
+
+    def add_cash_flow(self, flow: CashFlow, at: datetime) -> None: ...
+
+    def halt(self, halt: Halt) -> None:
+        """Stand still from now on; a second halt of the same kind replaces the first."""
+        ...
+
+    def resume(self, at: datetime, by: str) -> int:
+        """Lift every standing halt; returns how many there were."""
+        ...
+
+    def add_notice(self, notice: Notice, at: datetime, run_id: int | None) -> None: ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Several writes as one: all of them become durable at the end of the block, or none."""
+        ...

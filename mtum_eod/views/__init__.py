@@ -1,0 +1,1 @@
+"""Outcomes as aligned text or one JSON document."""
