@@ -114,7 +114,7 @@ class MarketData(Protocol):
         ...
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
-        """Regular-hours volume of each session from its open up to its cut, shares; sessions it cannot tell are absent."""
+        """Regular-hours volume of each session from its open up to its cut, shares; unknown ones are absent."""
         ...
 
 
