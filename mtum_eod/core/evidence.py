@@ -96,7 +96,7 @@ class Evidence:
     order_unknown: str = ""  # words, where an order's state cannot be told
     mismatch: str = ""  # words, where book and broker disagree
     broker_shares: int | None = None  # whole shares the broker holds; None where it did not say
-    exited_this_session: bool = False
+    has_order: bool = False  # of whatever kind; a session has at most one
 
     @property
     def fatal_findings(self) -> tuple[Finding, ...]:

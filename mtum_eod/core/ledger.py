@@ -1,0 +1,105 @@
+"""The book's arithmetic: what executions and cash flows add up to. Everything else about money is derived from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+
+from mtum_eod.core.money import Usd
+from mtum_eod.core.trading import CashFlow, Fill, Side
+from mtum_eod.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Shares held and what they cost."""
+
+    shares: int
+    entry_price: float  # USD a share, average over the entry's executions, without commission
+    entry_session: date
+    entry_commission_usd: Usd  # of the shares still held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """A book after all its executions and cash flows, USD."""
+
+    capital: Usd
+    flows: Usd = 0.0
+    realised: Usd = 0.0  # net of the commissions of both sides
+    holding: Holding | None = None
+
+    @property
+    def sizing_equity(self) -> Usd:
+        """Capital plus cash flows plus realised net profit: what entries are sized on."""
+        return self.capital + self.flows + self.realised
+
+    @property
+    def cash(self) -> Usd:
+        """What is left after paying for the shares held, their entry cost included."""
+        if self.holding is None:
+            return self.sizing_equity
+        spent = self.holding.shares * self.holding.entry_price + self.holding.entry_commission_usd
+        return self.sizing_equity - spent
+
+    def unrealised(self, close: float) -> Usd:
+        """Open profit or loss at `close`; the entry's cost is booked at entry."""
+        if self.holding is None:
+            return 0.0
+        return self.holding.shares * (close - self.holding.entry_price) - self.holding.entry_commission_usd
+
+    def equity(self, close: float) -> Usd:
+        """The book's worth at `close`, USD a share."""
+        return self.sizing_equity + self.unrealised(close)
+
+
+def ledger(capital: Usd, fills: Iterable[Fill], flows: Iterable[CashFlow] = (), *, up_to: date | None = None) -> Ledger:
+    """The book after these executions, in the order they happened, and cash flows; optionally only up to a session.
+
+    A commission not yet reported counts as nothing until it is.
+    Raises StoreError where the executions sell more than was bought: the book is never short.
+    """
+    state = Ledger(capital=capital, flows=sum(f.kind.sign * f.amount_usd for f in flows if _counts(f.session, up_to)))
+    for fill in fills:
+        if _counts(fill.session, up_to):
+            state = _after(state, fill)
+    return state
+
+
+def _counts(session: date, up_to: date | None) -> bool:
+    return up_to is None or session <= up_to
+
+
+def _after(state: Ledger, fill: Fill) -> Ledger:
+    commission, held = fill.commission_usd or 0.0, state.holding
+    if fill.side is Side.BUY:
+        return replace(state, holding=_bought(held, fill, commission))
+    if held is None or fill.shares > held.shares:
+        raise StoreError(
+            f"execution {fill.execution_id} sells {fill.shares} shares, the book holds {held.shares if held else 0}",
+            hint="look at the executions with `mtum-eod export fills`; restore a backup with `mtum-eod db restore`",
+        )
+    entry_commission = held.entry_commission_usd * fill.shares / held.shares
+    gain = fill.shares * (fill.price_usd - held.entry_price) - entry_commission - commission
+    left = held.shares - fill.shares
+    rest = replace(held, shares=left, entry_commission_usd=held.entry_commission_usd - entry_commission)
+    return replace(state, realised=state.realised + gain, holding=rest if left else None)
+
+
+def _bought(held: Holding | None, fill: Fill, commission: Usd) -> Holding:
+    if held is None:
+        return Holding(
+            shares=fill.shares,
+            entry_price=fill.price_usd,
+            entry_session=fill.session,
+            entry_commission_usd=commission,
+        )
+    shares = held.shares + fill.shares
+    paid = held.shares * held.entry_price + fill.shares * fill.price_usd
+    return replace(
+        held,
+        shares=shares,
+        entry_price=paid / shares,
+        entry_commission_usd=held.entry_commission_usd + commission,
+    )

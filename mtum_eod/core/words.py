@@ -1,0 +1,91 @@
+"""A decision in words, with its numbers: the same sentence on the terminal, in the database and in a message."""
+
+from __future__ import annotations
+
+from math import isnan
+
+from mtum_eod.core.evidence import Decision, Evidence, Indicators
+from mtum_eod.core.parameters import Parameters, RiskParameters, StrategyParameters
+from mtum_eod.core.sizing import share_cost
+from mtum_eod.core.strategy import EntryRule, ExitReason, stop_price, target_price
+from mtum_eod.core.trading import Position
+
+
+def entry(i: Indicators, p: StrategyParameters) -> str:
+    """Why to buy: all four rules with their numbers."""
+    return (
+        f"Entry: close {i.close:.2f} > MA{p.ma_period} {i.ma_50:.2f}, VIX {i.vix:.1f} < {p.vix_entry_threshold:g}, "
+        f"RSI {i.rsi:.1f} > {p.rsi_entry_threshold:g}, volume {i.volume:,.0f} > {i.volume_ma_20:,.0f}"
+    )
+
+
+def no_entry(i: Indicators, rules: dict[EntryRule, bool | None], p: StrategyParameters) -> str:
+    """Why not to buy: the rules that do not hold, or cannot be judged."""
+    said = {
+        EntryRule.TREND_BULLISH: ("close", f"{i.close:.2f}", "above", f"MA{p.ma_period} {i.ma_50:.2f}"),
+        EntryRule.VIX_STABLE: ("VIX", f"{i.vix:.1f}", "below", f"{p.vix_entry_threshold:g}"),
+        EntryRule.RSI_BULLISH: ("RSI", f"{i.rsi:.1f}", "above", f"{p.rsi_entry_threshold:g}"),
+        EntryRule.VOLUME_CONFIRM: ("volume", f"{i.volume:,.0f}", "above", f"average {i.volume_ma_20:,.0f}"),
+    }
+    parts = []
+    for rule, holds in rules.items():
+        name, value, relation, limit = said[rule]
+        if holds is None:
+            parts.append(f"{name} unknown")
+        elif not holds:
+            parts.append(f"{name} {value} not {relation} {limit}")
+    return "No entry: " + ", ".join(parts)
+
+
+def exit_reasons(evidence: Evidence, position: Position, decision: Decision, p: Parameters) -> str:
+    """Why to sell: every rule that fired, the primary one first."""
+    i, s = evidence.indicators, p.strategy
+    target = target_price(position.entry_price, position.entry_atr, s)
+    pending = evidence.pending_exit
+    said = {
+        ExitReason.TREND: f"Trend breakdown ({i.close:.2f} < MA{s.ma_period} {i.ma_50:.2f})",
+        ExitReason.VIX: f"VIX spike ({i.vix:.1f} > {s.vix_exit_threshold:g})",
+        ExitReason.RSI: f"RSI collapse ({i.rsi:.1f} < {s.rsi_exit_threshold:g})",
+        ExitReason.ATR_PROFIT: f"ATR {s.atr_multiplier:g}x profit taking ({i.close:.2f} >= {target:.2f})",
+        ExitReason.STOP_LOSS: f"Stop loss ({i.close:.2f} <= {stop_price(position.entry_price, s):.2f})",
+        ExitReason.DAILY_LOSS: f"Daily loss ({decision.daily_loss_usd:.2f} USD >= {p.risk.max_daily_loss:g})",
+        ExitReason.EXIT_PENDING: f"Exit pending since {pending.since} ({pending.words})" if pending else "",
+    }
+    return "; ".join(said[reason] for reason in decision.exit_reasons)
+
+
+def no_exit(evidence: Evidence, position: Position, unknown: tuple[ExitReason, ...], p: StrategyParameters) -> str:
+    """Why to keep the shares: the distances to the rules, or which of them cannot be judged."""
+    if unknown:
+        return "Position unattended: cannot judge " + ", ".join(unknown)
+    return f"No exit: {distances(evidence.indicators, position, p)}"
+
+
+def distances(i: Indicators, position: Position | None, p: StrategyParameters) -> str:
+    """How far the close stands from MA and target, and the VIX: '3.1 % above MA50, 4.2 % below target, VIX 17.9'."""
+    parts = []
+    if not isnan(i.close) and not isnan(i.ma_50):
+        parts.append(f"{_gap(i.close, i.ma_50)} MA{p.ma_period}")
+    if position is not None and not isnan(i.close) and not isnan(position.entry_atr):
+        parts.append(f"{_gap(i.close, target_price(position.entry_price, position.entry_atr, p))} target")
+    parts.append("VIX unknown" if isnan(i.vix) else f"VIX {i.vix:.1f}")
+    return ", ".join(parts)
+
+
+def _gap(value: float, reference: float) -> str:
+    gap = (value / reference - 1) * 100
+    return f"{abs(gap):.1f} % {'above' if gap >= 0 else 'below'}"
+
+
+def not_enough_cash(evidence: Evidence, risk: RiskParameters) -> str:
+    """How much USD there is and how much one share needs."""
+    cash, cost = evidence.funds.cash, share_cost(evidence.indicators.close, risk)
+    have = "the broker did not say how much USD there is" if isnan(cash) else f"{cash:.2f} USD in cash"
+    return f"{have}, one share needs {cost:.2f}; convert first"
+
+
+def too_small(evidence: Evidence, risk: RiskParameters) -> str:
+    """Why not even one share fits under the caps."""
+    cap = min(evidence.funds.sizing_equity * risk.max_position_pct / 100, risk.max_position_size)
+    cost = share_cost(evidence.indicators.close, risk)
+    return f"the position may be {cap:.2f} USD, one share needs {cost:.2f}"
