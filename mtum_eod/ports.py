@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import pandas as pd
 
+from mtum_eod.core.events import Event
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.money import Usd
 from mtum_eod.core.trading import (
@@ -195,21 +195,6 @@ class Broker(Protocol):
 # -- telling the owner ------------------------------------------------------------------------------------------------
 
 
-class Event(StrEnum):
-    """What an owner can be told; the names stand in `notifications.events`."""
-
-    ORDER_SENT = "order_sent"
-    ORDER_FILLED = "order_filled"
-    ORDER_REJECTED = "order_rejected"
-    RUN_FAILED = "run_failed"
-    RUN_MISSED = "run_missed"
-    MISMATCH = "mismatch"
-    HALT = "halt"
-    POSITION_UNATTENDED = "position_unattended"
-    DAILY_LOSS = "daily_loss"
-    DAILY_SUMMARY = "daily_summary"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """One message to the owner."""
@@ -324,6 +309,10 @@ class BookReader(Protocol):
         """The newest row of the ledger."""
         ...
 
+    def unsettled_rows(self) -> list[SessionRow]:
+        """The ledger's rows whose session is not settled, ascending."""
+        ...
+
     def signal(self, session: date) -> RecordedSignal | None: ...
 
     def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:
@@ -332,8 +321,16 @@ class BookReader(Protocol):
 
     def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]: ...
 
+    def provisional_marks(self) -> list[EquityMark]:
+        """The marks still waiting for their session's final bar, ascending."""
+        ...
+
     def last_equity(self, before: date) -> EquityMark | None:
         """The newest mark of a session earlier than `before`."""
+        ...
+
+    def last_run(self, step: Step, session: date) -> RunRecord | None:
+        """The newest run of a step for a session."""
         ...
 
     def runs(self, limit: int) -> list[RunRecord]:
@@ -395,13 +392,12 @@ class Store(BookReader, Protocol):
         self,
         session: date,
         at: datetime,
-        bars: Sequence[DailyBars],
         marks: Sequence[EquityMark],
         *,
         is_settled: bool,
         drift_actions: Mapping[date, str],
     ) -> None:
-        """The session's books closed: its bars, equity (of it and of earlier ones now final) and drift."""
+        """The session's books closed: equity (of it and of earlier ones now final), and drift by session."""
         ...
 
     def add_rows(self, rows: Sequence[SessionRow], at: datetime) -> None:

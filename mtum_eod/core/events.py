@@ -1,0 +1,20 @@
+"""What an owner can be told."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    """The occasions of a notice; the names stand in `notifications.events`."""
+
+    ORDER_SENT = "order_sent"
+    ORDER_FILLED = "order_filled"
+    ORDER_REJECTED = "order_rejected"
+    RUN_FAILED = "run_failed"
+    RUN_MISSED = "run_missed"
+    MISMATCH = "mismatch"
+    HALT = "halt"
+    POSITION_UNATTENDED = "position_unattended"
+    DAILY_LOSS = "daily_loss"
+    DAILY_SUMMARY = "daily_summary"
