@@ -465,14 +465,15 @@ INSTANTS = st.floats(min_value=0, max_value=60).map(lambda hours: utc(MONDAY, "0
 
 @st.composite
 def any_facts(draw: st.DrawFn, session: date = WINTER) -> SessionFacts:
-    """A session in any state, on any lengths a day and a schedule may have."""
-    minutes = st.integers(min_value=0, max_value=600).map(lambda count: timedelta(minutes=count))
+    """A session in any state, of any length, under any schedule whose instants come in their order."""
+    before = draw(st.lists(st.integers(min_value=2, max_value=600), min_size=4, max_size=4, unique=True).map(sorted))
+    hard_stop, decide, confirm, preflight = (timedelta(minutes=minutes) for minutes in before)
     schedule = ScheduleParameters(
-        preflight_before=draw(minutes),
-        decide_before=draw(minutes),
-        confirm_before=draw(minutes),
-        hard_stop_before=draw(minutes),
-        settle_after=draw(minutes),
+        preflight_before=preflight,
+        decide_before=decide,
+        confirm_before=confirm,
+        hard_stop_before=hard_stop,
+        settle_after=draw(st.integers(min_value=0, max_value=600)) * MINUTE,
     )
     times = timetable(
         session,
