@@ -1,0 +1,77 @@
+"""The book of a database that does not exist yet: everything is empty."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pandas as pd
+
+from mtum_eod.core.market import COLUMNS
+from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, Step
+from mtum_eod.ports import EquityMark, RecordedSignal, RunRecord, SessionRow
+
+
+class NoHistory:
+    """A BookReader without a book."""
+
+    def book(self) -> Book | None:
+        return None
+
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:  # noqa: ARG002
+        return no_bars()
+
+    def fills(self) -> list[Fill]:
+        return []
+
+    def cash_flows(self) -> list[CashFlow]:
+        return []
+
+    def order(self, session: date) -> Order | None:  # noqa: ARG002
+        return None
+
+    def open_orders(self) -> list[Order]:
+        return []
+
+    def halts(self) -> list[Halt]:
+        return []
+
+    def ledger(self, first: date | None = None, last: date | None = None) -> list[SessionRow]:  # noqa: ARG002
+        return []
+
+    def last_row(self) -> SessionRow | None:
+        return None
+
+    def unsettled_rows(self) -> list[SessionRow]:
+        return []
+
+    def signal(self, session: date) -> RecordedSignal | None:  # noqa: ARG002
+        return None
+
+    def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:  # noqa: ARG002
+        return None
+
+    def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]:  # noqa: ARG002
+        return []
+
+    def provisional_marks(self) -> list[EquityMark]:
+        return []
+
+    def last_equity(self, before: date) -> EquityMark | None:  # noqa: ARG002
+        return None
+
+    def last_run(self, step: Step, session: date) -> RunRecord | None:  # noqa: ARG002
+        return None
+
+    def runs(self, limit: int) -> list[RunRecord]:  # noqa: ARG002
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def no_bars() -> pd.DataFrame:
+    """An empty frame of stored bars: index `session`, columns open, high, low, close, volume, status."""
+    frame = pd.DataFrame(
+        {column: pd.Series(dtype="float64") for column in COLUMNS} | {"status": pd.Series(dtype=object)}
+    )
+    return frame.set_index(pd.DatetimeIndex([], name="session"))

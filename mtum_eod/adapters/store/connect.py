@@ -1,0 +1,222 @@
+"""Engines on one SQLite file: for writing, and for reading without leaving a trace. SQLite's failures become ours here.
+
+Writing: WAL, foreign keys, full sync, a bounded wait for locks, file mode 0600. The library's own transaction
+handling is switched off; every transaction begins with a BEGIN of ours, IMMEDIATE where it writes, so that two
+writers meet at the start and never half-way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from shutil import copyfile
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from mtum_eod.adapters.store.schema import HEAD
+from mtum_eod.errors import StoreError
+
+PATIENCE = timedelta(seconds=5)
+"""How long a lock of another process is waited for."""
+
+SQLITE_FAILURES = (DBAPIError, sqlite3.Error)
+FAILURES = (*SQLITE_FAILURES, OSError)
+
+COPY_ATTEMPTS = 5
+WAL_HEADER_BYTES = 32
+
+
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def refusals(path: Path, kinds: tuple[type[Exception], ...] = FAILURES) -> Iterator[None]:
+    """Failures of SQLite and of the disk leave the block as StoreError: the file, what failed, the cure."""
+    try:
+        yield
+    except kinds as error:
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+        raise _refusal(path, cause) from error
+
+
+def _refusal(path: Path, error: BaseException) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        found, cure = "is locked by another program", "close what else has it open, then run again"
+    elif name.startswith("SQLITE_FULL") or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        found, cure = "cannot grow: the disk is full", "free space, then run again; nothing half-written remains"
+    elif name.startswith(("SQLITE_READONLY", "SQLITE_PERM")) or isinstance(error, PermissionError):
+        found, cure = "may not be written", f"`chmod u+rw {path}` and `chmod u+rwx {path.parent}`, or another owner"
+    elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        found, cure = "is damaged or not a database", "bring the latest backup back with `mtum-eod db restore`"
+    elif name.startswith("SQLITE_IOERR"):
+        found, cure = (
+            "could not be read from or written to its disk",
+            "check the disk and its free space, then run again",
+        )
+    elif name.startswith("SQLITE_CANTOPEN") or isinstance(error, OSError):
+        found, cure = "cannot be opened", f"check that the folder {path.parent} exists and is yours to write"
+    else:
+        found, cure = "refused", "look at it with `mtum-eod db check`; a backup returns with `mtum-eod db restore`"
+    return StoreError(f"database {path} {found} ({error})", hint=cure)
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise StoreError where a folder stands in the database's place."""
+    if path.is_dir():
+        raise StoreError(
+            f"database {path} is a folder, a file was expected",
+            hint="name a file in MTUM_EOD_DATABASE__URL, such as sqlite:///mtum-eod-simulated.db",
+        )
+
+
+# -- revisions --------------------------------------------------------------------------------------------------------
+
+
+def revision_of(db: Connection, path: Path) -> str | None:
+    """The schema revision of an open database; None where nothing is in it yet. StoreError where it is not ours."""
+    tables = set(db.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+    if not tables:
+        return None
+    if "alembic_version" not in tables:
+        raise StoreError(
+            f"database {path} belongs to another program: it has tables, but no revision of mtum-eod",
+            hint="name another file in MTUM_EOD_DATABASE__URL",
+        )
+    return db.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+def refuse_newer(path: Path, revision: str) -> None:
+    """Raise StoreError where the schema comes from a newer version of the program."""
+    if revision > HEAD:
+        raise StoreError(
+            f"database {path} has schema revision {revision}, this program knows up to {HEAD}",
+            hint="install the newer mtum-eod, or bring back a backup of this one with `mtum-eod db restore`",
+        )
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file only its owner may read, whatever the umask. FileExistsError where there is one."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def write_engine(path: Path, patience: timedelta = PATIENCE) -> Engine:
+    """Engine for writing an existing file; -wal and -shm take over its mode."""
+
+    def connect() -> sqlite3.Connection:
+        db = _connect(path, "mode=rw", patience)
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+        return db
+
+    return _engine(connect, QueuePool)
+
+
+def _connect(path: Path, options: str, patience: timedelta = PATIENCE) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?{options}"
+    return sqlite3.connect(
+        uri, uri=True, timeout=patience.total_seconds(), isolation_level=None, check_same_thread=False
+    )
+
+
+def _engine(connect: Callable[[], sqlite3.Connection], pool: type[QueuePool] | type[StaticPool]) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool)
+
+    @event.listens_for(engine, "begin")
+    def begin(db: Connection) -> None:
+        db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writes") else "BEGIN")
+
+    return engine
+
+
+# -- reading without a trace ------------------------------------------------------------------------------------------
+
+
+class Reading(NamedTuple):
+    """An engine that writes nothing, and whether the file still is what the engine believes."""
+
+    engine: Engine
+    is_current: Callable[[], bool]
+
+
+def read_engine(path: Path) -> Reading:
+    """The file opened in place as immutable; where another process has left or keeps a WAL, a copy of both.
+
+    SQLite's own read-only mode would create or touch -shm beside a WAL, and cannot open one on a read-only disk.
+    """
+    if _wal_header(path) is not None:
+        return read_copy(path)
+    before = _stamp(path)
+    engine = _engine(lambda: _connect(path, "mode=ro&immutable=1"), StaticPool)
+    return Reading(engine, lambda: _stamp(path) == before)
+
+
+def read_copy(path: Path) -> Reading:
+    """The database as it stands now, in memory, with the WAL's transactions: it cannot change any more."""
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with tempfile.TemporaryDirectory(prefix="mtum-eod-") as folder:
+        copy = Path(folder) / "copy.db"
+        _copy_consistently(path, copy)
+        source = _connect(copy, "mode=rw")
+        try:
+            source.backup(memory)
+        finally:
+            source.close()
+    return Reading(_engine(lambda: memory, StaticPool), lambda: True)
+
+
+def _copy_consistently(path: Path, copy: Path) -> None:
+    """Copy file and WAL so that they belong together.
+
+    A checkpoint may write into the file while it is copied, but what it writes is in the WAL too, until a writer
+    starts that over with a new header. So the same header before and after means the pair is whole.
+    """
+    wal, wal_copy = _wal(path), _wal(copy)
+    for _ in range(COPY_ATTEMPTS):
+        header, before = _wal_header(path), _stamp(path)
+        copyfile(path, copy)
+        wal_copy.unlink(missing_ok=True)
+        if header is None:
+            if _wal_header(path) is None and _stamp(path) == before:
+                return
+            continue
+        with suppress(FileNotFoundError):  # its last user has just closed it
+            copyfile(wal, wal_copy)
+            if _wal_header(copy) == header:
+                return
+    raise StoreError(
+        f"database {path} changed {COPY_ATTEMPTS} times while it was read",
+        hint="run again when the other program is done",
+    )
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _wal_header(path: Path) -> bytes | None:
+    """The start of the WAL beside a file; None where there is none or nothing is in it."""
+    try:
+        with _wal(path).open("rb") as file:
+            return file.read(WAL_HEADER_BYTES) or None
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(path: Path) -> tuple[Any, ...]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

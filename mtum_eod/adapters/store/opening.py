@@ -1,0 +1,74 @@
+"""Opening a book: for writing, with its schema brought up to date, or for reading without a trace."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from mtum_eod.adapters.no_history import NoHistory
+from mtum_eod.adapters.store.connect import (
+    PATIENCE,
+    read_engine,
+    refusals,
+    refuse_folder,
+    refuse_newer,
+    revision_of,
+    write_engine,
+)
+from mtum_eod.adapters.store.schema import HEAD
+from mtum_eod.adapters.store.sql_store import SqlReader, SqlStore
+from mtum_eod.adapters.store.upkeep import upgrade
+from mtum_eod.errors import StoreError
+
+
+def open_store(path: Path, *, backup_dir: Path | None = None, patience: timedelta = PATIENCE) -> SqlStore:
+    """The book at `path` for writing. Absent: created; older: upgraded behind a backup; newer: StoreError.
+
+    backup_dir: where that backup goes; a folder `backups` beside the database where None.
+    patience: how long a lock of another process is waited for.
+    """
+    refuse_folder(path)
+    with refusals(path):
+        if not path.exists():
+            upgrade(path, backup_dir)
+        if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+            raise PermissionError("the file or its folder is read-only")
+        engine = write_engine(path, patience)
+        try:
+            with engine.connect() as db:
+                revision = revision_of(db, path)
+            if revision != HEAD:
+                upgrade(path, backup_dir)
+        except BaseException:
+            engine.dispose()
+            raise
+    return SqlStore(path, engine)
+
+
+def open_reader(path: Path) -> SqlReader | NoHistory:
+    """The book at `path` for reading; nothing beside or in the file is created, deleted or touched.
+
+    An absent or still empty file reads as an empty book. Another schema revision: StoreError.
+    """
+    refuse_folder(path)
+    if not path.exists():
+        return NoHistory()
+    with refusals(path):
+        reading = read_engine(path)
+        try:
+            with reading.engine.connect() as db:
+                revision = revision_of(db, path)
+            if revision is None:
+                reading.engine.dispose()
+                return NoHistory()
+            refuse_newer(path, revision)
+            if revision != HEAD:
+                raise StoreError(
+                    f"database {path} has schema revision {revision}, this program reads {HEAD}",
+                    hint="bring it up to date with `mtum-eod db upgrade`; a backup is made first",
+                )
+        except BaseException:
+            reading.engine.dispose()
+            raise
+    return SqlReader(path, reading)

@@ -1,0 +1,667 @@
+"""The book in SQLite: ports.BookReader and ports.Store on SQLAlchemy Core."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, func, or_, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from mtum_eod.adapters.store import schema
+from mtum_eod.adapters.store.connect import SQLITE_FAILURES, Reading, read_copy, refusals
+from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars
+from mtum_eod.core.trading import (
+    Book,
+    CashFlow,
+    CashKind,
+    Fill,
+    Halt,
+    Mode,
+    Order,
+    OrderIntent,
+    OrderKind,
+    OrderStatus,
+    OrderType,
+    SessionStatus,
+    Side,
+    Step,
+)
+from mtum_eod.errors import OrderStateUnknown, SettingsError
+from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, RunRecord, SessionRow
+
+SAME_BAR_RELATIVE = 1e-9
+"""Two prices or volumes closer than this are the same; what is nearer comes from reading decimals."""
+
+BAR_RANKS = {str(status): rank for rank, status in enumerate(BarStatus)}
+OPEN_STATUSES = [str(status) for status in OrderStatus if status.is_open]
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+class BookQueries(ABC):
+    """Every question a BookReader answers, each one statement."""
+
+    @abstractmethod
+    def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        """All rows of one statement, from one state of the database. Raises StoreError."""
+
+    def book(self) -> Book | None:
+        for row in self.rows(select(schema.book)):
+            return Book(
+                mode=Mode(row.mode),
+                account=row.account,
+                symbol=row.symbol,
+                is_synthetic=row.is_synthetic,
+                capital_usd=row.capital_usd,
+            )
+        return None
+
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:
+        bar = schema.bar.c
+        wanted = [bar.symbol == symbol, bar.session.between(first, last)]
+        if revision is not None:
+            wanted.append(bar.revision <= revision)
+        newest = select(func.max(bar.revision)).where(*wanted).group_by(bar.session)
+        columns = [bar[name] for name in ("session", *COLUMNS, "status")]
+        rows = self.rows(select(*columns).where(bar.revision.in_(newest)).order_by(bar.session))
+        frame = pd.DataFrame(
+            {name: np.array([row[place] for row in rows], dtype="float64") for place, name in enumerate(COLUMNS, 1)}
+            | {"status": np.array([row[-1] for row in rows], dtype=object)}
+        )
+        return frame.set_index(pd.DatetimeIndex([row[0] for row in rows], name="session").as_unit("ns"))
+
+    def fills(self) -> list[Fill]:
+        execution = schema.execution.c
+        return [
+            Fill(
+                execution_id=row.execution_id,
+                reference=row.reference,
+                session=row.session,
+                executed_at=row.executed_at,
+                side=Side(row.side),
+                shares=row.shares,
+                price_usd=row.price_usd,
+                commission_usd=row.commission_usd,
+                is_estimated=row.is_estimated,
+            )
+            for row in self.rows(select(schema.execution).order_by(execution.executed_at, execution.id))
+        ]
+
+    def cash_flows(self) -> list[CashFlow]:
+        flow = schema.cash_flow.c
+        return [
+            CashFlow(kind=CashKind(row.kind), amount_usd=row.amount_usd, session=row.session, note=row.note)
+            for row in self.rows(select(schema.cash_flow).order_by(flow.session, flow.id))
+        ]
+
+    def order(self, session: date) -> Order | None:
+        orders = self._orders(schema.order_intent.c.session == session)
+        return orders[0] if orders else None
+
+    def open_orders(self) -> list[Order]:
+        return self._orders(schema.order_intent.c.status.in_(OPEN_STATUSES))
+
+    def _orders(self, wanted: ColumnElement[bool]) -> list[Order]:
+        table = schema.order_intent
+        return [
+            Order(
+                intent=OrderIntent(
+                    reference=row.reference,
+                    session=row.session,
+                    kind=OrderKind(row.kind),
+                    side=Side(row.side),
+                    order_type=OrderType(row.order_type),
+                    shares=row.shares,
+                    order_id=row.order_id,
+                    decision_price_usd=row.decision_price_usd,
+                ),
+                status=OrderStatus(row.status),
+                intended_at=row.intended_at,
+                perm_id=row.perm_id,
+                words=row.words,
+            )
+            for row in self.rows(select(table).where(wanted).order_by(table.c.session))
+        ]
+
+    def halts(self) -> list[Halt]:
+        halt = schema.halt.c
+        return [
+            Halt(
+                halted_at=row.halted_at,
+                why=row.why,
+                by=row.halted_by,
+                allow_exits=row.allow_exits,
+                is_daily_loss=row.is_daily_loss,
+            )
+            for row in self.rows(select(schema.halt).where(halt.lifted_at.is_(None)).order_by(halt.is_daily_loss))
+        ]
+
+    def ledger(self, first: date | None = None, last: date | None = None) -> list[SessionRow]:
+        session = schema.session.c.session
+        return [_session_row(row) for row in self.rows(_between(schema.session, first, last).order_by(session))]
+
+    def last_row(self) -> SessionRow | None:
+        newest = select(schema.session).order_by(schema.session.c.session.desc()).limit(1)
+        return next(map(_session_row, self.rows(newest)), None)
+
+    def unsettled_rows(self) -> list[SessionRow]:
+        row = schema.session.c
+        return [
+            _session_row(found)
+            for found in self.rows(select(schema.session).where(~row.is_settled).order_by(row.session))
+        ]
+
+    def signal(self, session: date) -> RecordedSignal | None:
+        signal, settings = schema.signal, schema.settings_version
+        newest = (
+            select(signal, settings.c.settings)
+            .join(settings, settings.c.id == signal.c.settings_id)
+            .where(signal.c.session == session)
+            .order_by(signal.c.id.desc())
+            .limit(1)
+        )
+        for row in self.rows(newest):
+            return RecordedSignal(
+                session=row.session,
+                document=row.document,
+                settings=row.settings,
+                inputs=row.inputs,
+                bars_revision=row.bars_revision,
+            )
+        return None
+
+    def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:
+        signal = schema.signal.c
+        first = (
+            select(signal.session, signal.document)
+            .where(signal.session > entry_session, func.json_extract(signal.document, "$.action") == "SELL")
+            .order_by(signal.session, signal.id)
+            .limit(1)
+        )
+        return next(((row.session, row.document["reason"]) for row in self.rows(first)), None)
+
+    def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]:
+        session = schema.equity_mark.c.session
+        return [_equity_mark(row) for row in self.rows(_between(schema.equity_mark, first, last).order_by(session))]
+
+    def provisional_marks(self) -> list[EquityMark]:
+        mark = schema.equity_mark.c
+        return [
+            _equity_mark(row)
+            for row in self.rows(select(schema.equity_mark).where(~mark.is_final).order_by(mark.session))
+        ]
+
+    def last_equity(self, before: date) -> EquityMark | None:
+        session = schema.equity_mark.c.session
+        newest = select(schema.equity_mark).where(session < before).order_by(session.desc()).limit(1)
+        return next(map(_equity_mark, self.rows(newest)), None)
+
+    def last_run(self, step: Step, session: date) -> RunRecord | None:
+        run = schema.run.c
+        newest = select(schema.run).where(run.step == step, run.session == session).order_by(run.id.desc()).limit(1)
+        return next(map(_run_record, self.rows(newest)), None)
+
+    def runs(self, limit: int) -> list[RunRecord]:
+        newest = select(schema.run).order_by(schema.run.c.id.desc()).limit(limit)
+        return [_run_record(row) for row in self.rows(newest)]
+
+
+def _between(table: Table, first: date | None, last: date | None) -> Select[Any]:
+    rows = select(table)
+    if first is not None:
+        rows = rows.where(table.c.session >= first)
+    if last is not None:
+        rows = rows.where(table.c.session <= last)
+    return rows
+
+
+def _session_row(row: Row[Any]) -> SessionRow:
+    return SessionRow(session=row.session, status=SessionStatus(row.status), why=row.why, is_settled=row.is_settled)
+
+
+def _equity_mark(row: Row[Any]) -> EquityMark:
+    return EquityMark(
+        session=row.session,
+        cash=row.cash,
+        position_value=row.position_value,
+        value=row.value,
+        realised=row.realised,
+        unrealised=row.unrealised,
+        is_final=row.is_final,
+    )
+
+
+def _run_record(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        id=row.id,
+        step=Step(row.step),
+        session=row.session,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        outcome=row.outcome,
+        exit_code=row.exit_code,
+        error=row.error,
+    )
+
+
+class SqlReader(BookQueries):
+    """A BookReader that leaves no trace beside the database, also while another process writes."""
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self._path = path
+        self._reading = reading
+
+    def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        with refusals(self._path):
+            try:
+                rows = self._fetch(statement)
+            except DBAPIError:
+                if self._reading.is_current():
+                    raise
+            else:
+                if self._reading.is_current():
+                    return rows
+            # Another process wrote into the file under our hands: what was read may be torn.
+            self.close()
+            self._reading = read_copy(self._path)
+            return self._fetch(statement)
+
+    def _fetch(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        with self._reading.engine.connect() as db:
+            return db.execute(statement).all()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._reading.engine.dispose()
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+class SqlStore(BookQueries):
+    """A Store for one thread at a time. Reads inside `transaction()` see what it has written so far."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self.path = path
+        self._engine = engine
+        self._writer = engine.execution_options(writes=True)
+        self._db: Connection | None = None  # the connection of the transaction under way
+
+    def close(self) -> None:
+        """Close the database; SQLite folds the WAL into the file."""
+        self._engine.dispose()
+
+    def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        with refusals(self.path):
+            if self._db is not None:
+                return self._db.execute(statement).all()
+            with self._engine.connect() as db:
+                return db.execute(statement).all()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self.writing():
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection whose writes become durable together at the end of the outermost block, or not at all."""
+        # Not OSError: a failure of the caller's own work inside the block is not the database's.
+        with refusals(self.path, SQLITE_FAILURES):
+            if self._db is not None:
+                with self._db.begin_nested():
+                    yield self._db
+                return
+            with self._writer.begin() as db:
+                self._db = db
+                try:
+                    yield db
+                finally:
+                    self._db = None
+
+    def start_run(self, step: Step, session: date | None, at: datetime) -> int:
+        row = {"step": step, "session": session, "started_at": at, "outcome": "", "error": "", "retries": 0}
+        with self.writing() as db:
+            return _id(db, schema.run, row)
+
+    def end_run(
+        self,
+        run_id: int,
+        at: datetime,
+        outcome: str,
+        exit_code: int,
+        error: str = "",
+        retries: int = 0,
+        document: dict[str, Any] | None = None,
+    ) -> None:
+        ended = {
+            "ended_at": at,
+            "outcome": outcome,
+            "exit_code": exit_code,
+            "error": error,
+            "retries": retries,
+            "document": document,
+        }
+        with self.writing() as db:
+            db.execute(update(schema.run).where(schema.run.c.id == run_id).values(ended))
+
+    def record(self, recording: Recording) -> None:
+        """As the port says.
+
+        Raises SettingsError for another book or a session that was missed, OrderStateUnknown for a second order.
+        """
+        at = recording.recorded_at
+        with self.writing() as db:
+            self._bind(db, recording.book, at)
+            self._write_bars(db, recording.bars)
+            signal_id = self._write_signal(db, recording)
+            self._write_row(db, recording.row, at)
+            if recording.intent is not None:
+                self._write_intent(db, recording.intent, recording.run_id, signal_id, at)
+
+    def _bind(self, db: Connection, book: Book, at: datetime) -> None:
+        bound = self.book()
+        values = {
+            "id": 1,
+            "mode": book.mode,
+            "account": book.account,
+            "symbol": book.symbol,
+            "is_synthetic": book.is_synthetic,
+            "capital_usd": book.capital_usd,
+            "bound_at": at,
+        }
+        if bound is None:
+            db.execute(insert(schema.book).values(values))
+        elif bound.name != book.name:
+            raise SettingsError(
+                f"database {self.path} belongs to the book {bound.name}; this run is for {book.name}",
+                hint=f"use another database: MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{book.mode}.db",
+            )
+        elif bound.capital_usd != book.capital_usd:
+            # With trades in the book its capital stands: money is added by `cash add`.
+            untraded = ~select(schema.execution.c.id).exists()
+            db.execute(update(schema.book).where(untraded).values(capital_usd=book.capital_usd))
+
+    def _write_signal(self, db: Connection, recording: Recording) -> int | None:
+        if recording.signal is None:
+            return None
+        values = {
+            "session": recording.row.session,
+            "run_id": recording.run_id,
+            "settings_id": _settings_id(db, recording.settings, recording.recorded_at),
+            "document": recording.signal,
+            "inputs": recording.inputs,
+            "bars_revision": db.execute(select(func.coalesce(func.max(schema.bar.c.revision), 0))).scalar_one(),
+            "recorded_at": recording.recorded_at,
+        }
+        return _id(db, schema.signal, values)
+
+    def _write_row(self, db: Connection, row: SessionRow, at: datetime) -> None:
+        existing = next(iter(self.ledger(row.session, row.session)), None)
+        if existing and existing.status is SessionStatus.MISSED and row.status is SessionStatus.DECIDED:
+            raise SettingsError(
+                f"session {row.session} stands in the ledger as missed; it cannot be decided any more",
+                hint=f"see what it would have been with `mtum-eod run --date {row.session} --dry-run`",
+            )
+        statement = insert(schema.session).values(_ledger_values(row, at))
+        new = statement.excluded
+        db.execute(
+            statement.on_conflict_do_update(
+                index_elements=["session"],
+                set_={
+                    "status": new.status,
+                    "why": new.why,
+                    "is_settled": or_(schema.session.c.is_settled, new.is_settled),
+                    "written_at": new.written_at,
+                },
+                # Only a skip can still become something else, and never a miss.
+                where=(schema.session.c.status == SessionStatus.SKIPPED) & (new.status != SessionStatus.MISSED),
+            )
+        )
+
+    def _write_intent(
+        self, db: Connection, intent: OrderIntent, run_id: int, signal_id: int | None, at: datetime
+    ) -> None:
+        values = {
+            "reference": intent.reference,
+            "session": intent.session,
+            "kind": intent.kind,
+            "side": intent.side,
+            "order_type": intent.order_type,
+            "shares": intent.shares,
+            "order_id": intent.order_id,
+            "decision_price_usd": intent.decision_price_usd,
+            "status": OrderStatus.INTENT,
+            "intended_at": at,
+            "updated_at": at,
+            "words": "",
+            "run_id": run_id,
+            "signal_id": signal_id,
+        }
+        try:
+            db.execute(insert(schema.order_intent).values(values))
+        except IntegrityError as error:
+            first = self.order(intent.session)
+            if first is None:
+                raise
+            raise OrderStateUnknown(
+                f"a second order for session {intent.session} was refused: {intent.side} {intent.shares}, where "
+                f"{first.intent.side} {first.intent.shares} is on record as {first.status} ({first.intent.reference})",
+                hint="a session has one order at most; see what became of it with `mtum-eod status`",
+            ) from error
+
+    def update_order(
+        self,
+        reference: str,
+        status: OrderStatus,
+        at: datetime,
+        *,
+        order_id: int | None = None,
+        perm_id: int | None = None,
+        words: str = "",
+    ) -> None:
+        """As the port says: ids stay where None is given; the words belong to the status and are replaced.
+
+        Raises OrderStateUnknown where no such order is on record.
+        """
+        values: dict[str, Any] = {"status": status, "updated_at": at, "words": words}
+        values |= {name: value for name, value in (("order_id", order_id), ("perm_id", perm_id)) if value is not None}
+        table = schema.order_intent
+        with self.writing() as db:
+            if db.execute(update(table).where(table.c.reference == reference).values(values)).rowcount == 0:
+                raise OrderStateUnknown(
+                    f"order {reference} is {status} at the broker, but not on record in {self.path}",
+                    hint="look at the broker's own order list, then at `mtum-eod status`",
+                )
+
+    def add_fills(self, fills: Sequence[Fill]) -> None:
+        if not fills:
+            return
+        statement = insert(schema.execution)
+        fill_gap = statement.on_conflict_do_update(
+            index_elements=["execution_id"],
+            set_={"commission_usd": statement.excluded.commission_usd},
+            where=schema.execution.c.commission_usd.is_(None),
+        )
+        rows = [
+            {
+                "execution_id": fill.execution_id,
+                "reference": fill.reference,
+                "session": fill.session,
+                "executed_at": fill.executed_at,
+                "side": fill.side,
+                "shares": fill.shares,
+                "price_usd": fill.price_usd,
+                "commission_usd": fill.commission_usd,
+                "is_estimated": fill.is_estimated,
+            }
+            for fill in fills
+        ]
+        with self.writing() as db:
+            db.execute(fill_gap, rows)
+
+    def settle(
+        self,
+        session: date,
+        at: datetime,
+        marks: Sequence[EquityMark],
+        *,
+        is_settled: bool,
+        drift_actions: Mapping[date, str],
+    ) -> None:
+        """As the port says. A final mark is not replaced by one that is not; settled stays settled."""
+        signal, row = schema.signal, schema.session
+        with self.writing() as db:
+            for mark in marks:
+                _write_mark(db, mark, at)
+            if is_settled:
+                db.execute(update(row).where(row.c.session == session).values(is_settled=True))
+            for drifted, action in drift_actions.items():
+                newest = select(func.max(signal.c.id)).where(signal.c.session == drifted).scalar_subquery()
+                db.execute(update(signal).where(signal.c.id == newest).values(drift_action=action))
+
+    def add_rows(self, rows: Sequence[SessionRow], at: datetime) -> None:
+        if not rows:
+            return
+        with self.writing() as db:
+            db.execute(insert(schema.session).on_conflict_do_nothing(), [_ledger_values(row, at) for row in rows])
+
+    def add_bars(self, bars: Sequence[DailyBars]) -> int:
+        with self.writing() as db:
+            return self._write_bars(db, bars)
+
+    def _write_bars(self, db: Connection, bars: Sequence[DailyBars]) -> int:
+        """Add a revision for each session that is new, has other numbers, or is further on its way to final."""
+        written = 0
+        for read in bars:
+            frame = read.frame
+            if frame.empty:
+                continue
+            stored = self.bars(read.symbol, frame.index.min().date(), frame.index.max().date()).reindex(frame.index)
+            numbers = frame[list(COLUMNS)].to_numpy(dtype="float64")
+            same = np.isclose(
+                numbers, stored[list(COLUMNS)].to_numpy(), rtol=SAME_BAR_RELATIVE, atol=0.0, equal_nan=True
+            ).all(axis=1)
+            statuses = np.where(frame.index == frame.index.max(), str(read.last_status), str(BarStatus.FINAL))
+            ranks = np.array([BAR_RANKS[status] for status in statuses])
+            # a session without a stored bar has NaN for a status, and ranks below all
+            stored_ranks = stored["status"].map(BAR_RANKS).fillna(-1).to_numpy(dtype="int64")
+            sessions = [moment.date() for moment in frame.index]
+            changed = np.flatnonzero(~same | (ranks > stored_ranks))
+            rows = [
+                {
+                    "symbol": read.symbol,
+                    "session": sessions[place],
+                    **{name: _known(value) for name, value in zip(COLUMNS, numbers[place], strict=True)},
+                    "status": str(statuses[place]),
+                    "source": read.source,
+                    "as_of": read.as_of,
+                }
+                for place in changed
+            ]
+            if rows:
+                db.execute(insert(schema.bar), rows)
+            written += len(rows)
+        return written
+
+    def add_cash_flow(self, flow: CashFlow, at: datetime) -> None:
+        row = {
+            "kind": flow.kind,
+            "amount_usd": flow.amount_usd,
+            "session": flow.session,
+            "note": flow.note,
+            "recorded_at": at,
+        }
+        with self.writing() as db:
+            db.execute(insert(schema.cash_flow).values(row))
+
+    def halt(self, halt: Halt) -> None:
+        row = {
+            "halted_at": halt.halted_at,
+            "why": halt.why,
+            "halted_by": halt.by,
+            "allow_exits": halt.allow_exits,
+            "is_daily_loss": halt.is_daily_loss,
+        }
+        with self.writing() as db:
+            _lift(db, schema.halt.c.is_daily_loss == halt.is_daily_loss, halt.halted_at, halt.by)
+            db.execute(insert(schema.halt).values(row))
+
+    def resume(self, at: datetime, by: str) -> int:
+        with self.writing() as db:
+            return _lift(db, text("true"), at, by)
+
+    def add_notice(self, notice: Notice, at: datetime, run_id: int | None) -> None:
+        row = {
+            "run_id": run_id,
+            "event": notice.event,
+            "words": notice.words,
+            "is_urgent": notice.is_urgent,
+            "told_at": at,
+        }
+        with self.writing() as db:
+            db.execute(insert(schema.notice).values(row))
+
+
+def _id(db: Connection, table: Table, row: dict[str, Any]) -> int:
+    key = db.execute(insert(table).values(row)).inserted_primary_key
+    return int(key[0]) if key else 0
+
+
+def _settings_id(db: Connection, settings: dict[str, Any], at: datetime) -> int:
+    """The id of these settings; those of an earlier day are used again where they are the same."""
+    table = schema.settings_version
+    sha256 = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    row = {"sha256": sha256, "settings": settings, "first_used_at": at}
+    db.execute(insert(table).values(row).on_conflict_do_nothing())
+    return int(db.execute(select(table.c.id).where(table.c.sha256 == sha256)).scalar_one())
+
+
+def _ledger_values(row: SessionRow, at: datetime) -> dict[str, Any]:
+    return {
+        "session": row.session,
+        "status": row.status,
+        "why": row.why,
+        "is_settled": row.is_settled,
+        "written_at": at,
+    }
+
+
+def _write_mark(db: Connection, mark: EquityMark, at: datetime) -> None:
+    values = {
+        "cash": mark.cash,
+        "position_value": mark.position_value,
+        "value": mark.value,
+        "realised": mark.realised,
+        "unrealised": mark.unrealised,
+        "is_final": mark.is_final,
+        "written_at": at,
+    }
+    statement = insert(schema.equity_mark).values(session=mark.session, **values)
+    db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["session"],
+            set_=values,
+            where=or_(statement.excluded.is_final, ~schema.equity_mark.c.is_final),
+        )
+    )
+
+
+def _lift(db: Connection, which: Any, at: datetime, by: str) -> int:
+    standing = schema.halt.c.lifted_at.is_(None)
+    return db.execute(update(schema.halt).where(standing, which).values(lifted_at=at, lifted_by=by)).rowcount
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
