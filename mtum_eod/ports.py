@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import pandas as pd
 
-from mtum_eod.core.events import Event
+from mtum_eod.core.events import Event as Event  # a Notice has one, so it is named from here too
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.money import Usd
 from mtum_eod.core.trading import (
