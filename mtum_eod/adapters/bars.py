@@ -1,0 +1,54 @@
+"""What every source of bars shares: how far it may look, and how far its last row can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import numpy as np
+import pandas as pd
+
+from mtum_eod.core.market import BarStatus, DailyBars, Finding
+from mtum_eod.ports import Calendar
+
+
+def daily_bars(
+    calendar: Calendar,
+    symbol: str,
+    frame: pd.DataFrame,
+    first: date,
+    last: date,
+    as_of: datetime,
+    source: str,
+    findings: Sequence[Finding] = (),
+) -> DailyBars:
+    """The rows of `frame` from `first` to `last` that were known at `as_of`, with the last one's status.
+
+    frame: as in `DailyBars`, in any order. Findings outside the range are left out.
+    """
+    last = last_known(calendar, last, as_of)
+    days = frame.index.to_numpy()
+    inside = frame[(days >= np.datetime64(first)) & (days <= np.datetime64(last))]
+    return DailyBars(
+        symbol=symbol,
+        frame=inside,
+        as_of=as_of,
+        last_status=status(calendar, inside.index[-1].date(), as_of) if len(inside) else BarStatus.FINAL,
+        source=source,
+        findings=tuple(finding for finding in findings if finding.session is None or first <= finding.session <= last),
+    )
+
+
+def last_known(calendar: Calendar, last: date, as_of: datetime) -> date:
+    """The latest date up to `last` that a bar can be of at `as_of`: today's only once the session is open."""
+    today = calendar.local_date(as_of)
+    if last < today or (calendar.is_session(today) and as_of >= calendar.open(today)):
+        return min(last, today)
+    return calendar.nearest(today)[0]
+
+
+def status(calendar: Calendar, session: date, as_of: datetime) -> BarStatus:
+    """How far a bar of `session` read at `as_of` can be trusted."""
+    if session < calendar.local_date(as_of):
+        return BarStatus.FINAL
+    return BarStatus.PARTIAL if as_of < calendar.close(session) else BarStatus.PROVISIONAL

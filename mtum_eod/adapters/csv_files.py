@@ -1,0 +1,206 @@
+"""Bars from a folder of CSV files as Yahoo, Stooq, Interactive Brokers and Cboe write them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from mtum_eod.adapters.bars import daily_bars
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, FindingKind
+from mtum_eod.errors import MarketDataError
+from mtum_eod.ports import Calendar
+
+FORMS = "Yahoo (Date,Open,High,Low,Close,Adj Close,Volume), Stooq, IB or Cboe (DATE,OPEN,HIGH,LOW,CLOSE)"
+
+DATE_FORMS = {  # a day alone; stamps with a time are read one by one
+    r"\d{4}-\d\d-\d\d": "%Y-%m-%d",  # Yahoo, Stooq, IB
+    r"\d{8}": "%Y%m%d",  # Stooq's bulk files
+    r"\d\d?/\d\d?/\d{4}": "%m/%d/%Y",  # Cboe
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parsed:
+    """A file as it was read once."""
+
+    stamp: tuple[int, int]  # modification time and size; another stamp is another file
+    frame: pd.DataFrame
+    findings: tuple[Finding, ...]
+
+
+_parsed: dict[tuple[Path, str], _Parsed] = {}
+"""Files read by this process. A year of sessions asks for the same file hundreds of times."""
+
+
+class CsvData:
+    """`<symbol>.csv` of each symbol in one folder; column Close, never Adj Close."""
+
+    name = "csv"
+    is_synthetic = False
+
+    def __init__(self, folder: Path, calendar: Calendar) -> None:
+        self._folder = folder
+        self._calendar = calendar
+
+    def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
+        """The file's rows from `first` to `last`; raises MarketDataError where it cannot be read as bars."""
+        parsed = self._parse(symbol)
+        return daily_bars(self._calendar, symbol, parsed.frame, first, last, as_of, self.name, parsed.findings)
+
+    def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
+        """Nothing: a file of daily bars knows no time of day."""
+        return {}
+
+    def _parse(self, symbol: str) -> _Parsed:
+        path = self._folder / f"{symbol}.csv"
+        try:
+            found = path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            parsed = _parsed.get((path, symbol))
+            if parsed is None or parsed.stamp != stamp:
+                frame, findings = _File(symbol, path, self._calendar).parse(path.read_bytes())
+                parsed = _parsed[path, symbol] = _Parsed(stamp=stamp, frame=frame, findings=findings)
+        except FileNotFoundError:
+            raise MarketDataError(
+                f"{symbol}: no file {path}, expected one with daily bars as {FORMS}.",
+                hint="Put it there, or name its folder in data.csv_dir (MTUM_EOD_DATA__CSV_DIR).",
+            ) from None
+        except IsADirectoryError:
+            raise MarketDataError(
+                f"{symbol}: {path} is a folder, expected a file with daily bars as {FORMS}.",
+                hint="Put the file in its place, or name another folder in data.csv_dir (MTUM_EOD_DATA__CSV_DIR).",
+            ) from None
+        except OSError as error:
+            raise MarketDataError(
+                f"{symbol}: {path} cannot be read ({error.strerror}), expected a readable file with daily bars.",
+                hint="Check data.csv_dir (MTUM_EOD_DATA__CSV_DIR) and the permissions of the file.",
+            ) from error
+        return parsed
+
+
+class _File:
+    """One file's way from bytes to bars."""
+
+    def __init__(self, symbol: str, path: Path, calendar: Calendar) -> None:
+        self.symbol = symbol
+        self.path = path
+        self.calendar = calendar
+        self.findings: list[Finding] = []
+
+    def error(self, found: str, expected: str) -> MarketDataError:
+        return MarketDataError(
+            f"{self.symbol}: {self.path} {found}, expected {expected}.",
+            hint=f"Download the file again from its vendor; recognised: {FORMS}.",
+        )
+
+    def parse(self, content: bytes) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+        """Index and columns as in `DailyBars`, rows in the file's order; and what was found on the way."""
+        table = self.read(content)
+        days = self.days(table["date"])
+        placed = days.notna()
+        if not placed.any():
+            raise self.error(f"has no row with a date ({len(table)} rows)", "one row a session")
+        index = pd.DatetimeIndex(days[placed], name="session")
+        table = table[placed]
+        numbers = {
+            column: self.numbers(column, table[column], index)
+            for column in COLUMNS
+            if column != "volume" or self.symbol != VIX
+        }
+        return pd.DataFrame(numbers, index=index, columns=COLUMNS, dtype="float64"), tuple(self.findings)
+
+    def read(self, content: bytes) -> pd.DataFrame:
+        """The table as text, columns by our names; row n of the index stands in line n of the file."""
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise self.error(f"is not UTF-8 text (byte {error.start})", "a CSV file in UTF-8") from None
+        if not text.strip():
+            raise self.error("is empty", "a header and one row a session")
+        header, _, _ = text.partition("\n")
+        delimiter = max(",;\t", key=header.count)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # else surplus values are cut off silently
+                table = pd.read_csv(
+                    StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False,
+                    skip_blank_lines=False, skipinitialspace=True,
+                )  # fmt: skip
+        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+            raise self.error(f"is no table ({error})", "as many values in each line as in the header") from None
+        table.columns = [_our_name(column) for column in table.columns]
+        needed = [column for column in ("date", *COLUMNS) if column != "volume" or self.symbol != VIX]
+        if missing := [column for column in needed if column not in table]:
+            raise self.error(
+                f"has no column {', '.join(missing)} (its header: {header.strip()!r})", f"columns {', '.join(needed)}"
+            )
+        if not {"adj close", "average", "barcount"} & set(table) and self.symbol != VIX:
+            self.find(
+                FindingKind.POSSIBLY_ADJUSTED,
+                None,
+                f"{self.path.name} has no column Adj Close beside Close, so its prices may be dividend-adjusted; "
+                "prices as printed expected",
+            )
+        table.index = pd.RangeIndex(2, len(table) + 2)
+        return table[~(table.isna() | (table == "")).all(axis=1)]
+
+    def days(self, texts: pd.Series) -> pd.Series:
+        """Each row's session as midnight without zone; NaT, and a finding, where the date cannot be read."""
+        texts = texts.fillna("").str.strip()
+        days = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[ns]")
+        for pattern, form in DATE_FORMS.items():
+            written = texts.str.fullmatch(pattern)
+            if written.any():
+                days[written] = pd.to_datetime(texts[written], format=form, errors="coerce")
+        others = texts[days.isna()]
+        days[others.index] = pd.DatetimeIndex([self.day_of_stamp(text) or pd.NaT for text in others])
+        for line, text in texts[days.isna()].items():
+            words = f"{self.path.name} line {line} has the date {text!r}, which cannot be read; row left out"
+            self.find(FindingKind.VALUE_MISSING, None, words)
+        return days
+
+    def day_of_stamp(self, text: str) -> date | None:
+        """The session of a stamp with a time: its date at the exchange.
+
+        Midnight is the exception, in whatever zone: vendors stamp a daily bar with its date and 00:00, and
+        00:00 in UTC is still the evening before in New York.
+        """
+        try:
+            stamp = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        if stamp.tzinfo is None or stamp.time() == datetime.min.time():
+            return stamp.date()
+        return self.calendar.local_date(stamp)
+
+    def numbers(self, column: str, texts: pd.Series, index: pd.DatetimeIndex) -> pd.Series:
+        """The column as floats on `index`; NaN, and a finding, where a number cannot be read."""
+        values = pd.to_numeric(texts, errors="coerce").astype("float64")
+        unread = values.isna()
+        if unread.all():
+            raise self.error(
+                f"has no number in column {column} (its first: {texts.iloc[0]!r})", "numbers with a decimal point"
+            )
+        if unread.any():
+            for line, session in zip(texts.index[unread], index[unread], strict=True):
+                text = texts[line]
+                found = f"is {text!r}, not a number" if isinstance(text, str) and text else "is empty"
+                words = f"{column} {found} ({self.path.name} line {line})"
+                self.find(FindingKind.VALUE_MISSING, session.date(), words)
+        return values.set_axis(index)
+
+    def find(self, kind: FindingKind, session: date | None, words: str) -> None:
+        named = f"{self.symbol} {session}: {words}" if session else f"{self.symbol}: {words}"
+        self.findings.append(Finding(kind=kind, symbol=self.symbol, session=session, words=named))
+
+
+def _our_name(column: str) -> str:
+    """A vendor's column by our name: Stooq writes <VOL>, Yahoo's page Close* and Adj Close**."""
+    name = column.strip(" <>*\"'").lower()
+    return "volume" if name == "vol" else name

@@ -1,0 +1,167 @@
+"""Bars from Yahoo through yfinance, the extra `yahoo`. Written against yfinance's source, versions 0.2.60 to 1.7."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import stamina
+
+from mtum_eod.adapters.bars import daily_bars, last_known
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars
+from mtum_eod.errors import MarketDataError, SettingsError
+from mtum_eod.ports import Calendar
+
+Download = Callable[..., "pd.DataFrame | None"]
+"""`yfinance.download`, or what stands in for it."""
+
+INTRADAY_REACH = timedelta(days=59)
+"""Yahoo serves 5-minute bars of the last 60 days; one less keeps clear of its edge."""
+
+INTRADAY_BAR = timedelta(minutes=5)
+ATTEMPTS = 3
+PRICE_COLUMNS = ["Open", "High", "Low", "Close", "Volume"]
+HINT = (
+    "Yahoo limits and changes its service at will: try again in some minutes, `pip install -U yfinance`, "
+    "or set data.source to csv."
+)
+
+
+class _NoAnswer(Exception):
+    """Yahoo gave nothing to read; asking again may."""
+
+
+class YahooData:
+    """Unadjusted bars of Yahoo; the VIX is its ^VIX. `download` stands in for yfinance's own in tests."""
+
+    name = "yahoo"
+    is_synthetic = False
+
+    def __init__(self, calendar: Calendar, download: Download | None = None) -> None:
+        if download is None and find_spec("yfinance") is None:
+            raise SettingsError(
+                "data.source is yahoo, but the package yfinance is not installed.",
+                hint="pip install 'mtum-eod[yahoo]'",
+            )
+        self._calendar = calendar
+        self._download = download or _vendor_download
+
+    def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
+        """Daily bars as printed, split-adjusted only; raises MarketDataError where Yahoo gives none at all."""
+        last = last_known(self._calendar, last, as_of)
+        table = self._ask(symbol, first, last, "1d")
+        days = (
+            pd.DatetimeIndex(table.index).tz_localize(None).normalize()
+        )  # stamped with midnight where the symbol is traded
+        frame = pd.DataFrame(
+            table.to_numpy(dtype=np.float64),
+            index=days.astype("datetime64[ns]").rename("session"),
+            columns=list(COLUMNS),
+        )
+        if symbol == VIX:
+            frame["volume"] = np.nan  # Yahoo says 0 where an index has no volume
+        return daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name)
+
+    def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
+        """Volume of the 5-minute bars of regular hours that ended by each cut; sessions without any are absent."""
+        reach = self._calendar.local_date(as_of - INTRADAY_REACH)
+        wanted = {
+            session: min(cut, as_of)
+            for session, cut in cuts.items()
+            if session >= reach and as_of >= self._calendar.open(session)
+        }
+        if symbol == VIX or not wanted:
+            return {}
+        table = self._ask(symbol, min(wanted), max(wanted), "5m")
+        starts, volume = pd.DatetimeIndex(table.index).tz_convert(UTC), table["Volume"]
+        answer = {}
+        for session, cut in wanted.items():
+            opened, last_start = pd.Timestamp(self._calendar.open(session)), pd.Timestamp(cut - INTRADAY_BAR)
+            bars = volume[(starts >= opened) & (starts <= last_start)]
+            if len(bars) and bars.notna().all():
+                answer[session] = float(bars.sum())
+        return answer
+
+    def _ask(self, symbol: str, first: date, last: date, interval: str) -> pd.DataFrame:
+        """Columns PRICE_COLUMNS of one symbol, at least one row."""
+        ticker = "^VIX" if symbol == VIX else symbol
+        try:
+            for attempt in stamina.retry_context(on=_NoAnswer, attempts=ATTEMPTS, timeout=30, wait_initial=1):
+                with attempt:
+                    table = self._ask_once(ticker, first, last, interval)
+        except _NoAnswer as error:
+            raise MarketDataError(
+                f"{symbol} {first} to {last}: Yahoo gave no {interval} bars of {ticker} "
+                f"in {ATTEMPTS} attempts ({error}).",
+                hint=HINT,
+            ) from error
+        if missing := [column for column in PRICE_COLUMNS if column not in table]:
+            raise MarketDataError(
+                f"{symbol}: Yahoo's table has no column {', '.join(missing)} (its columns: "
+                f"{', '.join(map(str, table.columns))}), expected {', '.join(PRICE_COLUMNS)}.",
+                hint=HINT,
+            )
+        return table[PRICE_COLUMNS]
+
+    def _ask_once(self, ticker: str, first: date, last: date, interval: str) -> pd.DataFrame:
+        with _complaints() as complaints:
+            try:
+                table = self._download(
+                    ticker,
+                    start=first.isoformat(),
+                    end=(last + timedelta(days=1)).isoformat(),  # exclusive
+                    interval=interval,
+                    auto_adjust=False,
+                    actions=False,
+                    progress=False,
+                    threads=False,
+                    multi_level_index=True,
+                )
+            except Exception as error:  # whatever a vendor raises ends at this border
+                raise _NoAnswer(f"{type(error).__name__}: {error}") from error
+        if table is None or table.empty:
+            raise _NoAnswer("; ".join(dict.fromkeys(complaints)) or "an empty table")
+        if isinstance(table.columns, pd.MultiIndex):  # levels Price and Ticker
+            tickers = table.columns.get_level_values("Ticker")
+            table = table.loc[:, tickers == ticker.upper()].droplevel("Ticker", axis=1)
+        return table
+
+
+def _vendor_download(*args: object, **settings: object) -> pd.DataFrame | None:
+    """The vendor's own, without its caches of time zones and cookies.
+
+    Its cache folder is set to a place that can never be one; yfinance then goes without, on any file system, and a
+    dry run leaves no trace. The cookie is fetched anew, one request more a process.
+    """
+    with warnings.catch_warnings():
+        import yfinance
+
+        # pandas' words to yfinance's authors; after the import, which asks for them to be shown
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yfinance.set_tz_cache_location(os.path.join(os.devnull, "no-cache"))  # noqa: PTH118
+        answer: pd.DataFrame | None = yfinance.download(*args, **settings)
+    return answer
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What yfinance says in its log meanwhile: the only place where it tells why a table is empty."""
+    said: list[str] = []
+    logger = logging.getLogger("yfinance")
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
+    propagates = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
