@@ -161,9 +161,8 @@ TABLES = (
         side TEXT NOT NULL CHECK (side IN ('BUY', 'SELL')),
         order_type TEXT NOT NULL,
         shares INTEGER NOT NULL CHECK (shares > 0),
-        status TEXT NOT NULL,
-        accepted_at TEXT NOT NULL,
-        words TEXT NOT NULL
+        is_cancelled BOOLEAN NOT NULL,
+        accepted_at TEXT NOT NULL
     )""",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,10 @@ from mtum_eod.ports import EquityMark, RecordedSignal, RunRecord, SessionRow
 
 class NoHistory:
     """A BookReader without a book."""
+
+    def rows(self, statement: object) -> list[Any]:  # noqa: ARG002
+        """No table has a row."""
+        return []
 
     def book(self) -> Book | None:
         return None

@@ -51,11 +51,12 @@ def refusals(path: Path, kinds: tuple[type[Exception], ...] = FAILURES) -> Itera
 
 def _refusal(path: Path, error: BaseException) -> StoreError:
     name = getattr(error, "sqlite_errorname", "") or ""
+    number = getattr(error, "errno", None)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         found, cure = "is locked by another program", "close what else has it open, then run again"
-    elif name.startswith("SQLITE_FULL") or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    elif name.startswith("SQLITE_FULL") or number in (errno.ENOSPC, errno.EDQUOT):
         found, cure = "cannot grow: the disk is full", "free space, then run again; nothing half-written remains"
-    elif name.startswith(("SQLITE_READONLY", "SQLITE_PERM")) or isinstance(error, PermissionError):
+    elif name.startswith(("SQLITE_READONLY", "SQLITE_PERM")) or number in (errno.EACCES, errno.EPERM, errno.EROFS):
         found, cure = "may not be written", f"`chmod u+rw {path}` and `chmod u+rwx {path.parent}`, or another owner"
     elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         found, cure = "is damaged or not a database", "bring the latest backup back with `mtum-eod db restore`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +34,7 @@ def open_store(path: Path, *, backup_dir: Path | None = None, patience: timedelt
         if not path.exists():
             upgrade(path, backup_dir)
         if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
-            raise PermissionError("the file or its folder is read-only")
+            raise PermissionError(errno.EACCES, "file or folder is read-only")
         engine = write_engine(path, patience)
         try:
             with engine.connect() as db:

@@ -254,7 +254,6 @@ simulated_order = Table(
     _required("side", Text),
     _required("order_type", Text),
     _required("shares", Integer),
-    _required("status", Text),
+    _required("is_cancelled", Boolean),
     _required("accepted_at", Instant),
-    _required("words", Text),
 )

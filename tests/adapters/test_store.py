@@ -1,0 +1,581 @@
+"""The store as ports.Store describes it, on real SQLite files."""
+
+import sqlite3
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from book_by_hand import BOOK, at, day, fill, intent, mark, recording, reference, signal, write_book
+
+from mtum_eod.adapters.store import SimulatedOrder, SimulatedOrders, SqlStore, open_reader, open_store
+from mtum_eod.core.events import Event
+from mtum_eod.core.market import BarStatus, DailyBars
+from mtum_eod.core.trading import (
+    CashFlow,
+    CashKind,
+    Halt,
+    Mode,
+    OrderKind,
+    OrderStatus,
+    OrderType,
+    SessionStatus,
+    Side,
+    Step,
+)
+from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
+from mtum_eod.ports import Notice, SessionRow
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "book.db"
+
+
+@pytest.fixture
+def store(path: Path):
+    opened = open_store(path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run_id(store: SqlStore) -> int:
+    return store.start_run(Step.DECIDE, day("01-03"), at("01-03"))
+
+
+def bars(first: str, closes: list[float], last_status: BarStatus = BarStatus.FINAL, symbol: str = "MTUM") -> DailyBars:
+    sessions = pd.date_range(f"2024-{first}", periods=len(closes), name="session")
+    columns: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), closes)
+    volume = np.nan if symbol == "VIX" else 1000.0
+    frame = pd.DataFrame(columns | {"volume": volume}, index=sessions, dtype="float64")
+    return DailyBars(symbol=symbol, frame=frame, as_of=at(first), last_status=last_status, source="csv")
+
+
+def sql(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """What a person with sqlite3 and nothing else sees."""
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+# -- one book ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_database_is_bound_to_the_book_of_its_first_decision(store: SqlStore, run_id: int):
+    unbound = store.book()
+    store.record(recording(run_id, "01-03"))
+
+    assert (None, BOOK) == (unbound, store.book())
+
+
+@pytest.mark.parametrize(
+    "change", [{"mode": Mode.PAPER}, {"account": "DU1"}, {"symbol": "SPY"}, {"is_synthetic": True}], ids=str
+)
+def test_another_book_is_refused_and_nothing_is_written(store: SqlStore, run_id: int, change: dict[str, Any]):
+    store.record(recording(run_id, "01-03"))
+    other = SimpleNamespace(**{name: getattr(BOOK, name) for name in BOOK.__slots__} | change)
+    other.name = type(BOOK)(**vars(other)).name
+
+    with pytest.raises(SettingsError, match="simulated / SIM / MTUM on real data") as refused:
+        store.record(recording(run_id, "01-04", book=other))
+
+    assert (2, True, 1) == (refused.value.exit_code, other.name in refused.value.message, len(store.ledger()))
+    assert f"MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{other.mode}.db" in refused.value.hint
+
+
+def test_capital_can_change_until_the_book_has_a_trade(store: SqlStore, run_id: int):
+    def with_capital(usd: float) -> Any:
+        values = {name: getattr(BOOK, name) for name in BOOK.__slots__}
+        return type(BOOK)(**values | {"capital_usd": usd})
+
+    store.record(recording(run_id, "01-03"))
+    store.record(recording(run_id, "01-04", book=with_capital(6000.0)))
+    store.add_fills([fill("01-04", Side.BUY, 1, 100.0, 0.1)])
+    store.record(recording(run_id, "01-05", book=with_capital(9000.0)))
+
+    assert with_capital(6000.0) == store.book()
+
+
+# -- one transaction --------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_reads_back_as_it_was_recorded(store: SqlStore, run_id: int):
+    order = intent("01-03", Side.BUY, 20)
+    document = signal("01-03", "BUY", shares=20)
+    store.record(recording(run_id, "01-03", signal=document, intent=order, bars=[bars("01-01", [1.0, 2.0, 3.0])]))
+
+    recorded, kept = store.signal(day("01-03")), store.order(day("01-03"))
+    assert recorded is not None
+    assert kept is not None
+    assert (document, {"strategy": {"atr_multiplier": 4.0}}, {"seen": "01-03"}, 3) == (
+        recorded.document,
+        recorded.settings,
+        recorded.inputs,
+        recorded.bars_revision,
+    )
+    assert (order, OrderStatus.INTENT, at("01-03")) == (kept.intent, kept.status, kept.intended_at)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_second_order_in_a_session_is_impossible(store: SqlStore, run_id: int, side: Side):
+    """Whatever its kind or side: the second recording leaves nothing, its bars and signal included."""
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
+
+    order = intent("01-03", side, 5, reference=f"another/{side}")
+    second = recording(run_id, "01-03", intent=order, inputs={"second": 1}, bars=[bars("01-03", [1.0])])
+    with pytest.raises(OrderStateUnknown, match="a second order for session 2024-01-03") as refused:
+        store.record(second)
+
+    recorded = store.signal(day("01-03"))
+    assert recorded is not None
+    assert (5, 20, {"seen": "01-03"}, 0) == (
+        refused.value.exit_code,
+        store.open_orders()[0].intent.shares,
+        recorded.inputs,
+        len(store.bars("MTUM", day("01-01"), day("01-31"))),
+    )
+
+
+def test_several_writes_in_one_transaction_become_durable_together_or_not_at_all(store: SqlStore, run_id: int):
+    def write_and_fail() -> None:
+        with store.transaction(), store.transaction():
+            store.record(recording(run_id, "01-03"))
+            store.add_fills([fill("01-03", Side.BUY, 20, 100.0, 2.0)])
+            assert 1 == len(store.fills())  # the transaction sees itself
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+
+    assert ([], [], None) == (store.fills(), store.ledger(), store.book())
+
+
+def test_a_refused_write_inside_a_transaction_leaves_its_neighbours_alone(store: SqlStore, run_id: int):
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
+    with store.transaction():
+        store.add_fills([fill("01-03", Side.BUY, 20, 100.0, 2.0)])
+        with pytest.raises(OrderStateUnknown):
+            store.record(recording(run_id, "01-03", intent=intent("01-03", Side.SELL, 20), bars=[bars("01-03", [1.0])]))
+
+    assert (1, 0) == (len(store.fills()), len(store.bars("MTUM", day("01-01"), day("01-31"))))
+
+
+def test_settings_are_kept_once_for_all_decisions_made_with_them(store: SqlStore, run_id: int, path: Path):
+    for text in ("01-03", "01-04"):
+        store.record(recording(run_id, text))
+    store.record(recording(run_id, "01-05", settings={"strategy": {"atr_multiplier": 3.0}}))
+
+    assert [(1, 2), (2, 1)] == sql(path, "SELECT settings_id, count(*) FROM signal GROUP BY settings_id ORDER BY 1")
+
+
+def test_a_document_with_a_nan_is_refused_before_it_can_spoil_every_query(store: SqlStore, run_id: int):
+    with pytest.raises(StoreError):
+        store.record(recording(run_id, "01-03", signal=signal("01-03", rsi=float("nan"))))
+
+    assert [] == store.ledger()
+
+
+# -- the ledger -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "stands"),
+    [
+        (SessionStatus.SKIPPED, SessionStatus.DECIDED, SessionStatus.DECIDED),
+        (SessionStatus.SKIPPED, SessionStatus.MISSED, SessionStatus.SKIPPED),
+        (SessionStatus.DECIDED, SessionStatus.SKIPPED, SessionStatus.DECIDED),
+        (SessionStatus.DECIDED, SessionStatus.MISSED, SessionStatus.DECIDED),
+        (SessionStatus.MISSED, SessionStatus.SKIPPED, SessionStatus.MISSED),
+    ],
+)
+def test_decided_never_goes_back(
+    store: SqlStore, run_id: int, first: SessionStatus, then: SessionStatus, stands: SessionStatus
+):
+    for status in (first, then):
+        row = SessionRow(session=day("01-03"), status=status, why=f"was {status}")
+        store.record(recording(run_id, "01-03", row=row))
+
+    assert [SessionRow(session=day("01-03"), status=stands, why=f"was {stands}")] == store.ledger()
+
+
+def test_a_missed_session_is_not_decided_afterwards(store: SqlStore, run_id: int):
+    store.add_rows([SessionRow(session=day("01-03"), status=SessionStatus.MISSED, why="no run")], at("01-04"))
+
+    with pytest.raises(SettingsError, match="2024-01-03 stands in the ledger as missed"):
+        store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 1)))
+
+    assert (None, None) == (store.order(day("01-03")), store.signal(day("01-03")))
+
+
+def test_rows_are_added_only_where_the_ledger_has_none(store: SqlStore, run_id: int):
+    store.record(recording(run_id, "01-03"))
+    missed = [SessionRow(session=day(text), status=SessionStatus.MISSED, why="no run") for text in ("01-03", "01-04")]
+    store.add_rows(missed, at("01-05"))
+    store.add_rows([], at("01-05"))
+
+    decided = SessionRow(session=day("01-03"), status=SessionStatus.DECIDED)
+    assert ([decided, missed[1]], missed[1]) == (store.ledger(), store.last_row())
+    assert ([decided], [missed[1]]) == (store.ledger(last=day("01-03")), store.ledger(first=day("01-04")))
+
+
+def test_a_session_decided_again_answers_with_its_latest_word(store: SqlStore, run_id: int, path: Path):
+    """A skip records what it saw; the retry decides."""
+    skipped = SessionRow(session=day("01-03"), status=SessionStatus.SKIPPED)
+    store.record(recording(run_id, "01-03", row=skipped))
+    store.record(recording(run_id, "01-03", signal=signal("01-03", "BUY")))
+
+    recorded = store.signal(day("01-03"))
+    assert recorded is not None
+    assert ("BUY", [("BUY",)]) == (recorded.document["action"], sql(path, "SELECT action FROM signals"))
+
+
+# -- bars -------------------------------------------------------------------------------------------------------------
+
+
+def test_bars_come_back_as_they_were_written(store: SqlStore):
+    written = store.add_bars([bars("01-03", [100.0, 101.5], BarStatus.PARTIAL), bars("01-03", [15.0], symbol="VIX")])
+
+    frame = store.bars("MTUM", day("01-01"), day("01-31"))
+    expected = pd.DataFrame(
+        {"open": [100.0, 101.5], "high": [100.0, 101.5], "low": [100.0, 101.5], "close": [100.0, 101.5]}
+        | {"volume": [1000.0, 1000.0], "status": pd.Series(["final", "partial"], dtype=object).array},
+        index=pd.DatetimeIndex(["2024-01-03", "2024-01-04"], name="session").as_unit("ns"),
+    )
+    assert 3 == written
+    pd.testing.assert_frame_equal(expected, frame)
+    assert np.isnan(store.bars("VIX", day("01-03"), day("01-03"))["volume"].iloc[0])
+
+
+@pytest.mark.parametrize(
+    ("stored", "read", "rows", "status"),
+    [
+        ((100.0, BarStatus.FINAL), (100.0, BarStatus.FINAL), 0, "final"),
+        ((100.0, BarStatus.FINAL), (100.0 * (1 + 1e-12), BarStatus.FINAL), 0, "final"),
+        ((100.0, BarStatus.FINAL), (100.01, BarStatus.FINAL), 1, "final"),
+        ((100.0, BarStatus.FINAL), (100.0, BarStatus.PARTIAL), 0, "final"),
+        ((100.0, BarStatus.FINAL), (99.0, BarStatus.PARTIAL), 1, "partial"),
+        ((100.0, BarStatus.PARTIAL), (100.0, BarStatus.FINAL), 1, "final"),
+        ((100.0, BarStatus.BUILT), (100.0, BarStatus.PROVISIONAL), 1, "provisional"),
+        ((100.0, BarStatus.PROVISIONAL), (100.0, BarStatus.PROVISIONAL), 0, "provisional"),
+    ],
+)
+def test_only_a_bar_that_says_something_new_is_written(store: SqlStore, stored: Any, read: Any, rows: int, status: str):
+    store.add_bars([bars("01-03", [stored[0]], stored[1])])
+    written = store.add_bars([bars("01-03", [read[0]], read[1])])
+
+    assert (rows, status) == (written, store.bars("MTUM", day("01-03"), day("01-03"))["status"].iloc[0])
+
+
+def test_bars_of_a_recorded_decision_stay_what_they_were(store: SqlStore, run_id: int):
+    """The partial close was 99, the final one 101; the replay sees 99."""
+    partial = bars("01-02", [98.0, 99.0], BarStatus.PARTIAL)
+    store.record(recording(run_id, "01-03", bars=[partial]))
+    store.add_bars([bars("01-02", [98.0, 101.0, 102.0])])
+
+    recorded = store.signal(day("01-03"))
+    assert recorded is not None
+    then = store.bars("MTUM", day("01-01"), day("01-31"), recorded.bars_revision)
+    now = store.bars("MTUM", day("01-01"), day("01-31"))
+    assert ([98.0, 99.0], [98.0, 101.0, 102.0]) == (list(then["close"]), list(now["close"]))
+
+
+def test_a_window_of_bars_is_found_by_index_however_long_the_history(store: SqlStore, path: Path):
+    store.add_bars([bars("01-03", [100.0, 101.5])])
+
+    plan = sql(
+        path,
+        "EXPLAIN QUERY PLAN SELECT close FROM bar WHERE revision IN (SELECT max(revision) FROM bar "
+        "WHERE symbol = 'MTUM' AND session BETWEEN '2024-01-01' AND '2024-01-31' GROUP BY session) ORDER BY session",
+    )
+    steps = " | ".join(row[-1] for row in plan)
+    assert "USING COVERING INDEX bar_by_session (symbol=? AND session>? AND session<?)" in steps
+    assert "SCAN" not in steps
+
+
+def test_no_bars_is_an_empty_frame_with_its_columns(store: SqlStore):
+    frame = store.bars("MTUM", day("01-01"), day("01-31"))
+
+    assert (0, ["open", "high", "low", "close", "volume", "status"], "session", 0) == (
+        len(frame),
+        list(frame.columns),
+        frame.index.name,
+        store.add_bars([bars("01-01", [])]),
+    )
+
+
+# -- orders and executions --------------------------------------------------------------------------------------------
+
+
+def test_an_order_moves_by_the_brokers_word(store: SqlStore, run_id: int):
+    key = reference("01-03", Side.BUY)
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
+    store.update_order(key, OrderStatus.WORKING, at("01-03"), order_id=9, perm_id=77, words="accepted")
+    working = store.open_orders()
+    store.update_order(key, OrderStatus.FILLED, at("01-03"))
+
+    order = store.order(day("01-03"))
+    assert order is not None
+    assert ([(9, 77, "accepted")], []) == (
+        [(found.intent.order_id, found.perm_id, found.words) for found in working],
+        store.open_orders(),
+    )
+    assert (OrderStatus.FILLED, 9, 77, "") == (order.status, order.intent.order_id, order.perm_id, order.words)
+
+
+def test_word_of_an_order_that_was_never_recorded_needs_a_person(store: SqlStore):
+    with pytest.raises(OrderStateUnknown, match="not on record"):
+        store.update_order("mtum-eod/x", OrderStatus.WORKING, at("01-03"))
+
+
+def test_collecting_twice_equals_once_and_a_late_commission_fills_its_gap(store: SqlStore):
+    unreported = fill("01-03", Side.BUY, 20, 100.0, None)
+    reported = fill("01-03", Side.BUY, 20, 100.0, 2.0)
+    other = fill("01-03", Side.BUY, 20, 100.0, 3.0)
+    for collected in ([unreported], [unreported], [reported], [unreported], [other], []):
+        store.add_fills(collected)
+
+    assert [reported] == store.fills()
+
+
+def test_executions_come_in_the_order_they_happened(store: SqlStore):
+    second, first = fill("01-08", Side.SELL, 8, 111.0, None, 2), fill("01-08", Side.SELL, 12, 110.0, None, 1)
+    store.add_fills([second, first])
+
+    assert [first, second] == store.fills()
+
+
+def simulated(text: str, side: Side, shares: int, order_id: int) -> SimulatedOrder:
+    return SimulatedOrder(
+        reference=reference(text, side),
+        order_id=order_id,
+        session=day(text),
+        side=side,
+        order_type=OrderType.MOC,
+        shares=shares,
+        is_cancelled=False,
+        accepted_at=at(text),
+    )
+
+
+def test_the_embedded_brokers_orders_survive_as_they_were_accepted(store: SqlStore, path: Path):
+    bought, sold = simulated("01-03", Side.BUY, 20, 1), simulated("01-08", Side.SELL, 8, 2)
+    orders = SimulatedOrders(store, store)
+    empty = orders.last_order_id()
+    for order in (bought, sold):
+        orders.add(order)
+    with pytest.raises(StoreError):
+        orders.add(bought)
+    reader = open_reader(path)
+    looking = SimulatedOrders(reader)
+    seen = (looking.newest(5), looking.newest(1), looking.last_order_id(), looking.shares_through(day("01-08")))
+    reader.close()
+
+    assert (0, ([bought, sold], [sold], 2, 12)) == (empty, seen)
+
+
+def test_a_withdrawn_order_of_the_embedded_broker_moves_no_share(store: SqlStore):
+    orders = SimulatedOrders(store, store)
+    orders.add(simulated("01-03", Side.BUY, 20, 1))
+    held = orders.shares_through(day("01-03"))
+    orders.cancel(reference("01-03", Side.BUY))
+
+    assert (20, 0, [True]) == (
+        held,
+        orders.shares_through(day("01-03")),
+        [order.is_cancelled for order in orders.newest(5)],
+    )
+
+
+# -- settling, halts, runs --------------------------------------------------------------------------------------------
+
+
+def test_settling_twice_equals_once_and_a_final_mark_stands(store: SqlStore, run_id: int):
+    store.record(recording(run_id, "01-03"))
+    provisional = type(mark("01-03", 1, 0, 0, 0))
+    first = mark("01-03", 5000.0, 0.0, 0.0, 0.0)
+    draft = provisional(
+        **{name: getattr(first, name) for name in first.__slots__} | {"is_final": False, "cash": 4999.0}
+    )
+    for marks in ([draft], [first], [draft]):
+        store.settle(day("01-03"), at("01-03"), marks, is_settled=False, drift_actions={})
+    unsettled = store.unsettled_rows()
+    store.settle(day("01-03"), at("01-03"), [], is_settled=True, drift_actions={day("01-03"): "BUY"})
+
+    assert ([first], [], first, None) == (
+        store.equity_marks(),
+        store.provisional_marks(),
+        store.last_equity(day("01-04")),
+        store.last_equity(day("01-03")),
+    )
+    assert ([False], [], [True]) == (
+        [row.is_settled for row in unsettled],
+        store.unsettled_rows(),
+        [row.is_settled for row in store.ledger()],
+    )
+
+
+def test_a_mark_waits_for_its_final_bar(store: SqlStore):
+    first = mark("01-03", 5000.0, 0.0, 0.0, 0.0)
+    draft = type(first)(**{name: getattr(first, name) for name in first.__slots__} | {"is_final": False})
+    store.settle(day("01-03"), at("01-03"), [draft, mark("01-04", 1, 0, 0, 0)], is_settled=False, drift_actions={})
+
+    assert [draft] == store.provisional_marks()
+
+
+def test_a_halt_replaces_one_of_its_kind_and_resume_lifts_all(store: SqlStore):
+    first = Halt(halted_at=at("01-03"), why="holiday", by="me", allow_exits=False)
+    second = Halt(halted_at=at("01-04"), why="illness", by="me", allow_exits=True)
+    latch = Halt(halted_at=at("01-04"), why="loss", by="mtum-eod", allow_exits=True, is_daily_loss=True)
+    for halt in (first, latch, second):
+        store.halt(halt)
+    standing = store.halts()
+
+    assert ([second, latch], 2, [], 0) == (
+        standing,
+        store.resume(at("01-05"), "me"),
+        store.halts(),
+        store.resume(at("01-05"), "me"),
+    )
+
+
+def test_runs_are_filed_with_what_became_of_them(store: SqlStore, path: Path):
+    first = store.start_run(Step.DECIDE, day("01-03"), at("01-03"))
+    store.end_run(first, at("01-03", "20:40:03"), "failed", 4, "no answer", retries=3, document={"shares": 0})
+    second = store.start_run(Step.PREFLIGHT, None, at("01-04"))
+
+    newest, older = store.runs(limit=5)
+    assert ((second, None, None), (first, "failed", 4, "no answer")) == (
+        (newest.id, newest.ended_at, newest.exit_code),
+        (older.id, older.outcome, older.exit_code, older.error),
+    )
+    assert (older, None, [newest]) == (
+        store.last_run(Step.DECIDE, day("01-03")),
+        store.last_run(Step.SETTLE, day("01-03")),
+        store.runs(limit=1),
+    )
+    row = (1, "decide", "2024-01-03", "2024-01-03T20:40:00Z", "2024-01-03T20:40:03Z", "failed", 4, "no answer", 3)
+    assert [row] == sql(path, "SELECT * FROM runs WHERE id = 1")
+
+
+def test_cash_flows_and_notices_are_kept(store: SqlStore, run_id: int, path: Path):
+    flow = CashFlow(kind=CashKind.DIVIDEND, amount_usd=12.5, session=day("01-04"), note="Q4")
+    store.add_cash_flow(flow, at("01-04"))
+    store.add_notice(Notice(event=Event.RUN_FAILED, words="no answer", is_urgent=True), at("01-04"), run_id)
+
+    notices = sql(path, "SELECT event, words, is_urgent, run_id FROM notice")
+    assert ([flow], [("run_failed", "no answer", 1, 1)]) == (store.cash_flows(), notices)
+
+
+def test_an_exit_stays_due_from_the_first_sell_after_the_entry(store: SqlStore):
+    write_book(store)
+
+    assert ((day("01-05"), "Halted: holiday"), None) == (
+        store.exit_decided_since(day("01-03")),
+        store.exit_decided_since(day("01-10")),
+    )
+
+
+# -- the views --------------------------------------------------------------------------------------------------------
+
+
+def rounded(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [tuple(round(value, 6) if isinstance(value, float) else value for value in row) for row in rows]
+
+
+def test_trades_are_the_closed_round_trips(store: SqlStore, path: Path):
+    """The first exit was decided on 01-05 and executed in two prints on 01-08."""
+    write_book(store)
+
+    first = ("2024-01-03", 100.0, 20, 2.5, "2024-01-08", 110.4, "atr_profit", '["atr_profit"]')
+    second = ("2024-01-09", 108.0, 21, 2.0, "2024-01-10", 105.0, "trend", '["trend","vix"]')
+    assert [(*first, 208.0, 4.208, 203.792, 5, 3, 0), (*second, -63.0, 4.473, -67.473, 1, 1, 0)] == rounded(
+        sql(path, "SELECT * FROM trades")
+    )
+
+
+def test_position_is_the_open_round_trip_and_none_when_flat(store: SqlStore, path: Path):
+    empty = sql(path, "SELECT * FROM position")
+    write_book(store)
+    held = rounded(sql(path, "SELECT shares, entry_price, entry_session, entry_atr, target FROM position"))
+    store.add_fills([fill("01-17", Side.SELL, 4, 108.0, None)])
+    partly = sql(path, "SELECT shares FROM position")
+    store.add_fills([fill("01-18", Side.SELL, 6, 108.0, None)])
+
+    assert ([], [(10, 107.0, "2024-01-16", 2.2, 115.8)], [(6,)], []) == (
+        empty,
+        held,
+        partly,
+        sql(path, "SELECT * FROM position"),
+    )
+
+
+def test_a_sale_by_hand_names_its_kind_as_the_reason(store: SqlStore, run_id: int, path: Path):
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
+    store.add_fills([fill("01-03", Side.BUY, 20, 100.0, 2.0)])
+    flatten = intent("01-04", Side.SELL, 20, kind=OrderKind.FLATTEN)
+    store.record(recording(run_id, "01-04", signal=None, intent=flatten))
+    store.add_fills([fill("01-04", Side.SELL, 20, 101.0, 2.0)])
+
+    assert [("flatten", '["flatten"]')] == sql(path, "SELECT exit_reason, exit_reasons FROM trades")
+
+
+def test_fills_carry_their_reason_and_their_signal(store: SqlStore, path: Path):
+    write_book(store)
+
+    row = ("01-08.2", "2024-01-08T21:00:02Z", "2024-01-08", "SELL", "MTUM", 8, 111.0, 888.0, 0.888, 0)
+    assert [(*row, "SELL on 01-08", 5)] == sql(path, "SELECT * FROM fills WHERE execution_id = '01-08.2'")
+    assert [(None,)] == sql(path, "SELECT commission FROM fills WHERE session = '2024-01-16'")
+
+
+def test_signals_have_the_keys_of_the_document_as_columns(store: SqlStore, path: Path):
+    """Nested parts are flattened, booleans are 0 and 1, lists JSON text, unknown is NULL."""
+    write_book(store)
+    db = sqlite3.connect(path)
+    db.row_factory = sqlite3.Row
+    row = dict(db.execute("SELECT * FROM signals WHERE session = '2024-01-08'").fetchone())
+    db.close()
+
+    document = signal("01-08")
+    flat = [key for key in document if key not in ("order", "position")]
+    nested = [f"order_{key}" for key in ("key", "side", "type", "shares", "status")]
+    nested += [f"position_{key}" for key in ("shares", "entry_price", "entry_session", "entry_atr", "target")]
+    assert {"id", "drift_action", *flat, *nested} == set(row)
+    assert (1, None, '["exit_pending"]', "filled", "SELL", 20, 110.0, "[]") == tuple(
+        row[key]
+        for key in (
+            "trend_bullish",
+            "volume_confirm",
+            "exit_reasons",
+            "order_status",
+            "order_side",
+            "order_shares",
+            "position_target",
+            "warnings",
+        )
+    )
+
+
+def test_equity_and_sessions_read_as_they_were_settled(store: SqlStore, path: Path):
+    write_book(store)
+
+    assert ("2024-01-16", 5066.319, 1070.0, 6136.319, 136.319, 0.0) == sql(path, "SELECT * FROM equity")[-1]
+    assert [
+        ("2024-01-11", "skipped", "MTUM: no bar for 2024-01-11", 0),
+        ("2024-01-12", "missed", "no run", 0),
+        ("2024-01-16", "decided", "", 1),
+    ] == sql(path, "SELECT * FROM sessions")[-3:]
+
+
+def test_sessions_and_instants_are_iso_text_in_every_table(store: SqlStore, path: Path):
+    write_book(store)
+
+    assert [("2024-01-03", "2024-01-03T20:40:00.000000Z")] == sql(
+        path, "SELECT session, intended_at FROM order_intent WHERE session < '2024-01-08'"
+    )
+    assert date(2024, 1, 3) == store.fills()[0].session

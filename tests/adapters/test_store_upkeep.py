@@ -1,0 +1,280 @@
+"""Upgrade, backup, restore and check of the database, and the schema's two descriptions held together."""
+
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from book_by_hand import at, fill, write_book
+
+from mtum_eod.adapters.store import connect, open_reader, open_store, opening, schema, upkeep
+from mtum_eod.core.trading import Side, Step
+from mtum_eod.errors import StoreError
+
+NEXT_REVISION = """
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE run ADD COLUMN host TEXT")
+    {then}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "book.db"
+
+
+@pytest.fixture
+def written(path: Path) -> Path:
+    store = open_store(path)
+    write_book(store)
+    store.close()
+    return path
+
+
+@pytest.fixture
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The program one schema revision later."""
+
+    def become(then: str = "") -> None:
+        folder = tmp_path / "migrations"
+        shutil.copytree(upkeep.migrations_dir(), folder)
+        (folder / "versions" / "0002_host.py").write_text(NEXT_REVISION.format(then=then))
+        monkeypatch.setattr(upkeep, "migrations_dir", lambda: folder)
+        for module in (connect, opening, upkeep):
+            monkeypatch.setattr(module, "HEAD", "0002")
+
+    return become
+
+
+def sql(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    db = sqlite3.connect(path)
+    try:
+        with db:
+            return db.execute(statement).fetchall()
+    finally:
+        db.close()
+
+
+def fills_in(path: Path) -> int:
+    reader = open_reader(path)
+    try:
+        return len(reader.fills())
+    finally:
+        reader.close()
+
+
+# -- the schema -------------------------------------------------------------------------------------------------------
+
+
+def test_the_revision_the_program_expects_is_the_newest_migration():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(upkeep.migrations_dir()))
+    config.set_main_option("path_separator", "os")
+
+    assert schema.HEAD == ScriptDirectory.from_config(config).get_current_head()
+
+
+def test_the_migrations_make_the_tables_the_program_describes(path: Path):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    upkeep.upgrade(path)
+    engine = connect.write_engine(path)
+    with engine.connect() as db:
+        differences = compare_metadata(MigrationContext.configure(db), schema.metadata)
+    engine.dispose()
+
+    assert [] == differences
+
+
+def test_a_new_database_is_at_the_newest_revision_and_upgrading_again_changes_nothing(path: Path):
+    assert (None, "0001") == (upkeep.upgrade(path), upkeep.upgrade(path))
+
+
+def test_an_older_database_is_upgraded_behind_a_backup(written: Path, next_version: Any):
+    next_version()
+    with pytest.raises(StoreError, match="schema revision 0001, this program reads 0002") as refused:
+        open_reader(written)
+    store = open_store(written)
+    store.start_run(Step.SETTLE, None, at("01-17"))
+    fills = len(store.fills())
+    store.close()
+
+    (kept,) = (written.parent / "backups").iterdir()
+    assert ("mtum-eod db upgrade" in refused.value.hint, 6) == (True, fills)
+    assert ([("0001",)], [("0002",)], 0o600) == (
+        sql(kept, "SELECT version_num FROM alembic_version"),
+        sql(written, "SELECT version_num FROM alembic_version"),
+        stat.S_IMODE(kept.stat().st_mode),
+    )
+
+
+def test_an_upgrade_that_fails_half_way_leaves_the_older_database_whole(written: Path, next_version: Any):
+    next_version(then='op.execute("ALTER TABLE nowhere ADD COLUMN x TEXT")')
+    with pytest.raises(StoreError, match="no such table: nowhere"):
+        open_store(written)
+
+    assert ([("0001",)], []) == (
+        sql(written, "SELECT version_num FROM alembic_version"),
+        sql(written, "SELECT name FROM pragma_table_info('run') WHERE name = 'host'"),
+    )
+
+
+# -- backup -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_of_a_database_in_use_is_one_private_file_with_every_commit(written: Path, tmp_path: Path):
+    store = open_store(written)
+    store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)])
+    made = upkeep.backup(written, tmp_path / "kept")
+    store.close()
+
+    assert ([made], 0o600, 7, "-0001.db") == (
+        list((tmp_path / "kept").iterdir()),
+        stat.S_IMODE(made.stat().st_mode),
+        fills_in(made),
+        made.name[-8:],
+    )
+
+
+def test_only_the_newest_backups_of_this_database_are_kept(written: Path, tmp_path: Path):
+    folder = tmp_path / "kept"
+    foreign = upkeep.backup(written, folder).rename(folder / "other-20240101T000000000000Z-0001.db")
+    made = [upkeep.backup(written, folder, keep=2) for _ in range(4)]
+
+    assert (made[2:], {foreign, *made[2:]}) == (upkeep.backups(written, folder), set(folder.iterdir()))
+
+
+def test_nothing_that_is_not_whole_becomes_a_backup(written: Path, tmp_path: Path):
+    damage(written)
+    with pytest.raises(StoreError):
+        upkeep.backup(written, tmp_path / "kept")
+    with pytest.raises(StoreError, match="nothing to back up"):
+        upkeep.backup(tmp_path / "absent.db", tmp_path / "kept")
+
+    assert [] == list((tmp_path / "kept").iterdir())
+
+
+def damage(path: Path) -> None:
+    """Overwrite pages in the middle, the header stays."""
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xa5" * (path.stat().st_size - 12288))
+
+
+# -- restore ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_restored_database_is_the_backup_and_the_present_one_stays_beside(written: Path, tmp_path: Path):
+    made = upkeep.backup(written, tmp_path / "kept")
+    store = open_store(written)
+    store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)])
+    store.close()
+    beside = upkeep.restore(made, written)
+
+    assert beside is not None
+    assert (6, 7, 0o600) == (fills_in(written), fills_in(beside), stat.S_IMODE(written.stat().st_mode))
+    assert f"{written.name}.before-restore-" == beside.name[: len(written.name) + 16]
+
+
+def test_a_wal_left_by_a_crash_goes_with_the_old_file_and_not_into_the_restored_one(written: Path, tmp_path: Path):
+    made = upkeep.backup(written, tmp_path / "kept")
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    store = open_store(written)
+    store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)])
+    for ending in ("", "-wal", "-shm"):
+        shutil.copy(f"{written}{ending}", crashed / f"book.db{ending}")
+    store.close()
+    beside = upkeep.restore(made, crashed / "book.db")
+
+    assert beside is not None
+    assert (6, 7) == (fills_in(crashed / "book.db"), fills_in(beside))
+
+
+def test_a_restore_needs_no_database_to_be_there(written: Path, tmp_path: Path):
+    made = upkeep.backup(written, tmp_path / "kept")
+
+    assert (None, 6) == (
+        upkeep.restore(made, tmp_path / "new" / "book.db"),
+        fills_in(tmp_path / "new" / "book.db"),
+    )
+
+
+@pytest.mark.parametrize("source", ["absent", "damaged", "text", "newer"])
+def test_a_backup_that_cannot_be_trusted_moves_nothing(written: Path, tmp_path: Path, source: str):
+    made = upkeep.backup(written, tmp_path / "kept")
+    if source == "absent":
+        made.unlink()
+    elif source == "damaged":
+        damage(made)
+    elif source == "text":
+        made.write_text("not a database")
+    else:
+        sql(made, "UPDATE alembic_version SET version_num = '9999'")
+    before = written.read_bytes()
+
+    with pytest.raises(StoreError):
+        upkeep.restore(made, written)
+
+    assert (before, {"book.db", "kept"}) == (written.read_bytes(), {file.name for file in tmp_path.iterdir()})
+
+
+# -- check ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_book_has_no_findings_and_is_not_touched(written: Path):
+    before = written.stat().st_mtime_ns
+
+    assert ([], before) == (upkeep.check(written), written.stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            "UPDATE execution SET shares = 30 WHERE session = '2024-01-10'",
+            ["execution 01-10.1 sells more than was held: -9 shares after it"],
+        ),
+        (
+            "UPDATE equity_mark SET cash = cash + 0.01, position_value = position_value - 0.01 "
+            "WHERE session = '2024-01-08'",
+            ["equity of 2024-01-08: cash is 5203.80 USD, capital, cash flows and executions give 5203.79"],
+        ),
+        (
+            "UPDATE equity_mark SET position_value = 1071 WHERE session = '2024-01-16'",
+            ["equity of 2024-01-16: value is 6136.32 USD, cash and position give 6137.32"],
+        ),
+        (
+            "UPDATE equity_mark SET realised = 0 WHERE session = '2024-01-10'",
+            ["equity of 2024-01-10: value is 5136.32 USD, capital, cash flows, realised and unrealised give 5000.00"],
+        ),
+        ("DELETE FROM settings_version", [f"signal row {n} refers to a row of settings_version that does not exist"
+                                          for n in range(1, 9)]),
+        ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0001"]),
+    ],
+    ids=["short", "cash", "value", "realised", "reference", "revision"],
+)  # fmt: skip
+def test_what_does_not_agree_is_found(written: Path, change: str, found: list[str]):
+    sql(written, change)
+
+    assert found == upkeep.check(written)[: len(found)]
+
+
+def test_a_damaged_file_is_a_finding_and_an_absent_one_an_error(written: Path, tmp_path: Path):
+    damage(written)
+
+    assert [] != upkeep.check(written)
+    with pytest.raises(StoreError, match="no such database"):
+        upkeep.check(tmp_path / "absent.db")
