@@ -7,15 +7,17 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import stamina
 
 from mtum_eod.adapters.bars import daily_bars, last_known
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars
+from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.ports import Calendar
 
@@ -54,12 +56,13 @@ class YahooData:
         self._download = download or _vendor_download
 
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
-        """Daily bars as printed, split-adjusted only; raises MarketDataError where Yahoo gives none at all."""
+        """Daily bars as printed, split-adjusted only; raises MarketDataError where Yahoo gives none at all.
+
+        Today's, where Yahoo has none yet, is built from its 5-minute bars and marked BUILT.
+        """
         last = last_known(self._calendar, last, as_of)
         table = self._ask(symbol, first, last, "1d")
-        days = (
-            pd.DatetimeIndex(table.index).tz_localize(None).normalize()
-        )  # stamped with midnight where the symbol is traded
+        days = pd.DatetimeIndex(table.index).tz_localize(None).normalize()  # midnights where the symbol is traded
         frame = pd.DataFrame(
             table.to_numpy(dtype=np.float64),
             index=days.astype("datetime64[ns]").rename("session"),
@@ -67,7 +70,11 @@ class YahooData:
         )
         if symbol == VIX:
             frame["volume"] = np.nan  # Yahoo says 0 where an index has no volume
-        return daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name)
+        bars = daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name)
+        today = self._calendar.local_date(as_of)
+        if last < today or frame["close"].notna().to_numpy()[frame.index == np.datetime64(today)].any():
+            return bars
+        return self._with_built(bars, today)
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
         """Volume of the 5-minute bars of regular hours that ended by each cut; sessions without any are absent."""
@@ -79,15 +86,44 @@ class YahooData:
         }
         if symbol == VIX or not wanted:
             return {}
-        table = self._ask(symbol, min(wanted), max(wanted), "5m")
-        starts, volume = pd.DatetimeIndex(table.index).tz_convert(UTC), table["Volume"]
+        volume = self._intraday(symbol, min(wanted), max(wanted))["Volume"]
         answer = {}
         for session, cut in wanted.items():
-            opened, last_start = pd.Timestamp(self._calendar.open(session)), pd.Timestamp(cut - INTRADAY_BAR)
-            bars = volume[(starts >= opened) & (starts <= last_start)]
+            bars = volume[_between(volume.index, self._calendar.open(session), cut - INTRADAY_BAR)]
             if len(bars) and bars.notna().all():
                 answer[session] = float(bars.sum())
         return answer
+
+    def _with_built(self, bars: DailyBars, today: date) -> DailyBars:
+        """The bars with today's from the 5-minute ones, known up to the end of the newest; unchanged without any."""
+        minutes = self._intraday(bars.symbol, today, today)
+        newest = min(bars.as_of, self._calendar.close(today)) - INTRADAY_BAR  # a running bar may know more than as_of
+        minutes = minutes[_between(minutes.index, self._calendar.open(today), newest)].dropna(subset=PRICE_COLUMNS[:4])
+        if minutes.empty:
+            return bars
+        volume = np.nan if bars.symbol == VIX else minutes["Volume"].sum()
+        whole = [
+            minutes["Open"].iloc[0],
+            minutes["High"].max(),
+            minutes["Low"].min(),
+            minutes["Close"].iloc[-1],
+            volume,
+        ]
+        frame = bars.frame[bars.frame.index != np.datetime64(today)].copy()  # without a row of NaN
+        frame.loc[pd.Timestamp(today)] = whole
+        known = minutes.index[-1].to_pydatetime() + INTRADAY_BAR
+        return replace(bars, frame=frame, as_of=known, last_status=BarStatus.BUILT)
+
+    def _intraday(self, symbol: str, first: date, last: date) -> pd.DataFrame:
+        """5-minute bars of regular hours on the UTC instants they start at; empty where Yahoo gives none.
+
+        Not an error: without them an entry is blocked and the daily bars still decide an exit.
+        """
+        try:
+            table = self._ask(symbol, first, last, "5m")
+        except MarketDataError:
+            return pd.DataFrame(columns=PRICE_COLUMNS, index=pd.DatetimeIndex([], tz=UTC), dtype="float64")
+        return table.set_axis(pd.DatetimeIndex(table.index).tz_convert(UTC))
 
     def _ask(self, symbol: str, first: date, last: date, interval: str) -> pd.DataFrame:
         """Columns PRICE_COLUMNS of one symbol, at least one row."""
@@ -132,6 +168,10 @@ class YahooData:
             tickers = table.columns.get_level_values("Ticker")
             table = table.loc[:, tickers == ticker.upper()].droplevel("Ticker", axis=1)
         return table
+
+
+def _between(stamps: pd.Index, first: datetime, last: datetime) -> npt.NDArray[np.bool_]:
+    return np.asarray((stamps >= pd.Timestamp(first)) & (stamps <= pd.Timestamp(last)))
 
 
 def _vendor_download(*args: object, **settings: object) -> pd.DataFrame | None:

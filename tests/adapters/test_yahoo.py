@@ -20,7 +20,7 @@ import stamina
 from mtum_eod.adapters import yahoo
 from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.yahoo import YahooData
-from mtum_eod.core.market import VIX
+from mtum_eod.core.market import VIX, BarStatus
 from mtum_eod.errors import MarketDataError, SettingsError
 
 CALENDAR = ExchangeCalendar(date(2024, 11, 30))
@@ -243,6 +243,53 @@ def test_unknown_volumes_are_absent() -> None:
 
     assert {DAYS[-1]: 78_000} == volumes
     assert "2024-11-04" == download.asked[0][1]["start"]
+
+
+def test_no_intraday_answer_is_an_unknown_volume_not_an_error() -> None:
+    """Constructed: volume never touches an exit, so its absence may not end the run."""
+    download = Constructed(ConnectionError("no route"))
+
+    volumes = YahooData(CALENDAR, download).volume_until("MTUM", {SESSION: CALENDAR.close(SESSION)}, LATER)
+
+    assert {} == volumes
+
+
+AT_DECISION = CALENDAR.close(DAYS[-1]) - timedelta(minutes=20)
+
+
+@pytest.mark.parametrize("row", ["absent", "all NaN"])
+def test_todays_absent_bar_is_built_from_intraday_bars(row: str) -> None:
+    """Constructed: no daily row of today yet; 74 bars of 5 minutes up to 15:40, and what lies after is not used."""
+    daily = frame().astype("float64")
+    daily.iloc[-1] = np.nan
+    minutes = intraday(DAYS[-1]).astype("float64")
+    minutes.iloc[0, 4], minutes.iloc[5, 2], minutes.iloc[6, 3], minutes.iloc[73, 1] = 210.0, 212.75, 0.5, 212.5
+    minutes.iloc[74] = 999.0
+    download = Constructed(daily.iloc[:-1] if row == "absent" else daily, minutes)
+
+    bars = YahooData(CALENDAR, download).daily("MTUM", DAYS[0], DAYS[-1], AT_DECISION)
+
+    assert DAYS == [day.date() for day in bars.frame.index]
+    assert [210.0, 212.75, 0.5, 212.5, 74_000] == bars.frame.iloc[-1].to_list()
+    assert (BarStatus.BUILT, AT_DECISION) == (bars.last_status, bars.as_of)
+
+
+def test_a_built_bar_is_as_old_as_its_newest_five_minutes() -> None:
+    """Constructed: Yahoo stopped at 14:00; the price is known up to 14:05, and says so."""
+    download = Constructed(frame().iloc[:-1], intraday(DAYS[-1]).iloc[:55])
+
+    bars = YahooData(CALENDAR, download).daily("MTUM", DAYS[0], DAYS[-1], AT_DECISION)
+
+    assert CALENDAR.at(DAYS[-1], "14:05") == bars.as_of
+
+
+def test_without_intraday_bars_either_todays_bar_stays_absent() -> None:
+    """Constructed: quality then names the absent bar."""
+    download = Constructed(frame().iloc[:-1], frame().iloc[:0])
+
+    bars = YahooData(CALENDAR, download).daily("MTUM", DAYS[0], DAYS[-1], AT_DECISION)
+
+    assert (DAYS[:-1], BarStatus.FINAL) == ([day.date() for day in bars.frame.index], bars.last_status)
 
 
 def test_without_yfinance_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
