@@ -272,6 +272,14 @@ class RunRecord:
     error: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """All rows of one view, for export."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
 class BookReader(Protocol):
     """Reading the book. An absent database reads as an empty book."""
 

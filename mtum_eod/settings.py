@@ -727,25 +727,3 @@ def _redacted(key: str, value: Any) -> Any:
         scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) if isinstance(value, str) else None
         return value and (f"{scheme[0]}…" if scheme else "…")
     return re.sub(r"://[^/@]*@", "://…@", value) if isinstance(value, str) else value
-
-
-def decision_settings(settings: Settings) -> dict[str, Any]:
-    """What a decision depends on, as JSON values that `Settings` takes; kept with each decision for its replay."""
-    return settings.model_dump(
-        mode="json", include={"strategy": True, "risk": True, "schedule": True, "ib": {"order_type"}}
-    )
-
-
-def parameters_from(document: Mapping[str, Any]) -> Parameters:
-    """The parameters of a day from its `decision_settings`; keys that did not exist then take their defaults.
-
-    Raises SettingsError on a document that no version up to this one has written.
-    """
-    try:
-        return Settings.model_validate(document).parameters()
-    except ValidationError as error:
-        keys = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors(include_url=False))
-        raise SettingsError(
-            f"the recorded settings of that session cannot be used: {keys}",
-            hint="A newer mtum-eod may have written them: install that version to replay the session.",
-        ) from None

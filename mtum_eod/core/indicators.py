@@ -6,25 +6,11 @@ from a window of 25 times the period on, the two agree within 1e-9 relative.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import talib
 from numpy.typing import NDArray
 
-from mtum_eod.core.parameters import StrategyParameters
-
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndicatorTable:
-    """Indicators over a history; each array is as long as it. Rows of the warm-up are NaN."""
-
-    ma_50: Floats  # USD a share
-    rsi: Floats  # 0 to 100
-    atr: Floats  # USD a share
-    volume_ma_20: Floats  # shares
 
 
 def sma(values: Floats, period: int) -> Floats:
@@ -49,13 +35,3 @@ def atr(high: Floats, low: Floats, close: Floats, period: int) -> Floats:
     Source: Wilder, New Concepts in Technical Trading Systems (1978); TA-Lib ATR.
     """
     return np.asarray(talib.ATR(high, low, close, timeperiod=period), dtype=np.float64)
-
-
-def indicators(high: Floats, low: Floats, close: Floats, volume: Floats, p: StrategyParameters) -> IndicatorTable:
-    """All indicators of the rules over one history. Arrays of equal length, prices positive and finite."""
-    return IndicatorTable(
-        ma_50=sma(close, p.ma_period),
-        rsi=rsi(close, p.rsi_period),
-        atr=atr(high, low, close, p.atr_period),
-        volume_ma_20=sma(volume, p.volume_lookback),
-    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from mtum_eod.core.money import Usd
 from mtum_eod.core.trading import OrderType
+
+T = TypeVar("T")
 
 MIN_HISTORY_BARS = 300
 """Fewer bars than this and nothing is decided."""
@@ -84,3 +87,37 @@ class Parameters:
     risk: RiskParameters = RiskParameters()
     schedule: ScheduleParameters = ScheduleParameters()
     order_type: OrderType = OrderType.MOC
+
+
+def document(p: Parameters) -> dict[str, Any]:
+    """The parameters as JSON keeps them beside each decision; durations in minutes."""
+    schedule = {name: length.total_seconds() / 60 for name, length in asdict(p.schedule).items()}
+    return {
+        "strategy": asdict(p.strategy),
+        "risk": asdict(p.risk),
+        "schedule": schedule,
+        "order_type": str(p.order_type),
+    }
+
+
+def parameters_from(kept: dict[str, Any]) -> Parameters:
+    """The parameters that `document` wrote down.
+
+    Keys that did not exist then take their defaults, keys that exist no longer are passed over.
+    """
+    durations = {name: timedelta(minutes=minutes) for name, minutes in kept["schedule"].items()}
+    return Parameters(
+        strategy=_built(StrategyParameters, kept["strategy"], volume_basis=VolumeChoice),
+        risk=_built(RiskParameters, kept["risk"], late_exit=LateExit),
+        schedule=_built(ScheduleParameters, durations),
+        order_type=OrderType(kept["order_type"]),
+    )
+
+
+def _built(kind: type[T], values: dict[str, Any], **enums: type[StrEnum]) -> T:
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # each kind is a dataclass
+    return kind(**{name: enums.get(name, _same)(value) for name, value in values.items() if name in names})
+
+
+def _same(value: Any) -> Any:
+    return value

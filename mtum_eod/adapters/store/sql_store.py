@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, func, or_, select, table, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -37,7 +37,7 @@ from mtum_eod.core.trading import (
     Step,
 )
 from mtum_eod.errors import OrderStateUnknown, SettingsError
-from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, RunRecord, SessionRow
+from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, Records, RunRecord, SessionRow
 
 SAME_BAR_RELATIVE = 1e-9
 """Two prices or volumes closer than this are the same; what is nearer comes from reading decimals."""
@@ -284,6 +284,12 @@ class SqlReader(BookQueries):
     def close(self) -> None:
         """Close the database."""
         self._reading.engine.dispose()
+
+    def view(self, name: str) -> Records:
+        """All rows of one of the stable views. Raises StoreError."""
+        rows = self.rows(select(text("*")).select_from(table(name)))
+        columns = self.rows(select(text("name")).select_from(text(f"pragma_table_info('{name}')")))
+        return Records(columns=tuple(column for (column,) in columns), rows=tuple(tuple(row) for row in rows))
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""The embedded broker: market-on-close orders that rest in the same database and fill at the session's close."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from mtum_eod.adapters.store import SimulatedOrder, SimulatedOrders
+from mtum_eod.core.ledger import ledger
+from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus
+from mtum_eod.errors import BrokerUnavailable, MarketDataError
+from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown
+
+ACCOUNT = "SIMULATED"
+
+REMEMBERED = 10
+"""How many of its newest orders the broker still answers for; older ones are history, as with a real broker."""
+
+
+class SimulatedBroker:
+    """A Broker whose memory is a table of its own, so that it survives what the runner does not.
+
+    An order fills whole, at its session's close, once that close is past; the commission is `cost_ratio` of the
+    value. A fill is a pure function of order and close, so nothing is written when it happens.
+    """
+
+    account = ACCOUNT
+    reread_pause = timedelta(0)
+
+    def __init__(
+        self,
+        *,
+        orders: SimulatedOrders,
+        book: BookReader,
+        capital_usd: float,
+        prices: MarketData,
+        symbol: str,
+        calendar: Calendar,
+        clock: Clock,
+        cost_ratio: float,
+    ) -> None:
+        self._orders = orders
+        self._book = book
+        self._capital_usd = capital_usd
+        self._prices = prices
+        self._symbol = symbol
+        self._calendar = calendar
+        self._clock = clock
+        self._cost_ratio = cost_ratio
+
+    def next_order_id(self) -> int:
+        return self._orders.last_order_id() + 1
+
+    def submit(self, intent: OrderIntent) -> BrokerOrder:
+        """Accept the order. One past its session's close is refused: there is no auction left to take it."""
+        now = self._clock.now()
+        if now >= self._calendar.close(intent.session):
+            raise BrokerUnavailable(
+                f"the simulated market of {intent.session} has closed, {intent.reference} came too late",
+                hint="the next session decides again",
+            )
+        order = SimulatedOrder(
+            reference=intent.reference,
+            order_id=intent.order_id,
+            session=intent.session,
+            side=intent.side,
+            order_type=intent.order_type,
+            shares=intent.shares,
+            is_cancelled=False,
+            accepted_at=now,
+        )
+        self._orders.add(order)
+        return self._report(order)
+
+    def cancel(self, reference: str) -> Answer[BrokerOrder]:
+        for order in self._orders.newest(REMEMBERED):
+            if order.reference == reference:
+                if not self._has_closed(order.session):
+                    self._orders.cancel(reference)
+                return next(Known(o) for o in self._reports() if o.reference == reference)
+        return Unknown(f"no order {reference} among the last {REMEMBERED}")
+
+    def orders(self) -> Answer[list[BrokerOrder]]:
+        return Known(self._reports())
+
+    def executions(self) -> Answer[list[Fill]]:
+        filled = [order for order in self._orders.newest(REMEMBERED) if self._is_filled(order)]
+        try:
+            return Known([self._execution(order) for order in filled])
+        except MarketDataError as error:
+            return Unknown(f"the closing price is not known: {error.message}")
+
+    def shares_held(self, symbol: str) -> Answer[float]:
+        """The signed sum of all orders whose session has closed."""
+        today = self._calendar.local_date(self._clock.now())
+        through = today if self._calendar.is_session(today) and self._has_closed(today) else _day_before(today)
+        return Known(float(self._orders.shares_through(through)) if symbol == self._symbol else 0.0)
+
+    def cash(self) -> Answer[Cash]:
+        cash = ledger(self._capital_usd, self._book.fills(), self._book.cash_flows()).cash
+        return Known(Cash(spendable_usd=cash, settled_usd=cash))
+
+    def _reports(self) -> list[BrokerOrder]:
+        return [self._report(order) for order in self._orders.newest(REMEMBERED)]
+
+    def _report(self, order: SimulatedOrder) -> BrokerOrder:
+        filled = self._is_filled(order)
+        status = OrderStatus.FILLED if filled else OrderStatus.WORKING
+        return BrokerOrder(
+            reference=order.reference,
+            order_id=order.order_id,
+            perm_id=order.order_id,
+            status=OrderStatus.CANCELLED if order.is_cancelled else status,
+            filled_shares=order.shares if filled else 0,
+        )
+
+    def _is_filled(self, order: SimulatedOrder) -> bool:
+        return not order.is_cancelled and self._has_closed(order.session)
+
+    def _has_closed(self, session: date) -> bool:
+        return self._clock.now() >= self._calendar.close(session)
+
+    def _execution(self, order: SimulatedOrder) -> Fill:
+        close = self._calendar.close(order.session)
+        bars = self._prices.daily(self._symbol, order.session, order.session, max(self._clock.now(), close))
+        if bars.frame.empty or not bars.frame["close"].iloc[-1] > 0:
+            raise MarketDataError(f"{self._symbol}: no close for {order.session} at {self._prices.name}")
+        price = float(bars.frame["close"].iloc[-1])
+        return Fill(
+            execution_id=f"SIM-{order.reference}",
+            reference=order.reference,
+            session=order.session,
+            executed_at=close,
+            side=order.side,
+            shares=order.shares,
+            price_usd=price,
+            commission_usd=self._cost_ratio * order.shares * price,
+        )
+
+
+def _day_before(day: date) -> date:
+    return day - timedelta(days=1)

@@ -1,0 +1,218 @@
+"""The real parts, built from settings and handed to the jobs. The one place that knows all adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtum_eod.adapters.calendar import ExchangeCalendar, local_date
+from mtum_eod.adapters.clock import SessionClock, SystemClock
+from mtum_eod.adapters.no_history import NoHistory
+from mtum_eod.core.trading import Book, Mode
+from mtum_eod.errors import SettingsError, StoreError
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.market import Sources
+from mtum_eod.ports import BookReader, Calendar, Clock, MarketData, Records
+from mtum_eod.settings import DataSource, Loaded, VixSource
+
+if TYPE_CHECKING:
+    from mtum_eod.adapters.store import SqlReader, SqlStore
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What one command works with; each part is built when it is first asked for."""
+
+    loaded: Loaded
+    clock: Clock
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        return ExchangeCalendar(local_date(self.clock.now()))
+
+    @cached_property
+    def prices(self) -> MarketData:
+        return self._source(self.loaded.settings.data.source)
+
+    @cached_property
+    def vix(self) -> MarketData:
+        chosen = self.loaded.settings.data.vix_source
+        return self.prices if chosen is VixSource.SAME else self._source(DataSource(chosen))
+
+    @property
+    def database(self) -> Path:
+        return self.loaded.settings.database_path(self.loaded.folder)
+
+    @property
+    def backups(self) -> Path:
+        return self.loaded.settings.backup_dir(self.loaded.folder)
+
+    @cached_property
+    def book(self) -> Book:
+        """The book these settings ask for. Raises SettingsError for a mode this version cannot trade."""
+        from mtum_eod.adapters.simulated_broker import ACCOUNT
+
+        settings = self.loaded.settings
+        if settings.mode is not Mode.SIMULATED:
+            raise SettingsError(
+                f"mode = {settings.mode} needs the Interactive Brokers adapter, which this version does not have",
+                hint="use mode = simulated, or a version whose changelog names Interactive Brokers",
+            )
+        return Book(
+            mode=settings.mode,
+            account=ACCOUNT,
+            symbol=settings.symbol,
+            is_synthetic=self.prices.is_synthetic or self.vix.is_synthetic,
+            capital_usd=settings.capital,
+        )
+
+    def reader(self) -> SqlReader | NoHistory:
+        """The book for reading; nothing beside or in the database is created, deleted or touched."""
+        if not self.database.exists():
+            return NoHistory()
+        from mtum_eod.adapters.store import open_reader
+
+        reader = open_reader(self.database)
+        self._refuse_other_book(reader)
+        return reader
+
+    @contextmanager
+    def store(self) -> Iterator[SqlStore]:
+        """The book for writing, created or upgraded where that is needed."""
+        from mtum_eod.adapters.store import open_store
+
+        store = open_store(self.database, backup_dir=self.backups)
+        try:
+            self._refuse_other_book(store)
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone on the database. Raises AlreadyRunning."""
+        from mtum_eod.adapters.lock import DatabaseLock
+
+        with DatabaseLock(self.database, self.clock).hold():
+            yield
+
+    @contextmanager
+    def trading(self, clock: Clock | None = None, *, locked: bool = True) -> Iterator[TradingDesk]:
+        """A desk that trades and records, alone on its database unless `locked` is false. Raises AlreadyRunning.
+
+        clock: the instant sessions are lived at; the present where None.
+        """
+        from mtum_eod.adapters.notices import OwnerNotices
+
+        _ = self.book  # a mode or source that cannot be had is refused before any file is made
+        with self.locked() if locked else nullcontext(), self.store() as store:
+            told = self.loaded.settings.notifications
+            notifier = OwnerNotices(store=store, clock=self.clock, urls=told.urls, events=told.events)
+            parts = self._parts(store, store, clock or self.clock)
+            yield TradingDesk(store=store, notifier=notifier, **parts)
+
+    def sources(self) -> Sources:
+        """Where a reading of the market comes from, the stored bars included."""
+        return Sources(
+            calendar=self.calendar, prices=self.prices, vix=self.vix, store=self.reader(), symbol=self.book.symbol
+        )
+
+    def records(self, view: str) -> Records:
+        """All rows of one of the database's views. Raises StoreError where there is no database yet."""
+        reader = self.reader()
+        if isinstance(reader, NoHistory):
+            raise StoreError(
+                f"there is no database {self.database} yet",
+                hint="the first `mtum-eod run` makes it; MTUM_EOD_DATABASE__URL names another one",
+            )
+        return reader.view(view)
+
+    def desk(self) -> Desk:
+        """A desk for looking only."""
+        reader = self.reader()
+        return Desk(store=reader, **self._parts(reader, None, self.clock))
+
+    def session_clock(self) -> SessionClock:
+        """A clock that a run over history sets from session to session."""
+        return SessionClock(self.clock.now())
+
+    def _parts(self, reader: SqlReader | SqlStore | NoHistory, store: SqlStore | None, clock: Clock) -> dict[str, Any]:
+        from mtum_eod.adapters.simulated_broker import SimulatedBroker
+        from mtum_eod.adapters.store import SimulatedOrders
+
+        bound, book = reader.book(), self.book
+        parameters = self.loaded.settings.parameters()
+        broker = SimulatedBroker(
+            orders=SimulatedOrders(reader, store),
+            book=reader,
+            capital_usd=bound.capital_usd if bound else book.capital_usd,
+            prices=self.prices,
+            symbol=book.symbol,
+            calendar=self.calendar,
+            clock=clock,
+            cost_ratio=parameters.risk.transaction_cost,
+        )
+        return {
+            "calendar": self.calendar,
+            "clock": clock,
+            "wall_clock": self.clock,
+            "prices": self.prices,
+            "vix": self.vix,
+            "broker": broker,
+            "book": book,
+            "parameters": parameters,
+        }
+
+    def _source(self, source: DataSource) -> MarketData:
+        data, calendar = self.loaded.settings.data, self.calendar
+        if source is DataSource.SAMPLE:
+            from mtum_eod.adapters.sample import SampleData
+
+            return SampleData(calendar, data.sample_seed)
+        if source is DataSource.CSV:
+            from mtum_eod.adapters.csv_files import CsvData
+
+            return CsvData(self.loaded.settings.csv_dir(self.loaded.folder), calendar)
+        if source is DataSource.YAHOO:
+            from mtum_eod.adapters.yahoo import YahooData
+
+            return YahooData(calendar)
+        raise SettingsError(
+            f"data.source = {source} needs the Interactive Brokers adapter, which this version does not have",
+            hint="use sample, csv or yahoo",
+        )
+
+    def _refuse_other_book(self, reader: BookReader) -> None:
+        """Raise SettingsError where the database belongs to another book than the settings ask for."""
+        bound = reader.book()
+        wanted = self.book
+        same = ("mode", "account", "symbol", "is_synthetic")
+        if bound is not None and any(getattr(bound, name) != getattr(wanted, name) for name in same):
+            raise SettingsError(
+                f"database {self.database} belongs to {bound.name}, the settings ask for {wanted.name}",
+                hint=f"name another file, such as MTUM_EOD_DATABASE__URL={_other_name(self.database, wanted)}",
+            )
+        if bound is not None and bound.capital_usd != wanted.capital_usd and reader.fills():
+            raise SettingsError(
+                f"capital = {wanted.capital_usd:g}, but this book has traded on {bound.capital_usd:g}: it is fixed now",
+                hint="set capital back, and tell of money paid in with `mtum-eod cash add deposit AMOUNT`",
+            )
+
+
+def _other_name(database: Path, book: Book) -> Path:
+    """A database name that the wanted book could have."""
+    name = f"mtum-eod-{book.mode}.db"
+    return database.with_name(name if name != database.name else f"mtum-eod-{book.mode}-{_kind(book)}.db")
+
+
+def _kind(book: Book) -> str:
+    return "synthetic" if book.is_synthetic else "real"
+
+
+def workplace(loaded: Loaded) -> Workplace:
+    """The real parts under these settings, with the system's clock."""
+    return Workplace(loaded=loaded, clock=SystemClock())

@@ -1,0 +1,652 @@
+"""The command line: parse, call one job, show one outcome. Answers on standard output, talk on standard error.
+
+Everything heavy is imported inside the commands, once the arguments are good: `--help` costs no pandas.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from mtum_eod import __version__
+from mtum_eod.errors import MtumEodError, SettingsError
+
+if TYPE_CHECKING:
+    from mtum_eod.bootstrap import Workplace
+    from mtum_eod.jobs.outcome import Outcome
+
+FIRST = ("run", "settle", "status", "explain")
+GROUPS = {
+    "Hands on the wheel": ("halt", "resume", "cash"),
+    "Records and upkeep": ("export", "data", "db", "config"),
+}
+
+
+# -- the door itself --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Door:
+    """What every command gets: where the settings are, and how to speak."""
+
+    config: Path | None = None
+    as_json: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def workplace(self) -> Workplace:
+        """The real parts under the settings in force. Raises SettingsError."""
+        from mtum_eod import bootstrap, settings
+
+        return bootstrap.workplace(settings.load(self.config, os.environ, self.overrides))
+
+    def say(self, document: Any, text: Callable[[], str]) -> None:
+        """Show an outcome: one JSON document, or text for a person."""
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False) if self.as_json else text())
+
+
+class Commands(click.Group):
+    """The commands in the order people need them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for title, names in {"Commands": FIRST, **GROUPS}.items():
+            rows = [(name, self.commands[name].get_short_help_str(90)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; our errors become a message, a hint and their exit code, here and nowhere else."""
+        try:
+            return super().invoke(ctx)
+        except MtumEodError as error:
+            _refuse(error, as_json=ctx.ensure_object(Door).as_json)
+
+
+def _refuse(error: MtumEodError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(json.dumps({"error": told}, indent=2, ensure_ascii=False))
+    click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
+    if error.hint:
+        click.echo(click.style("hint:  ", bold=True) + error.hint, err=True)
+    sys.exit(error.exit_code)
+
+
+class Session(click.ParamType[date]):
+    """A date, YYYY-MM-DD."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no date; write it as 2024-11-05", param, ctx)
+
+
+class Held(click.ParamType[tuple[int, float]]):
+    """Shares at a price, SHARES@PRICE."""
+
+    name = "shares@price"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, float]:
+        if isinstance(value, tuple):
+            return value
+        shares, _, price = value.partition("@")
+        try:
+            held = int(shares), float(price)
+        except ValueError:
+            self.fail(f"{value!r} is not SHARES@PRICE, such as 19@204.10", param, ctx)
+        if held[0] < 1 or not 0 < held[1] < float("inf"):
+            self.fail(f"{value!r}: shares and price must be above zero, such as 19@204.10", param, ctx)
+        return held
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json` on a command."""
+
+    def set_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.ensure_object(Door).as_json |= value
+
+    return click.option(
+        "--json", is_flag=True, expose_value=False, callback=set_json, help="One JSON document on standard output."
+    )(command)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="mtum-eod")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings file; else ./settings.toml, the user's config folder, the defaults.",
+)
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None) -> None:
+    r"""Decide MTUM once a session near the close, and send at most one market-on-close order.
+
+    \b
+    Try it, with nothing set up:
+      mtum-eod run --date 2024-11-05 --dry-run
+    """
+    ctx.ensure_object(Door).config = config
+
+
+def main() -> None:
+    """The console script."""
+    cli()
+
+
+# -- deciding ---------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--date", "day", type=Session(), help="The session to decide; default: today's.")
+@click.option("--dry-run", is_flag=True, help="Decide and show; write nothing, send nothing.")
+@click.option("--if-due", is_flag=True, help="Do the step that is due now, if any; for cron, every minute.")
+@click.option("--paper", is_flag=True, help="Mode paper for this call.")
+@click.option("--from", "first", type=Session(), help="Run and settle a range, in simulated mode.")
+@click.option("--to", "last", type=Session(), help="The last session of the range.")
+@click.option("--position", type=Held(), help="With --dry-run: as if this were held, SHARES@PRICE.")
+@click.option("--entry-atr", type=click.FloatRange(min=0, min_open=True), help="With --position: ATR at entry, USD.")
+@click.option(
+    "--with-current-settings", is_flag=True, help="With --dry-run: a recorded session under the present settings too."
+)
+@json_option
+@click.pass_obj
+def run(
+    door: Door,
+    day: date | None,
+    dry_run: bool,
+    if_due: bool,
+    paper: bool,
+    first: date | None,
+    last: date | None,
+    position: tuple[int, float] | None,
+    entry_atr: float | None,
+    with_current_settings: bool,
+) -> None:
+    r"""Decide one session, or replay one.
+
+    \b
+    mtum-eod run                                  decide today's session (from cron: --if-due)
+    mtum-eod run --date 2024-11-05 --dry-run      replay a day; nothing is written
+    mtum-eod run --from 2024-01-02 --to 2024-12-31
+    """
+    _usage(not (if_due and (day or dry_run or first or last)), "--if-due goes alone: it decides itself what is due")
+    _usage((first is None) == (last is None), "--from and --to go together")
+    _usage(not (first and (day or dry_run)), "--from/--to take neither --date nor --dry-run")
+    _usage(position is None or dry_run, "--position goes with --dry-run")
+    _usage((position is None) == (entry_atr is None), "--position and --entry-atr go together")
+    _usage(dry_run or not with_current_settings, "--with-current-settings goes with --dry-run")
+    if paper:
+        door.overrides["mode"] = "paper"
+    place = door.workplace()
+    if first and last:
+        _run_range(door, place, first, last)
+    elif if_due:
+        _run_due(door, place)
+    elif dry_run:
+        _run_dry(door, place, day, (*position, entry_atr) if position and entry_atr else None, with_current_settings)
+    else:
+        _run_one(door, place, day)
+
+
+def _run_dry(
+    door: Door,
+    place: Workplace,
+    day: date | None,
+    held: tuple[int, float, float] | None,
+    with_current_settings: bool,
+) -> None:
+    from mtum_eod.jobs.decide import preview
+    from mtum_eod.jobs.replay import Assumed, replay
+    from mtum_eod.jobs.session import no_session
+
+    now = place.clock.now()
+    today = place.calendar.local_date(now)
+    session = _session(place, day) if day else today
+    if not place.calendar.is_session(session):
+        _show(door, place, no_session(place.desk(), session))
+    if session == today and now < place.calendar.close(session) and not held:
+        _show(door, place, preview(place.desk(), session))
+    outcomes = replay(
+        place.sources(),
+        place.book,
+        place.loaded.settings.parameters(),
+        session,
+        now,
+        assumed=held and Assumed(shares=held[0], price_usd=held[1], entry_atr=held[2]),
+        with_current_settings=with_current_settings,
+    )
+    _show(door, place, *outcomes)
+
+
+def _run_one(door: Door, place: Workplace, day: date | None) -> None:
+    from mtum_eod.jobs.history import run_range
+    from mtum_eod.jobs.session import decide_step, no_session
+
+    now = place.clock.now()
+    today = place.calendar.local_date(now)
+    session = _session(place, day) if day else today
+    if not place.calendar.is_session(session):
+        _show(door, place, no_session(place.desk(), session))
+    if session == today:
+        with place.trading() as desk:
+            outcome = decide_step(desk, session)
+        _show(door, place, outcome)
+    clock = place.session_clock()
+    with place.trading(clock) as desk:
+        result = run_range(desk, clock, session, session, lambda *_: None, settle=False)
+    _show(door, place, *result.outcomes)
+
+
+def _run_range(door: Door, place: Workplace, first: date, last: date) -> None:
+    from mtum_eod.jobs.history import range_asked, run_range
+    from mtum_eod.views import text
+
+    first, last = range_asked(place.calendar, first, last, place.clock.now())
+    clock = place.session_clock()
+    with place.trading(clock) as desk, text.progress("deciding and settling") as shown:
+        result = run_range(desk, clock, first, last, shown)
+    door.say(result.document, lambda: text.range_result(result))
+    sys.exit(result.exit_code)
+
+
+def _run_due(door: Door, place: Workplace) -> None:
+    from mtum_eod.errors import AlreadyRunning
+    from mtum_eod.jobs.due import agenda, do_due
+    from mtum_eod.views import text
+
+    zone = place.loaded.settings.schedule.timezone
+    seen = agenda(place.desk())
+    if seen.due is None:
+        door.say(seen.document, lambda: text.agenda(seen, zone))
+        return
+    try:
+        with place.trading() as desk:
+            done = do_due(desk)
+    except AlreadyRunning as held:
+        click.echo(held.message, err=True)
+        return
+    door.say(done.document, lambda: text.done(done, zone))
+    sys.exit(done.exit_code)
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def settle(door: Door) -> None:
+    r"""Collect fills and finish every session that has closed.
+
+    \b
+    mtum-eod settle
+    """
+    from mtum_eod.jobs.session import settle_all
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    with place.trading() as desk:
+        settlements = settle_all(desk)
+    door.say([s.document for s in settlements], lambda: text.settlements(settlements))
+    sys.exit(max((s.exit_code for s in settlements), default=0))
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def status(door: Door) -> None:
+    r"""Show position, P&L, the next step, open orders, halts and the last errors.
+
+    \b
+    mtum-eod status
+    """
+    from mtum_eod.jobs.status import status_of
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    now = status_of(place.desk())
+    zone = place.loaded.settings.schedule.timezone
+    door.say(now.document, lambda: text.status(now, zone))
+
+
+@cli.command()
+@click.option("--date", "day", type=Session(), help="The session; default: the last one that has closed.")
+@json_option
+@click.pass_obj
+def explain(door: Door, day: date | None) -> None:
+    r"""Show every rule with its numbers and its distance to the threshold.
+
+    \b
+    mtum-eod explain --date 2024-11-05
+    """
+    from mtum_eod.jobs.replay import replay
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    now = place.clock.now()
+    session = _session(place, day) if day else _last_closed(place)
+    [outcome] = replay(place.sources(), place.book, place.loaded.settings.parameters(), session, now)
+    zone = place.loaded.settings.schedule.timezone
+    door.say(outcome.explanation, lambda: text.explanation(outcome, zone))
+    sys.exit(outcome.exit_code)
+
+
+# -- hands on the wheel -----------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--why", required=True, help="The reason, for the record.")
+@click.option("--cancel", is_flag=True, help="Withdraw a working order too, if it is before the hard stop.")
+@click.option("--allow-exits", is_flag=True, help="Let exits pass; stop entries only.")
+@json_option
+@click.pass_obj
+def halt(door: Door, why: str, cancel: bool, allow_exits: bool) -> None:
+    r"""Stop trading until `resume`; works while a run is under way.
+
+    \b
+    mtum-eod halt --why "away this week" --allow-exits
+    """
+    from mtum_eod.jobs.wheel import halt as halt_job
+
+    place = door.workplace()
+    with place.trading(locked=False) as desk:
+        words = halt_job(desk, why=why, by=_user(), allow_exits=allow_exits, cancel=cancel)
+    door.say({"halted": True, "words": words}, lambda: "\n".join(words))
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def resume(door: Door) -> None:
+    r"""Lift every halt, the daily-loss latch included.
+
+    \b
+    mtum-eod resume
+    """
+    place = door.workplace()
+    with place.trading(locked=False) as desk:
+        lifted = desk.store.resume(place.clock.now(), _user())
+    door.say({"lifted": lifted}, lambda: f"{lifted} lifted" if lifted else "nothing was halted")
+
+
+@cli.group(cls=click.Group)
+def cash() -> None:
+    """Record money that moved without a trade."""
+
+
+@cash.command("add")
+@click.argument("kind", type=click.Choice(["deposit", "withdrawal", "dividend", "fee"]))
+@click.argument("amount", type=click.FloatRange(min=0, min_open=True, max=1e9))
+@click.option("--date", "day", type=Session(), help="When it counts from; default: today.")
+@click.option("--note", default="", help="Words for the record.")
+@json_option
+@click.pass_obj
+def cash_add(door: Door, kind: str, amount: float, day: date | None, note: str) -> None:
+    r"""Add a deposit, withdrawal, dividend or fee, in USD.
+
+    \b
+    mtum-eod cash add deposit 1000
+    """
+    from mtum_eod.jobs.wheel import add_cash
+
+    place = door.workplace()
+    with place.trading() as desk:
+        after = add_cash(desk, kind, amount, day, note)
+    door.say(
+        after, lambda: f"{kind} of {amount:,.2f} USD recorded; sizing equity is now {after['sizing_equity']:,.2f} USD"
+    )
+
+
+# -- records and upkeep -----------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["trades", "fills", "signals", "equity"]))
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option("--year", type=click.IntRange(1990, 2100), help="Only that year.")
+@click.pass_obj
+def export(door: Door, what: str, form: str, year: int | None) -> None:
+    r"""Write records to standard output.
+
+    \b
+    mtum-eod export trades --format csv --year 2024 > trades-2024.csv
+    """
+    from mtum_eod.views import records
+
+    place = door.workplace()
+    click.echo(records.text(place.records(what), what, form, year), nl=False)
+
+
+@cli.group()
+def data() -> None:
+    """Fetch, check and show market data."""
+
+
+@data.command("import")
+@click.option("--from", "first", type=Session(), help="First day; default: as far back as the calendar goes.")
+@click.option("--to", "last", type=Session(), help="Last day; default: the last session that has closed.")
+@json_option
+@click.pass_obj
+def data_import(door: Door, first: date | None, last: date | None) -> None:
+    r"""Store the source's bars, so that they are there when the source is not.
+
+    \b
+    mtum-eod data import --from 2013-04-18
+    """
+    from mtum_eod.jobs.bars import import_bars
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    with place.trading() as desk:
+        report = import_bars(desk, first, last)
+    door.say(report.document, lambda: text.bars_report(report))
+
+
+@data.command("check")
+@click.option("--from", "first", type=Session(), help="First day; default: as far back as the calendar goes.")
+@click.option("--to", "last", type=Session(), help="Last day; default: the last session that has closed.")
+@json_option
+@click.pass_obj
+def data_check(door: Door, first: date | None, last: date | None) -> None:
+    r"""Name everything odd in the source's bars; nothing is written.
+
+    \b
+    mtum-eod data check
+    """
+    from mtum_eod.jobs.bars import check_bars
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    report = check_bars(place.desk(), first, last)
+    door.say(report.document, lambda: text.bars_report(report))
+    sys.exit(report.exit_code)
+
+
+@data.command("show")
+@click.option(
+    "--last", "count", type=click.IntRange(1, 10000), default=10, show_default=True, help="How many sessions."
+)
+@click.option("--date", "day", type=Session(), help="The last of them; default: the last session that has closed.")
+@json_option
+@click.pass_obj
+def data_show(door: Door, count: int, day: date | None) -> None:
+    r"""Show the source's bars with the VIX beside them.
+
+    \b
+    mtum-eod data show --last 5
+    """
+    from mtum_eod.jobs.bars import show_bars
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    session = _session(place, day) if day else _last_closed(place)
+    rows = show_bars(place.desk(), session, count)
+    door.say(rows, lambda: text.bars_table(rows))
+
+
+@cli.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command("upgrade")
+@json_option
+@click.pass_obj
+def db_upgrade(door: Door) -> None:
+    r"""Bring the schema up to date; a backup is made first.
+
+    \b
+    mtum-eod db upgrade
+    """
+    from mtum_eod.adapters.store import upkeep
+
+    place = door.workplace()
+    with place.locked():
+        before = upkeep.upgrade(place.database, place.backups)
+    door.say({"database": str(place.database), "before": before}, lambda: f"{place.database} is up to date")
+
+
+@db.command("backup")
+@json_option
+@click.pass_obj
+def db_backup(door: Door) -> None:
+    r"""Copy the database while it is in use, verified, mode 0600.
+
+    \b
+    mtum-eod db backup
+    """
+    from mtum_eod.adapters.store import upkeep
+
+    place = door.workplace()
+    made = upkeep.backup(place.database, place.backups, place.loaded.settings.backup.keep)
+    door.say({"backup": str(made)}, lambda: f"written: {made}")
+
+
+@db.command("restore")
+@click.argument("backup", type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def db_restore(door: Door, backup: Path) -> None:
+    r"""Bring a backup back; the present database is kept beside it.
+
+    \b
+    mtum-eod db restore backups/NAME.db
+    """
+    from mtum_eod.adapters.store import upkeep
+
+    place = door.workplace()
+    with place.locked():
+        kept = upkeep.restore(backup, place.database)
+    aside = f"; the one before is kept as {kept}" if kept else ""
+    door.say({"database": str(place.database), "kept": kept and str(kept)}, lambda: f"{place.database} restored{aside}")
+
+
+@db.command("check")
+@json_option
+@click.pass_obj
+def db_check(door: Door) -> None:
+    r"""Check the file, its schema, and that the books add up.
+
+    \b
+    mtum-eod db check
+    """
+    from mtum_eod.adapters.store import upkeep
+
+    place = door.workplace()
+    findings = upkeep.check(place.database)
+    door.say({"findings": findings}, lambda: "\n".join(findings) or f"{place.database}: sound, and the books add up")
+    sys.exit(7 if findings else 0)
+
+
+@cli.group()
+def config() -> None:
+    """Show and check the settings."""
+
+
+@config.command("show")
+@json_option
+@click.pass_obj
+def config_show(door: Door) -> None:
+    r"""Show each setting in force and where it came from; secrets are hidden.
+
+    \b
+    mtum-eod config show
+    """
+    from mtum_eod import settings
+    from mtum_eod.views import text
+
+    loaded = settings.load(door.config, os.environ)
+    rows = settings.describe(loaded)
+    origins = {key: origin for key, _, origin in rows}
+    document = {"settings": settings.to_document(loaded.settings), "origins": origins}
+    door.say(document, lambda: text.table(("key", "value", "from"), rows))
+
+
+@config.command("check")
+@json_option
+@click.pass_obj
+def config_check(door: Door) -> None:
+    r"""Check the settings file and environment; say everything that is wrong at once.
+
+    \b
+    mtum-eod config check
+    """
+    from mtum_eod import settings
+
+    loaded = settings.load(door.config, os.environ)
+    where = str(loaded.path) if loaded.path else "built-in defaults"
+    door.say({"ok": True, "file": loaded.path and str(loaded.path)}, lambda: f"settings are good ({where})")
+
+
+# -- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _usage(holds: bool, words: str) -> None:
+    if not holds:
+        raise SettingsError(words, hint="`mtum-eod run --help` shows the forms of this command")
+
+
+def _session(place: Workplace, day: date) -> date:
+    from mtum_eod.jobs.session import session_asked
+
+    return session_asked(place.calendar, day, place.clock.now())
+
+
+def _last_closed(place: Workplace) -> date:
+    from mtum_eod.jobs.session import last_closed
+
+    return last_closed(place.calendar, place.clock.now())
+
+
+def _show(door: Door, place: Workplace, *outcomes: Outcome) -> NoReturn:
+    """Show decisions, and leave with the gravest of their exit codes."""
+    from mtum_eod.views import text
+
+    zone = place.loaded.settings.schedule.timezone
+    documents = [outcome.document for outcome in outcomes]
+    door.say(
+        documents[0] if len(documents) == 1 else documents,
+        lambda: "\n\n".join(text.decision(outcome, zone) for outcome in outcomes),
+    )
+    sys.exit(max((outcome.exit_code for outcome in outcomes), default=0))
+
+
+def _user() -> str:
+    """Who is typing, for the record."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return f"uid {os.getuid()}"

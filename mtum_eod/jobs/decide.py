@@ -1,0 +1,198 @@
+"""The step that can spend money: gather, decide, record, submit. The intent is durable before the order leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+from mtum_eod.core import parameters, snapshot, words
+from mtum_eod.core.decision import decide
+from mtum_eod.core.events import Event
+from mtum_eod.core.evidence import Decision, Evidence, Gate, Window
+from mtum_eod.core.trading import (
+    Action,
+    Halt,
+    OrderIntent,
+    OrderKind,
+    OrderStatus,
+    OrderType,
+    SessionStatus,
+    Side,
+    order_reference,
+)
+from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.gather import Gathered, gather
+from mtum_eod.jobs.outcome import Outcome
+from mtum_eod.jobs.recover import recover
+from mtum_eod.jobs.replay import inputs_of, outcome_of
+from mtum_eod.ports import BrokerOrder, Notice, Recording, SessionRow
+
+
+def preview(desk: Desk, session: date) -> Outcome:
+    """What `decide_session` would say now; nothing is written or sent."""
+    return outcome_of(gather(desk, session).evidence, desk.parameters, desk.book, source=desk.prices.name)
+
+
+def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
+    """Decide the session once, record it, and send its order if it has one.
+
+    A session already decided answers with its record. A decision that could not be made (data missing, too early)
+    is not recorded as one: the next run tries again until the hard stop.
+    Raises MarketDataError, BrokerUnavailable, OrderStateUnknown, StoreError; whatever happens, at most one order of
+    the session ever leaves.
+    """
+    gathered = gather(desk, session)
+    evidence = gathered.evidence
+    decision = decide(evidence, desk.parameters)
+    intent = _intent(desk, evidence, decision)
+    document = snapshot.document(
+        evidence,
+        decision,
+        desk.parameters,
+        mode=desk.book.mode,
+        source=desk.prices.name,
+        is_synthetic=desk.book.is_synthetic,
+        is_dry_run=False,
+        intent=intent,
+    )
+    outcome = Outcome(document=document, evidence=evidence, decision=decision, parameters=desk.parameters)
+    _record(desk, gathered, outcome, intent, run_id)
+    _tell(desk, outcome)
+    if intent is None:
+        return outcome
+    halt = _halt_since(desk, intent)
+    if halt:
+        desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=halt.why)
+        return _after_order(desk, outcome.with_document(blocked_by=str(Gate.HALTED)), intent)
+    submit(desk, intent)
+    return _after_order(desk, outcome, intent)
+
+
+def submit(desk: TradingDesk, intent: OrderIntent) -> None:
+    """Send a committed intent, once, and write down what the broker said.
+
+    Where no acknowledgement came the broker is asked before anything else; what stays unknown is recorded so.
+    """
+    try:
+        acknowledged = desk.broker.submit(intent)
+    except BrokerUnavailable:
+        recover(desk, intent, resend=None)
+        return
+    file_acknowledgement(desk, acknowledged)
+
+
+def file_acknowledgement(desk: TradingDesk, order: BrokerOrder) -> None:
+    """Write the broker's word on an order into the book."""
+    desk.store.update_order(
+        order.reference,
+        order.status,
+        desk.wall_clock.now(),
+        order_id=order.order_id,
+        perm_id=order.perm_id,
+        words=order.words,
+    )
+
+
+def is_final(outcome: Outcome) -> bool:
+    """Whether this decision stands as the session's own, or a later run of the session may still make one."""
+    if outcome.evidence.window is Window.EARLY:
+        return False
+    return outcome.decision.blocked_by is not Gate.DATA or outcome.decision.action is not Action.HOLD
+
+
+def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision) -> OrderIntent | None:
+    if decision.shares == 0:
+        return None
+    side = Side(decision.action)
+    book = desk.book
+    return OrderIntent(
+        reference=order_reference(book.mode, book.account, book.symbol, evidence.session, side),
+        session=evidence.session,
+        kind=OrderKind.LATE_EXIT if decision.is_late_exit else OrderKind.DECISION,
+        side=side,
+        order_type=OrderType.MKT if decision.is_late_exit else desk.parameters.order_type,
+        shares=decision.shares,
+        order_id=desk.broker.next_order_id(),
+        decision_price_usd=evidence.indicators.close,
+    )
+
+
+def _record(desk: TradingDesk, gathered: Gathered, outcome: Outcome, intent: OrderIntent | None, run_id: int) -> None:
+    decided = is_final(outcome)
+    status = SessionStatus.DECIDED if decided else SessionStatus.SKIPPED
+    if outcome.evidence.window is Window.EARLY:
+        return
+    desk.store.record(
+        Recording(
+            run_id=run_id,
+            book=desk.book,
+            row=SessionRow(session=outcome.evidence.session, status=status, why=outcome.decision.reason),
+            bars=gathered.reading.bars,
+            signal=outcome.document if decided else None,
+            settings=parameters.document(desk.parameters),
+            inputs=inputs_of(outcome.evidence, gathered.reading),
+            intent=intent,
+            recorded_at=desk.wall_clock.now(),
+        )
+    )
+
+
+def _halt_since(desk: TradingDesk, intent: OrderIntent) -> Halt | None:
+    """A halt set while this run was deciding: the last look before the wire."""
+    for halt in desk.store.halts():
+        if intent.side is Side.BUY or not (halt.is_daily_loss or halt.allow_exits):
+            return halt
+    return None
+
+
+def _after_order(desk: TradingDesk, outcome: Outcome, intent: OrderIntent) -> Outcome:
+    order = desk.store.order(intent.session)
+    document = snapshot.with_order(outcome.document, order)
+    status = order.status if order else OrderStatus.INTENT
+    event = {OrderStatus.REJECTED: Event.ORDER_REJECTED, OrderStatus.UNKNOWN: Event.RUN_FAILED}.get(status)
+    said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {intent.session}: {status}"
+    if event:
+        words_of_broker = f" ({order.words})" if order and order.words else ""
+        desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}", is_urgent=True))
+    elif status is not OrderStatus.NOT_SENT:
+        desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {outcome.decision.reason}"))
+    return replace(outcome, document=document)
+
+
+def _tell(desk: TradingDesk, outcome: Outcome) -> None:
+    """What the owner hears of a decision besides its order."""
+    evidence, decision = outcome.evidence, outcome.decision
+    if evidence.window is Window.EARLY:
+        return
+    if decision.is_unattended or (evidence.position and decision.blocked_by is Gate.DATA):
+        said = f"Position unattended: {evidence.position and evidence.position.shares} {desk.book.symbol}, "
+        missing = ", ".join(decision.exit_unknown) or "price"
+        said += f"{evidence.session}: cannot judge {missing}. {'; '.join(decision.warnings)}"
+        desk.notifier.tell(Notice(event=Event.POSITION_UNATTENDED, words=said, is_urgent=True))
+    if decision.daily_loss_hit and not evidence.daily_loss_latched:
+        latch_daily_loss(desk, decision.daily_loss_usd, evidence.session)
+    if evidence.mismatch:
+        desk.notifier.tell(Notice(event=Event.MISMATCH, words=evidence.mismatch, is_urgent=True))
+    if not decision.is_unattended:
+        desk.notifier.tell(Notice(event=Event.DAILY_SUMMARY, words=summary(desk, outcome)))
+
+
+def latch_daily_loss(desk: TradingDesk, loss_usd: float, session: date) -> None:
+    """Block entries from now on, until the owner resumes, and tell."""
+    limit = desk.parameters.risk.max_daily_loss
+    why = f"equity fell {loss_usd:.2f} USD in the session {session}, the limit is {limit:g}"
+    now = desk.wall_clock.now()
+    desk.store.halt(Halt(halted_at=now, why=why, by="mtum-eod", allow_exits=True, is_daily_loss=True))
+    desk.notifier.tell(
+        Notice(event=Event.DAILY_LOSS, words=f"{why}; entries wait for `mtum-eod resume`", is_urgent=True)
+    )
+
+
+def summary(desk: TradingDesk, outcome: Outcome) -> str:
+    """The day in one line: 'HOLD 19 MTUM: 3.1 % above MA50, 4.2 % below target, VIX 17.9'."""
+    evidence, decision = outcome.evidence, outcome.decision
+    position = evidence.position
+    shares = decision.shares or (position.shares if position else 0)
+    head = f"{decision.action} {shares} {desk.book.symbol}" if shares else f"{decision.action} (flat)"
+    return f"{head}: {words.distances(evidence.indicators, position, desk.parameters.strategy)}"

@@ -1,0 +1,69 @@
+"""What every job works with: the ports, the parameters, and whose book it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from mtum_eod.core.ledger import Ledger, ledger
+from mtum_eod.core.parameters import Parameters
+from mtum_eod.core.timing import Timetable, timetable
+from mtum_eod.core.trading import Book
+from mtum_eod.jobs.market import Sources
+from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notifier, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """The real parts, or fakes of them, for a job that only looks: its type cannot record, send or tell.
+
+    clock: the instant the session is lived at; a run over history sets it to that session's own times.
+    wall_clock: the present; data are read as known then, and rows are stamped with it.
+    """
+
+    calendar: Calendar
+    clock: Clock
+    wall_clock: Clock
+    prices: MarketData
+    vix: MarketData
+    broker: Broker
+    store: BookReader
+    book: Book
+    parameters: Parameters
+
+    @property
+    def sources(self) -> Sources:
+        """Where market readings come from."""
+        return Sources(
+            calendar=self.calendar, prices=self.prices, vix=self.vix, store=self.store, symbol=self.book.symbol
+        )
+
+    def timetable(self, session: date) -> Timetable:
+        """The session's timetable under these parameters."""
+        p = self.parameters
+        return timetable(
+            session,
+            self.calendar.open(session),
+            self.calendar.close(session),
+            p.schedule,
+            require_confirmation=p.risk.require_confirmation,
+            order_type=p.order_type,
+        )
+
+    def ledger(self, up_to: date | None = None) -> Ledger:
+        """What the book's executions and cash flows add up to."""
+        return ledger(self.capital, self.store.fills(), self.store.cash_flows(), up_to=up_to)
+
+    @property
+    def capital(self) -> float:
+        """The capital the book started with; while nothing has been traded, the settings' own."""
+        bound = self.store.book()
+        return bound.capital_usd if bound and self.store.fills() else self.book.capital_usd
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradingDesk(Desk):
+    """A desk that records, sends and tells."""
+
+    store: Store
+    notifier: Notifier

@@ -1,0 +1,114 @@
+"""Which step is due now, told from the book and the calendar; and doing it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from mtum_eod.core import timing
+from mtum_eod.core.snapshot import utc
+from mtum_eod.core.timing import Due, SessionFacts
+from mtum_eod.core.trading import OrderStatus, SessionStatus, Step
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.outcome import Outcome
+from mtum_eod.jobs.preflight import Check, preflight_step
+from mtum_eod.jobs.session import decide_step, file_missed, settle_step
+from mtum_eod.jobs.settle import Settlement
+from mtum_eod.ports import BookReader, SessionRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agenda:
+    """What is due now, and what comes next."""
+
+    due: Due | None
+    next: Due
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as one document."""
+        return {"due": _part(self.due), "next": _part(self.next)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A step that was due and is done; exactly one of the results where there was one."""
+
+    step: Step | None
+    outcome: Outcome | None = None
+    settlement: Settlement | None = None
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as one document."""
+        result: Any = [asdict(check) for check in self.checks]
+        if self.outcome:
+            result = self.outcome.document
+        if self.settlement:
+            result = self.settlement.document
+        return {"step": self.step and str(self.step), "result": result}
+
+    @property
+    def exit_code(self) -> int:
+        """The step's own."""
+        if self.outcome:
+            return self.outcome.exit_code
+        if self.settlement:
+            return self.settlement.exit_code
+        return 0 if all(check.passed for check in self.checks) else 3
+
+
+def do_due(desk: TradingDesk) -> Done:
+    """Do the step that is due now, if there still is one."""
+    due = agenda(desk).due
+    if due is None:
+        return Done(step=None)
+    match due.step:
+        case Step.DECIDE:
+            return Done(step=due.step, outcome=decide_step(desk, due.session))
+        case Step.SETTLE:
+            file_missed(desk, desk.calendar.local_date(desk.clock.now()))
+            return Done(step=due.step, settlement=settle_step(desk, due.session))
+        case Step.PREFLIGHT:
+            return Done(step=due.step, checks=preflight_step(desk, due.session))
+
+
+def agenda(desk: Desk) -> Agenda:
+    """What is due at this instant, and the next step to fall due as things stand."""
+    now = desk.clock.now()
+    day = desk.calendar.local_date(now)
+    today = _facts(desk, day, desk.store) if desk.calendar.is_session(day) else None
+    unsettled = [_facts(desk, row.session, desk.store) for row in desk.store.unsettled_rows() if row.session < day]
+    upcoming = desk.timetable(desk.calendar.nearest(day)[1])
+    return Agenda(due=timing.due(now, today, unsettled), next=timing.next_due(now, today, unsettled, upcoming))
+
+
+def _facts(desk: Desk, session: date, store: BookReader) -> SessionFacts:
+    rows = store.ledger(session, session)
+    row = rows[0] if rows else None
+    order = store.order(session)
+    preflight, settle = store.last_run(Step.PREFLIGHT, session), store.last_run(Step.SETTLE, session)
+    return SessionFacts(
+        timetable=desk.timetable(session),
+        preflight_passed=bool(preflight and preflight.exit_code == 0),
+        preflight_tried_at=preflight.started_at if preflight else None,
+        is_decided=_is_decided(desk, row),
+        order_unacknowledged=bool(order and order.status is OrderStatus.INTENT),
+        is_settled=bool(row and row.is_settled),
+        settle_tried_at=settle.started_at if settle else None,
+    )
+
+
+def _is_decided(desk: Desk, row: SessionRow | None) -> bool:
+    """Whether the row stands. A session skipped for lack of data is tried again until its close."""
+    if row is None:
+        return False
+    return row.status is not SessionStatus.SKIPPED or desk.clock.now() >= desk.calendar.close(row.session)
+
+
+def _part(due: Due | None) -> dict[str, Any] | None:
+    if due is None:
+        return None
+    return {"step": str(due.step), "session": due.session.isoformat(), "at": utc(due.at), "why": due.why}

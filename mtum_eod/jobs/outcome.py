@@ -1,0 +1,62 @@
+"""What a job ends in, for a door to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mtum_eod.core.evidence import Decision, Evidence, Gate
+from mtum_eod.core.explanation import RuleLine, entry_lines, exit_lines
+from mtum_eod.core.parameters import Parameters
+from mtum_eod.core.snapshot import number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One session's decision as it came out, whether fresh, recorded earlier or replayed."""
+
+    document: dict[str, Any]  # the keys of `run --json`
+    evidence: Evidence
+    decision: Decision
+    parameters: Parameters
+    notes: tuple[str, ...] = ()  # talk for the person at the terminal
+
+    @property
+    def exit_code(self) -> int:
+        """0 done or blocked by a gate, 3 market data, 5 a person is needed."""
+        order = self.document["order"]
+        if order and order["status"] in ("rejected", "unknown"):
+            return 5
+        gate = self.document["blocked_by"]
+        if gate in (Gate.ORDER_UNKNOWN, Gate.RECONCILE_MISMATCH):
+            return 5
+        # An exit that goes out is worth more than the data that are missing beside it.
+        return 3 if gate == Gate.DATA and not order else 0
+
+    @property
+    def rules(self) -> list[RuleLine]:
+        """The rules that apply, with numbers and distances: entry when flat, exit when long."""
+        p, position = self.parameters.strategy, self.evidence.position
+        if position is None:
+            return entry_lines(self.evidence, self.decision, p)
+        return exit_lines(self.evidence, self.decision, position, p)
+
+    @property
+    def explanation(self) -> dict[str, Any]:
+        """The document, with every rule spelled out."""
+        lines = [
+            {
+                "rule": line.rule,
+                "value": number(line.value),
+                "relation": line.relation,
+                "threshold": number(line.threshold),
+                "distance_pct": number(line.distance_pct),
+                "holds": line.holds,
+            }
+            for line in self.rules
+        ]
+        return self.document | {"rules": lines}
+
+    def with_document(self, **changes: Any) -> Outcome:
+        """The same outcome with some keys of its document changed."""
+        return replace(self, document=self.document | changes)

@@ -1,0 +1,70 @@
+"""Before the session's decision: is the chain there? Cheap looks that leave hours for a cure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from mtum_eod.core import quality
+from mtum_eod.core.events import Event
+from mtum_eod.core.market import VIX
+from mtum_eod.core.trading import Step
+from mtum_eod.errors import MtumEodError
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.filing import filed
+from mtum_eod.ports import Notice, Unknown
+
+CALENDAR_MARGIN = timedelta(days=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One link of the chain."""
+
+    name: str
+    passed: bool
+    words: str
+
+
+def preflight_step(desk: TradingDesk, session: date) -> tuple[Check, ...]:
+    """Check data, broker and calendar for `session`, file the result, and tell the owner when it changed."""
+    before = desk.store.last_run(Step.PREFLIGHT, session)
+    with filed(desk, Step.PREFLIGHT, session) as run:
+        checks = (*_data(desk, session), _broker(desk), _calendar(desk, session))
+        failed = [check for check in checks if not check.passed]
+        run.exit_code = 3 if failed else 0
+        run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"
+        if failed and (before is None or before.outcome != run.outcome):
+            said = f"Preflight of {session} failed: {run.outcome}"
+            desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+        return checks
+
+
+def _data(desk: Desk, session: date) -> tuple[Check, ...]:
+    """Both symbols up to the session before: today's own bar is not expected hours before the close."""
+    window = desk.calendar.window(desk.calendar.nearest(session)[0], desk.parameters.strategy.history_bars)
+    return tuple(_readable(desk, symbol, window) for symbol in (desk.book.symbol, VIX))
+
+
+def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
+    source = desk.vix if symbol == VIX else desk.prices
+    try:
+        bars = source.daily(symbol, window[0], window[-1], desk.wall_clock.now())
+    except MtumEodError as error:
+        return Check(name=f"{symbol} bars", passed=False, words=error.message)
+    fatal = quality.check(bars, window, is_index=symbol == VIX).fatal
+    words = fatal[0].words if fatal else f"{len(bars.frame)} bars up to {window[-1]} from {source.name}"
+    return Check(name=f"{symbol} bars", passed=not fatal, words=words)
+
+
+def _broker(desk: Desk) -> Check:
+    held = desk.broker.shares_held(desk.book.symbol)
+    if isinstance(held, Unknown):
+        return Check(name="broker", passed=False, words=held.why)
+    return Check(name="broker", passed=True, words=f"{desk.broker.account} holds {held.value:g} shares")
+
+
+def _calendar(desk: Desk, session: date) -> Check:
+    known_until = desk.calendar.last_session
+    passed = known_until - session > CALENDAR_MARGIN
+    return Check(name="calendar", passed=passed, words=f"sessions are known until {known_until}")

@@ -1,0 +1,150 @@
+"""A session lived through for real: its steps in order, each filed, each safe to repeat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime
+from functools import partial
+from math import nan
+
+from mtum_eod.core import snapshot, timing
+from mtum_eod.core.events import Event
+from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, Window
+from mtum_eod.core.strategy import EntryRule
+from mtum_eod.core.timing import missed_sessions
+from mtum_eod.core.trading import Action, Order, OrderType, SessionStatus, Side, Step
+from mtum_eod.errors import MtumEodError, SettingsError
+from mtum_eod.jobs.decide import decide_session, submit
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.filing import filed
+from mtum_eod.jobs.gather import position_of
+from mtum_eod.jobs.outcome import Outcome
+from mtum_eod.jobs.recover import Resend
+from mtum_eod.jobs.replay import as_dry_run, replay_recorded
+from mtum_eod.jobs.settle import Settlement, collect, settle_session
+from mtum_eod.ports import Calendar, Notice, SessionRow
+
+
+def decide_step(desk: TradingDesk, session: date) -> Outcome:
+    """Decide `session` unless it is decided; before that, finish what earlier runs left open."""
+    with filed(desk, Step.DECIDE, session) as run:
+        notes = (*file_missed(desk, session), *finish_open(desk, session))
+        outcome = _recorded(desk, session) or decide_session(desk, session, run.run_id)
+        run.document, run.exit_code = outcome.document, outcome.exit_code
+        gate = outcome.document["blocked_by"]
+        run.outcome = f"blocked: {gate}" if gate else str(outcome.document["action"])
+        return replace(outcome, notes=notes)
+
+
+def settle_step(desk: TradingDesk, session: date) -> Settlement:
+    """Settle `session`; repeating it changes nothing."""
+    with filed(desk, Step.SETTLE, session) as run:
+        settlement = settle_session(desk, session)
+        run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
+        return settlement
+
+
+def settle_all(desk: TradingDesk) -> list[Settlement]:
+    """Settle every session of the ledger that has closed and is not settled, oldest first."""
+    now = desk.clock.now()
+    file_missed(desk, desk.calendar.local_date(now))
+    rows = desk.store.unsettled_rows()
+    return [settle_step(desk, row.session) for row in rows if now >= desk.calendar.close(row.session)]
+
+
+def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:
+    """Give every session that nobody ran its MISSED row, and tell of all of them in one message."""
+    last = desk.store.last_row()
+    if last is None:
+        return []
+    missed = missed_sessions(last.session, desk.calendar.sessions(last.session, in_hand), in_hand)
+    if not missed:
+        return []
+    now = desk.wall_clock.now()
+    rows = [SessionRow(session=day, status=SessionStatus.MISSED, why="no run started") for day in missed]
+    desk.store.add_rows(rows, now)
+    span = f"{missed[0]}" if len(missed) == 1 else f"{len(missed)} sessions, {missed[0]} to {missed[-1]}"
+    said = f"Missed: {span}: no run started"
+    desk.notifier.tell(Notice(event=Event.RUN_MISSED, words=said, is_urgent=True))
+    return [said]
+
+
+def finish_open(desk: TradingDesk, session: date) -> list[str]:
+    """Resolve orders in doubt and settle earlier sessions; what stays open is told, and stops no exit of today."""
+    notes = []
+    for order in desk.store.open_orders():
+        collect(desk, order.intent.session, resend=_sender(desk, order, session))
+    for row in desk.store.unsettled_rows():
+        if row.session < session:
+            try:
+                settle_session(desk, row.session)
+            except MtumEodError as error:
+                notes.append(f"session {row.session} is still not settled: {error.message}")
+    return notes
+
+
+def _sender(desk: TradingDesk, order: Order, session: date) -> Resend | None:
+    """How an order surely absent at the broker goes out after all; None where it is too late for it."""
+    intent = order.intent
+    if intent.session != session:
+        return None
+    window = timing.window(desk.clock.now(), desk.timetable(session))
+    in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
+    halted = any(intent.side is Side.BUY or not (halt.allow_exits or halt.is_daily_loss) for halt in desk.store.halts())
+    return partial(submit, desk) if in_time and not halted else None
+
+
+def _recorded(desk: TradingDesk, session: date) -> Outcome | None:
+    """The session's decision as it stands, where it has one."""
+    rows = desk.store.ledger(session, session)
+    recorded = desk.store.signal(session)
+    if recorded is None or not rows or rows[0].status is not SessionStatus.DECIDED:
+        return None
+    outcome = replay_recorded(recorded, desk.store, desk.calendar, desk.book)
+    document = snapshot.with_order(recorded.document, desk.store.order(session))
+    return replace(outcome, document=document | {"blocked_by": str(Gate.ALREADY_DECIDED)})
+
+
+def session_asked(calendar: Calendar, day: date, now: datetime) -> date:
+    """`day`, if it is a session that has begun.
+
+    Raises SettingsError for one that is none, with the nearest sessions, or lies in the future.
+    """
+    if not calendar.is_session(day):
+        before, after = calendar.nearest(day)
+        raise SettingsError(
+            f"{day:%A} {day} is no session of the exchange",
+            hint=f"the nearest sessions are {before} and {after}",
+        )
+    if now < calendar.open(day):
+        last = calendar.nearest(calendar.local_date(now))[0]
+        raise SettingsError(f"{day} has not begun yet", hint=f"the last session before now is {last}")
+    return day
+
+
+def last_closed(calendar: Calendar, now: datetime) -> date:
+    """The last session whose close is past."""
+    today = calendar.local_date(now)
+    if calendar.is_session(today) and now >= calendar.close(today):
+        return today
+    return calendar.nearest(today)[0]
+
+
+def no_session(desk: Desk, day: date) -> Outcome:
+    """What a run on a day without a session comes out as: nothing to decide, nothing recorded."""
+    after = desk.calendar.nearest(day)[1]
+    evidence = Evidence(
+        session=day,
+        as_of=desk.wall_clock.now(),
+        indicators=Indicators(),
+        position=position_of(desk.store, desk.ledger()),
+        funds=Funds(sizing_equity=nan, cash=nan, settled_cash=nan, last_final_equity=nan),
+        window=Window.SHUT,
+    )
+    decision = Decision(
+        action=Action.HOLD,
+        entry_rules=dict.fromkeys(EntryRule),
+        blocked_by=Gate.NOT_A_SESSION,
+        reason=f"{day:%A} {day} is no session; the next is {after:%A} {after}",
+    )
+    return as_dry_run(evidence, decision, desk.parameters, desk.book, source=desk.prices.name)

@@ -1,0 +1,180 @@
+"""After the close: executions collected, the session's books closed, earlier ones made final."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from math import isnan
+from typing import Any
+
+import pandas as pd
+
+from mtum_eod.core import snapshot
+from mtum_eod.core.events import Event
+from mtum_eod.core.market import BarStatus, DailyBars
+from mtum_eod.core.trading import Order, OrderIntent, OrderStatus
+from mtum_eod.jobs import market
+from mtum_eod.jobs.decide import latch_daily_loss
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.recover import Resend, recover
+from mtum_eod.jobs.replay import replay_recorded
+from mtum_eod.ports import EquityMark, Known, Notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How one session ended."""
+
+    session: date
+    order: Order | None
+    mark: EquityMark | None  # None where no close is known
+    is_settled: bool
+    why: str = ""  # what is still open, in words
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as one document."""
+        order = self.order
+        return {
+            "session": self.session.isoformat(),
+            "settled": self.is_settled,
+            "open": self.why or None,
+            "order": snapshot.order_part(order.intent, order.status) if order else None,
+            "equity": self.mark.value if self.mark else None,
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """5 where an order's state is unknown or it was rejected: a person looks."""
+        return 5 if self.order and self.order.status in (OrderStatus.UNKNOWN, OrderStatus.REJECTED) else 0
+
+
+def settle_session(desk: TradingDesk, session: date) -> Settlement:
+    """Collect what the session's order became, mark the book at its close, and finish earlier sessions.
+
+    Repeating it changes nothing. Raises MarketDataError, BrokerUnavailable, StoreError.
+    """
+    order = collect(desk, session)
+    reading = market.read(desk.sources, session, desk.wall_clock.now(), desk.parameters.strategy)
+    closes = reading.bars[0].frame["close"]
+    marks = [_mark(desk, day, closes, reading.bars[0]) for day in (*_provisional(desk, session), session)]
+    known = [mark for mark in marks if mark is not None]
+    mine = next((mark for mark in known if mark.session == session), None)
+    why = _still_open(desk, order, mine)
+    desk.store.add_bars(reading.bars)
+    drift = _drift(desk, [mark.session for mark in known if mark.is_final])
+    desk.store.settle(session, desk.wall_clock.now(), known, is_settled=not why, drift_actions=drift)
+    _watch_daily_loss(desk, session, mine)
+    return Settlement(session=session, order=order, mark=mine, is_settled=not why, why=why)
+
+
+def collect(desk: TradingDesk, session: date, resend: Resend | None = None) -> Order | None:
+    """Book what the broker knows of the session's order; None where it has none.
+
+    An intent without acknowledgement is looked for first; `resend` sends it where it is surely absent.
+    """
+    order = desk.store.order(session)
+    if order is None or not order.status.is_open:
+        return order
+    if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN):
+        recover(desk, order.intent, resend)
+        order = desk.store.order(session)
+    if order is None or order.status is not OrderStatus.WORKING:
+        return order
+    return _collect_fills(desk, order.intent)
+
+
+def _collect_fills(desk: TradingDesk, intent: OrderIntent) -> Order | None:
+    orders, executions = desk.broker.orders(), desk.broker.executions()
+    if isinstance(executions, Known):
+        fills = [fill for fill in executions.value if fill.reference == intent.reference]
+        with desk.store.transaction():
+            desk.store.add_fills(fills)
+            if isinstance(orders, Known):
+                found = next((o for o in orders.value if o.reference == intent.reference), None)
+                done = sum(fill.shares for fill in fills)
+                # Executions are the truth about fills: a status that claims more is not believed until they add up.
+                if found and not found.status.is_open and done >= found.filled_shares:
+                    desk.store.update_order(
+                        intent.reference,
+                        _final_status(found.status, done, intent.shares),
+                        desk.wall_clock.now(),
+                        perm_id=found.perm_id,
+                        words=found.words,
+                    )
+        order = desk.store.order(intent.session)
+        if order and not order.status.is_open and fills:
+            _tell_filled(desk, intent)
+    return desk.store.order(intent.session)
+
+
+def _final_status(claimed: OrderStatus, done: int, wanted: int) -> OrderStatus:
+    if done >= wanted:
+        return OrderStatus.FILLED
+    return OrderStatus.PARTLY_FILLED if done else claimed
+
+
+def _tell_filled(desk: TradingDesk, intent: OrderIntent) -> None:
+    fills = [fill for fill in desk.store.fills() if fill.reference == intent.reference]
+    shares = sum(fill.shares for fill in fills)
+    price = sum(fill.shares * fill.price_usd for fill in fills) / shares
+    commission = sum(fill.commission_usd or 0.0 for fill in fills)
+    said = (
+        f"{intent.side} {shares} {desk.book.symbol} at {price:.2f}, commission {commission:.2f} USD, {intent.session}"
+    )
+    desk.notifier.tell(Notice(event=Event.ORDER_FILLED, words=said))
+
+
+def _provisional(desk: Desk, before: date) -> list[date]:
+    """Earlier sessions in the window whose mark is not final yet."""
+    return [mark.session for mark in desk.store.provisional_marks() if mark.session < before]
+
+
+def _mark(desk: Desk, session: date, closes: pd.Series[float], bars: DailyBars) -> EquityMark | None:
+    close = float(closes.get(pd.Timestamp(session), float("nan")))
+    if isnan(close):
+        return None
+    ledger = desk.ledger(up_to=session)
+    shares = ledger.holding.shares if ledger.holding else 0
+    is_last = pd.Timestamp(session) == closes.index[-1]
+    return EquityMark(
+        session=session,
+        cash=ledger.cash,
+        position_value=shares * close,
+        value=ledger.equity(close),
+        realised=ledger.realised,
+        unrealised=ledger.unrealised(close),
+        is_final=not is_last or bars.last_status is BarStatus.FINAL,
+    )
+
+
+def _still_open(desk: Desk, order: Order | None, mark: EquityMark | None) -> str:
+    if order and order.status.is_open:
+        return f"order {order.intent.reference} is {order.status}"
+    if order and any(
+        fill.commission_usd is None for fill in desk.store.fills() if fill.reference == order.intent.reference
+    ):
+        return "a commission is not reported yet"
+    return "" if mark else "the session's close is not known yet"
+
+
+def _drift(desk: Desk, sessions: list[date]) -> dict[date, str]:
+    """What the final bars would have decided, for the sessions now final."""
+    actions = {}
+    for session in sessions:
+        recorded = desk.store.signal(session)
+        if recorded:
+            outcome = replay_recorded(recorded, desk.store, desk.calendar, desk.book, on_final_bars=True)
+            actions[session] = str(outcome.decision.action)
+    return actions
+
+
+def _watch_daily_loss(desk: TradingDesk, session: date, mark: EquityMark | None) -> None:
+    """The daily loss again, at the settled close."""
+    before = desk.store.last_equity(session)
+    if mark is None or before is None or any(halt.is_daily_loss for halt in desk.store.halts()):
+        return
+    paid_in = desk.ledger(up_to=session).flows - desk.ledger(up_to=before.session).flows
+    loss = before.value + paid_in - mark.value
+    if loss >= desk.parameters.risk.max_daily_loss:
+        latch_daily_loss(desk, loss, session)

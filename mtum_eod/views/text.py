@@ -1,0 +1,279 @@
+"""Outcomes for a person at a terminal: short, aligned, coloured where a terminal is (click strips it elsewhere)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytz
+
+from mtum_eod.core.evidence import Window
+from mtum_eod.core.explanation import RuleLine
+from mtum_eod.core.sizing import share_cost
+from mtum_eod.core.strategy import target_price
+from mtum_eod.core.trading import Action, Position
+
+if TYPE_CHECKING:
+    from mtum_eod.jobs.bars import BarsReport
+    from mtum_eod.jobs.due import Agenda, Done
+    from mtum_eod.jobs.history import RangeResult
+    from mtum_eod.jobs.outcome import Outcome
+    from mtum_eod.jobs.settle import Settlement
+    from mtum_eod.jobs.status import Status
+
+COLOURS = {Action.BUY: "green", Action.SELL: "red", Action.HOLD: "cyan"}
+MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
+ORDER_WORDS = {"MOC": "market-on-close", "MKT": "market"}
+
+
+def instant(moment: datetime, zone: str) -> str:
+    """An instant at the exchange, and in the owner's zone where that is another one."""
+    exchange = moment.astimezone(pytz.timezone("America/New_York"))
+    said = f"{exchange:%Y-%m-%d %H:%M} New York"
+    if zone == "America/New_York":
+        return said
+    own = moment.astimezone(pytz.timezone(zone))
+    day = f"{own:%a }" if own.date() != exchange.date() else ""
+    return f"{said} ({day}{own:%H:%M} {zone.rpartition('/')[2].replace('_', ' ')})"
+
+
+def decision(outcome: Outcome, zone: str) -> str:
+    """One session's decision: numbers, rules, action, and what stands against it."""
+    document, evidence = outcome.document, outcome.evidence
+    i, p = evidence.indicators, outcome.parameters.strategy
+    lines = [
+        heading(outcome),
+        dim(f"as of {instant(evidence.as_of, zone)}, {document['source']} bars, {volume_words(outcome)}"),
+        "",
+        f"  close {usd(i.close)}   MA{p.ma_period} {usd(i.ma_50)}   RSI {plain(i.rsi, 1)}   ATR {usd(i.atr)}   "
+        f"VIX {plain(i.vix, 2)}",
+        "",
+    ]
+    position = evidence.position
+    if position is None:
+        lines += ["  position  flat", "", "  entry needs all four", *rules(outcome.rules)]
+    else:
+        lines += [
+            f"  position  {position_words(position, outcome)}",
+            "",
+            "  any one exits",
+            *rules(outcome.rules),
+        ]
+    lines += ["", verdict(outcome), f"  {document['reason']}"]
+    lines += [click.style(f"  ! {warning}", fg="yellow") for warning in document["warnings"]]
+    lines += [dim(f"  {note}") for note in outcome.notes]
+    return "\n".join(lines)
+
+
+def heading(outcome: Outcome) -> str:
+    """Whose session this is, and on what kind of data."""
+    document = outcome.document
+    parts = [f"{outcome.evidence.session:%a %Y-%m-%d}", document["mode"]]
+    if document["dry_run"]:
+        parts.append("dry run")
+    said = click.style("MTUM end of day", bold=True) + "  " + " · ".join(parts)
+    return said + (click.style("  SYNTHETIC data", fg="yellow", bold=True) if document["synthetic"] else "")
+
+
+def verdict(outcome: Outcome) -> str:
+    """The action, its size, and the gate that blocked it."""
+    document, price = outcome.document, outcome.evidence.indicators.close
+    action = click.style(f"  {document['action']}", fg=COLOURS[outcome.decision.action], bold=True)
+    order = document["order"]
+    shares = order["shares"] if order else document["shares"]
+    if shares:
+        kind = ORDER_WORDS[order["type"]] if order else ORDER_WORDS[str(outcome.parameters.order_type)]
+        about = f", about {shares * price:,.2f} USD" if not isnan(price) else ""
+        action += f" {shares} MTUM {kind}{about}"
+        action += f", {order['status']}" if order else ", not sent (dry run)"
+    if document["blocked_by"]:
+        action += click.style(f"  blocked by {document['blocked_by']}", fg="yellow")
+    if outcome.evidence.window is Window.EARLY:
+        action += dim("  (too early to count: nothing is recorded)")
+    return action
+
+
+def rules(lines: Iterable[RuleLine]) -> list[str]:
+    """One line a rule: mark, name, value, threshold, distance."""
+    return [_rule(line) for line in lines]
+
+
+def _rule(line: RuleLine) -> str:
+    digits = 0 if line.measured == "volume" else 2
+    threshold = plain(line.threshold, digits) if line.threshold_name else f"{line.threshold:g}"
+    against = f"{line.relation} {line.threshold_name + ' ' if line.threshold_name else ''}{threshold}"
+    distance = "" if isnan(line.distance_pct) else f"{line.distance_pct:+.1f} %"
+    said = f"{line.rule:<15} {line.measured:<7}{plain(line.value, digits):>12}  {against:<24}{distance:>9}"
+    return f"  {_mark(line.holds)} {said}".rstrip()
+
+
+def position_words(position: Position, outcome: Outcome) -> str:
+    """What is held, since when, at what price and where its target lies."""
+    target = target_price(position.entry_price, position.entry_atr, outcome.parameters.strategy)
+    return (
+        f"{position.shares} at {usd(position.entry_price)} since {position.entry_session}, "
+        f"ATR at entry {usd(position.entry_atr)}, target {usd(target)}"
+    )
+
+
+def volume_words(outcome: Outcome) -> str:
+    """Which volumes were compared."""
+    same_time = outcome.document["volume_basis"] == "same_time"
+    return "volume up to the same time of day" if same_time else "volume of whole sessions"
+
+
+def usd(value: float) -> str:
+    """A price, or that it is unknown."""
+    return plain(value, 2)
+
+
+def plain(value: float, digits: int) -> str:
+    """A number with separators, or that it is unknown."""
+    return "unknown" if isnan(value) else f"{value:,.{digits}f}"
+
+
+def dim(words: str) -> str:
+    """What matters less."""
+    return click.style(words, dim=True)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Aligned columns under their names; the columns whose places stand in `right` are right-aligned."""
+    cells = [list(headers), *(list(row) for row in rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(headers))]
+
+    def line(row: Sequence[str]) -> str:
+        pairs = enumerate(zip(row, widths, strict=True))
+        aligned = (cell.rjust(width) if n in right else cell.ljust(width) for n, (cell, width) in pairs)
+            cell.rjust(w) if n in right else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join([dim(line(cells[0])), *(line(row) for row in cells[1:])])
+
+
+def explanation(outcome: Outcome, zone: str) -> str:
+    """A decision with the arithmetic behind it."""
+    evidence, risk = outcome.evidence, outcome.parameters.risk
+    lines = [decision(outcome, zone)]
+    if evidence.position is None and evidence.indicators.has_price:
+        cost = share_cost(evidence.indicators.close, risk)
+        cap = min(evidence.funds.sizing_equity * risk.max_position_pct / 100, risk.max_position_size)
+        lines += [
+            "",
+            dim(
+                f"  size: min({cap:,.2f} cap, {plain(evidence.funds.cash, 2)} cash) / {cost:.2f} a share, "
+                f"that is {evidence.indicators.close:.2f} + {risk.price_buffer_pct:g} % buffer "
+                f"+ {risk.transaction_cost:.2%} cost"
+            ),
+        ]
+    return "\n".join(lines)
+
+
+def agenda(now: Agenda, zone: str) -> str:
+    """What is due, else what comes next."""
+    if now.due:
+        return f"due now: {now.due.step} of {now.due.session} ({now.due.why})"
+    return f"nothing is due; next: {now.next.step} of {now.next.session}, {instant(now.next.at, zone)}"
+
+
+def done(result: Done, zone: str) -> str:
+    """A step that was due, as it came out."""
+    if result.outcome:
+        return decision(result.outcome, zone)
+    if result.settlement:
+        return settlements([result.settlement])
+    if result.checks:
+        return "\n".join(f"  {_mark(check.passed)} {check.name:<10}  {check.words}" for check in result.checks)
+    return "nothing is due"
+
+
+def _mark(holds: bool | None) -> str:
+    mark, colour = MARKS[holds]
+    return click.style(mark, fg=colour)
+
+
+def settlements(settled: Sequence[Settlement]) -> str:
+    """One line a session."""
+    if not settled:
+        return "nothing to settle"
+    return "\n".join(
+        f"{one.session}  {'settled' if one.is_settled else 'open: ' + one.why}"
+        + (f", order {one.order.status}" if one.order else "")
+        + (f", equity {one.mark.value:,.2f} USD" if one.mark else "")
+        for one in settled
+    )
+
+
+def range_result(result: RangeResult) -> str:
+    """What a run over a range did."""
+    actions, gates = result.document["actions"], result.document["blocked_by"]
+    lines = [f"{result.sessions} sessions, {result.already_done} of them done before"]
+    if actions:
+        lines.append("decided  " + ", ".join(f"{count} {action}" for action, count in sorted(actions.items())))
+    if gates:
+        lines.append("blocked  " + ", ".join(f"{count} {gate}" for gate, count in sorted(gates.items())))
+    held = f"{result.shares} shares held" if result.shares else "flat"
+    equity = f", equity {result.equity:,.2f} USD" if result.equity is not None else ""
+    return "\n".join([*lines, f"now      {held}{equity}"])
+
+
+def status(now: Status, zone: str) -> str:
+    """Where things stand, a line a thing."""
+    position, mark, row = now.position, now.last_mark, now.last_row
+    held = f"{position.shares} at {usd(position.entry_price)} since {position.entry_session}" if position else "flat"
+    lines = [
+        ("book", now.book),
+        ("position", held),
+        ("cash", f"{now.cash:,.2f} USD, sizing equity {now.sizing_equity:,.2f}"),
+        ("equity", f"{mark.value:,.2f} USD at the close of {mark.session}" if mark else "no session settled yet"),
+        ("last session", f"{row.session} {row.status}: {row.why}" if row else "none yet"),
+        ("now", agenda(now.agenda, zone)),
+    ]
+    lines += [("working", f"{o.intent.reference}, {o.intent.shares} shares, {o.status}") for o in now.open_orders]
+    lines += [("halted", f"{halt.why} (by {halt.by}, {instant(halt.halted_at, zone)})") for halt in now.halts]
+    lines += [("error", f"{run.step} {instant(run.started_at, zone)}: {run.error}") for run in now.last_errors]
+    return "\n".join(f"{dim(f'{name:<13}')} {said}" for name, said in lines)
+
+
+def bars_report(report: BarsReport) -> str:
+    """What the bars look like, and every oddity by name."""
+    lines = []
+    for one in report.symbols:
+        lines.append(f"{one.symbol}: {one.rows:,} rows from {one.source}, {one.first} to {one.last}")
+        colours = {True: "red", False: "yellow"}
+        lines += [click.style(f"  ! {f.words}", fg=colours[f.is_fatal]) for f in one.findings]
+    if report.written is not None:
+        lines.append(f"{report.written:,} rows new or changed in the database")
+    return "\n".join(lines)
+
+
+def bars_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Bars with the VIX beside them."""
+    headers = ("session", "open", "high", "low", "close", "volume", "vix")
+
+    def cell(row: dict[str, Any], name: str) -> str:
+        value = row[name]
+        return value if name == "session" else plain(nan if value is None else value, 0 if name == "volume" else 2)
+
+    return table(headers, [[cell(row, name) for name in headers] for row in rows], right=range(1, 7))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[date, int, int], None]]:
+    """A progress bar on standard error while the block runs; silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def shown(session: date, count: int, total: int) -> None:
+            bar.update(task, completed=count, total=total, description=f"{what} {session}")
+
+        yield shown
