@@ -149,8 +149,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
     def line(row: Sequence[str]) -> str:
         pairs = enumerate(zip(row, widths, strict=True))
         aligned = (cell.rjust(width) if n in right else cell.ljust(width) for n, (cell, width) in pairs)
-            cell.rjust(w) if n in right else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
         return "  ".join(aligned).rstrip()
 
     return "\n".join([dim(line(cells[0])), *(line(row) for row in cells[1:])])
