@@ -79,6 +79,7 @@ TABLES = (
         is_settled BOOLEAN NOT NULL,
         written_at TEXT NOT NULL
     )""",
+    "CREATE INDEX session_unsettled ON session (session) WHERE is_settled = 0",
     """
     CREATE TABLE order_intent (
         id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -153,6 +154,7 @@ TABLES = (
         is_final BOOLEAN NOT NULL,
         written_at TEXT NOT NULL
     )""",
+    "CREATE INDEX equity_mark_provisional ON equity_mark (session) WHERE is_final = 0",
     """
     CREATE TABLE simulated_order (
         reference TEXT NOT NULL PRIMARY KEY,

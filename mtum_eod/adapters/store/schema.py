@@ -152,6 +152,7 @@ session = Table(
     _required("why", Text),
     _required("is_settled", Boolean),
     _required("written_at", Instant),
+    Index("session_unsettled", "session", sqlite_where=text("is_settled = 0")),
 )
 
 order_intent = Table(
@@ -243,6 +244,7 @@ equity_mark = Table(
     _required("unrealised", Float),
     _required("is_final", Boolean),
     _required("written_at", Instant),
+    Index("equity_mark_provisional", "session", sqlite_where=text("is_final = 0")),
 )
 
 simulated_order = Table(
