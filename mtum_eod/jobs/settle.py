@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from math import isnan
 from typing import Any
 
 import pandas as pd
 
-from mtum_eod.core import snapshot
+from mtum_eod.core import quality, snapshot
 from mtum_eod.core.events import Event
-from mtum_eod.core.market import BarStatus, DailyBars
+from mtum_eod.core.market import VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderIntent, OrderStatus
-from mtum_eod.jobs import market
 from mtum_eod.jobs.decide import latch_daily_loss
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.recover import Resend, recover
@@ -55,13 +53,13 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
     Repeating it changes nothing. Raises MarketDataError, BrokerUnavailable, StoreError.
     """
     order = collect(desk, session)
-    reading = market.read(desk.sources, session, desk.wall_clock.now(), desk.parameters.strategy)
-    closes = reading.bars[0].frame["close"]
-    marks = [_mark(desk, day, closes, reading.bars[0]) for day in (*_provisional(desk, session), session)]
-    known = [mark for mark in marks if mark is not None]
+    provisional = [mark.session for mark in desk.store.provisional_marks() if mark.session < session]
+    window = desk.calendar.sessions(min([*provisional, session]), session)
+    prices, vix = (_bars(desk, symbol, window) for symbol in (desk.book.symbol, VIX))
+    desk.store.add_bars([prices, vix])
+    known = [mark for day in (*provisional, session) if (mark := _mark(desk, day, prices)) is not None]
     mine = next((mark for mark in known if mark.session == session), None)
     why = _still_open(desk, order, mine)
-    desk.store.add_bars(reading.bars)
     drift = _drift(desk, [mark.session for mark in known if mark.is_final])
     desk.store.settle(session, desk.wall_clock.now(), known, is_settled=not why, drift_actions=drift)
     _watch_daily_loss(desk, session, mine)
@@ -125,18 +123,21 @@ def _tell_filled(desk: TradingDesk, intent: OrderIntent) -> None:
     desk.notifier.tell(Notice(event=Event.ORDER_FILLED, words=said))
 
 
-def _provisional(desk: Desk, before: date) -> list[date]:
-    """Earlier sessions in the window whose mark is not final yet."""
-    return [mark.session for mark in desk.store.provisional_marks() if mark.session < before]
+def _bars(desk: Desk, symbol: str, window: list[date]) -> DailyBars:
+    """The believable bars of these few sessions, as the source has them now."""
+    source = desk.vix if symbol == VIX else desk.prices
+    raw = source.daily(symbol, window[0], window[-1], desk.wall_clock.now())
+    return quality.check(raw, window, needed=0, is_index=symbol == VIX).bars
 
 
-def _mark(desk: Desk, session: date, closes: pd.Series[float], bars: DailyBars) -> EquityMark | None:
-    close = float(closes.get(pd.Timestamp(session), float("nan")))
-    if isnan(close):
+def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
+    day, closes = pd.Timestamp(session), bars.frame["close"]
+    if day not in closes.index:
         return None
+    close = float(closes[day])
     ledger = desk.ledger(up_to=session)
     shares = ledger.holding.shares if ledger.holding else 0
-    is_last = pd.Timestamp(session) == closes.index[-1]
+    is_last = day == closes.index[-1]
     return EquityMark(
         session=session,
         cash=ledger.cash,
