@@ -15,6 +15,7 @@ from mtum_eod.adapters.no_history import NoHistory
 from mtum_eod.core.trading import Book, Mode
 from mtum_eod.errors import SettingsError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.filing import run_id
 from mtum_eod.jobs.market import Sources
 from mtum_eod.ports import BookReader, Calendar, Clock, MarketData, Records
 from mtum_eod.settings import DataSource, Loaded, VixSource
@@ -104,14 +105,18 @@ class Workplace:
     def trading(self, clock: Clock | None = None, *, locked: bool = True) -> Iterator[TradingDesk]:
         """A desk that trades and records, alone on its database unless `locked` is false. Raises AlreadyRunning.
 
-        clock: the instant sessions are lived at; the present where None.
+        clock: the instant sessions are lived at, for runs over history: their messages are kept, not sent.
         """
+        from mtum_eod.adapters import log
         from mtum_eod.adapters.notices import OwnerNotices
 
+        settings = self.loaded.settings
         _ = self.book  # a mode or source that cannot be had is refused before any file is made
-        with self.locked() if locked else nullcontext(), self.store() as store:
-            told = self.loaded.settings.notifications
-            notifier = OwnerNotices(store=store, clock=self.clock, urls=told.urls, events=told.events)
+        logged = log.to_file(settings.log_dir(self.loaded.folder), settings.log.level, settings.log.keep_days, run_id)
+        with self.locked() if locked else nullcontext(), logged, self.store() as store:
+            told = settings.notifications
+            urls = told.urls if clock is None else ()
+            notifier = OwnerNotices(store=store, clock=self.clock, urls=urls, events=told.events)
             parts = self._parts(store, store, clock or self.clock)
             yield TradingDesk(store=store, notifier=notifier, **parts)
 

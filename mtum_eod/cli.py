@@ -273,8 +273,9 @@ def _run_due(door: Door, place: Workplace) -> None:
     try:
         with place.trading() as desk:
             done = do_due(desk)
-    except AlreadyRunning as held:
-        click.echo(held.message, err=True)
+    except AlreadyRunning as error:
+        held = error.message
+        door.say(seen.document | {"held": held}, lambda: held)
         return
     door.say(done.document, lambda: text.done(done, zone))
     sys.exit(done.exit_code)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from mtum_eod.core.events import Event
 from mtum_eod.errors import MtumEodError
 from mtum_eod.ports import Clock, Notice, Store
+
+LOG = logging.getLogger(__name__)
 
 
 class OwnerNotices:
@@ -20,6 +23,7 @@ class OwnerNotices:
         self._events = frozenset(events)
 
     def tell(self, notice: Notice) -> None:
+        LOG.log(logging.WARNING if notice.is_urgent else logging.INFO, "%s: %s", notice.event, notice.words)
         with suppress(MtumEodError):
             self._store.add_notice(notice, self._clock.now(), None)
         if self._urls and notice.event in self._events:

@@ -56,7 +56,9 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
         is_dry_run=False,
         intent=intent,
     )
-    outcome = Outcome(document=document, evidence=evidence, decision=decision, parameters=desk.parameters)
+    outcome = Outcome(
+        symbol=desk.book.symbol, document=document, evidence=evidence, decision=decision, parameters=desk.parameters
+    )
     _record(desk, gathered, outcome, intent, run_id)
     _tell(desk, outcome)
     if intent is None:

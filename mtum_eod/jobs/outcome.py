@@ -15,6 +15,7 @@ from mtum_eod.core.snapshot import number
 class Outcome:
     """One session's decision as it came out, whether fresh, recorded earlier or replayed."""
 
+    symbol: str
     document: dict[str, Any]  # the keys of `run --json`
     evidence: Evidence
     decision: Decision

@@ -166,7 +166,9 @@ def as_dry_run(
     document = snapshot.document(
         evidence, decision, p, mode=book.mode, source=source, is_synthetic=book.is_synthetic, is_dry_run=True
     )
-    return Outcome(document=document, evidence=evidence, decision=decision, parameters=p, notes=notes)
+    return Outcome(
+        symbol=book.symbol, document=document, evidence=evidence, decision=decision, parameters=p, notes=notes
+    )
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def heading(outcome: Outcome) -> str:
     parts = [f"{outcome.evidence.session:%a %Y-%m-%d}", document["mode"]]
     if document["dry_run"]:
         parts.append("dry run")
-    said = click.style("MTUM end of day", bold=True) + "  " + " · ".join(parts)
+    said = click.style(f"{outcome.symbol} end of day", bold=True) + "  " + " · ".join(parts)
     return said + (click.style("  SYNTHETIC data", fg="yellow", bold=True) if document["synthetic"] else "")
 
 
@@ -88,7 +88,7 @@ def verdict(outcome: Outcome) -> str:
     if shares:
         kind = ORDER_WORDS[order["type"]] if order else ORDER_WORDS[str(outcome.parameters.order_type)]
         about = f", about {shares * price:,.2f} USD" if not isnan(price) else ""
-        action += f" {shares} MTUM {kind}{about}"
+        action += f" {shares} {outcome.symbol} {kind}{about}"
         action += f", {order['status']}" if order else ", not sent (dry run)"
     if document["blocked_by"]:
         action += click.style(f"  blocked by {document['blocked_by']}", fg="yellow")
