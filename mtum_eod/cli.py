@@ -591,7 +591,9 @@ def config_show(door: Door) -> None:
     rows = settings.describe(loaded)
     origins = {key: origin for key, _, origin in rows}
     document = {"settings": settings.to_document(loaded.settings), "origins": origins}
-    door.say(document, lambda: text.table(("key", "value", "from"), rows))
+    door.say(
+        document, lambda: text.table(("key", "from", "value"), [(key, origin, value) for key, value, origin in rows])
+    )
 
 
 @config.command("check")

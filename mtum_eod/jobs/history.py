@@ -61,11 +61,11 @@ def run_range(
     """Decide, and settle, every session from `first` to `last` that is not done yet.
 
     desk.clock is `clock`. Interrupted at any instant and started again it ends in the same book.
-    Raises SettingsError where the range would leave a hole behind the book's last session.
+    Raises SettingsError where the sessions would not follow on the book's last one.
     """
     sessions = desk.calendar.sessions(first, last)
-    _refuse_hole(desk, first)
     rows = {row.session: row for row in desk.store.ledger(first, last)}
+    _refuse_disorder(desk, [session for session in sessions if session not in rows])
     outcomes: list[Outcome] = []
     done_before = 0
     for count, session in enumerate(sessions, start=1):
@@ -110,13 +110,19 @@ def range_asked(calendar: Calendar, first: date, last: date, now: datetime) -> t
     return sessions[0], sessions[-1]
 
 
-def _refuse_hole(desk: TradingDesk, first: date) -> None:
+def _refuse_disorder(desk: TradingDesk, new: list[date]) -> None:
+    """Raise SettingsError where sessions would be run before ones that the book already has, or far behind them."""
     last_row = desk.store.last_row()
-    if last_row is None:
+    if last_row is None or not new:
         return
     due = desk.calendar.nearest(last_row.session)[1]
-    if first > due:
+    if new[0] < last_row.session:
         raise SettingsError(
-            f"the book ends at {last_row.session}; a run from {first} would leave out the sessions between",
-            hint=f"start at {due}: `mtum-eod run --from {due} --to ...`",
+            f"{new[0]} has no row, but the book has gone on to {last_row.session}: sessions are run in order",
+            hint="replay it with `--dry-run`, or start another book: MTUM_EOD_DATABASE__URL=another.db",
+        )
+    if new[0] > due:
+        raise SettingsError(
+            f"the book ends at {last_row.session}; a run from {new[0]} would leave out the sessions between",
+            hint=f"start at {due}: `mtum-eod run --from {due} --to {new[-1]}`",
         )

@@ -53,9 +53,13 @@ def settle_all(desk: TradingDesk) -> list[Settlement]:
 
 
 def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:
-    """Give every session that nobody ran its MISSED row, and tell of all of them in one message."""
+    """Give every session that nobody ran its MISSED row, and tell of all of them in one message.
+
+    Sessions count as missed from the first one that was run on its own day: a book that only a run over history has
+    filled so far owes nobody the sessions since.
+    """
     last = desk.store.last_row()
-    if last is None:
+    if last is None or not (last.status is SessionStatus.MISSED or _was_lived(desk, last.session)):
         return []
     missed = missed_sessions(last.session, desk.calendar.sessions(last.session, in_hand), in_hand)
     if not missed:
@@ -67,6 +71,12 @@ def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:
     said = f"Missed: {span}: no run started"
     desk.notifier.tell(Notice(event=Event.RUN_MISSED, words=said, is_urgent=True))
     return [said]
+
+
+def _was_lived(desk: Desk, session: date) -> bool:
+    """Whether the session was decided on its own day, rather than by a run over history."""
+    run = desk.store.last_run(Step.DECIDE, session)
+    return run is not None and desk.calendar.local_date(run.started_at) == session
 
 
 def finish_open(desk: TradingDesk, session: date) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytz
 
-from mtum_eod.core.evidence import Window
+from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.core.explanation import RuleLine
 from mtum_eod.core.sizing import share_cost
 from mtum_eod.core.strategy import target_price
@@ -44,6 +44,8 @@ def instant(moment: datetime, zone: str) -> str:
 def decision(outcome: Outcome, zone: str) -> str:
     """One session's decision: numbers, rules, action, and what stands against it."""
     document, evidence = outcome.document, outcome.evidence
+    if document["blocked_by"] == Gate.NOT_A_SESSION:
+        return f"{heading(outcome)}\n\n{verdict(outcome)}\n  {document['reason']}"
     i, p = evidence.indicators, outcome.parameters.strategy
     lines = [
         heading(outcome),
