@@ -588,8 +588,8 @@ def config_show(door: Door) -> None:
     from mtum_eod.views import text
 
     loaded = settings.load(door.config, os.environ)
-    rows = settings.describe(loaded)
-    origins = {key: origin for key, _, origin in rows}
+    rows = [(key, origin, value) for key, value, origin in settings.describe(loaded)]
+    origins = {key: origin for key, origin, _ in rows}
     document = {"settings": settings.to_document(loaded.settings), "origins": origins}
     door.say(
         document, lambda: text.table(("key", "from", "value"), [(key, origin, value) for key, value, origin in rows])

@@ -93,8 +93,9 @@ def _decide_long(evidence: Evidence, position: Position, decision: Decision, p: 
         fired.append(ExitReason.EXIT_PENDING)
     decision = replace(decision, exit_reasons=tuple(fired), exit_unknown=unknown)
     if not fired:
-        gate = Gate.DATA if unknown else None
-        return replace(decision, blocked_by=gate, reason=words.no_exit(evidence, position, unknown, p.strategy))
+        unattended = bool(unknown) or evidence.leaves_position_unattended
+        reason = words.no_exit(evidence, position, unknown, p.strategy)
+        return replace(decision, blocked_by=Gate.DATA if unattended else None, reason=reason, is_unattended=unattended)
 
     reason = words.exit_reasons(evidence, position, decision, p)
     decision = replace(decision, action=Action.SELL, reason=reason)

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from math import isnan, nan
 
-from mtum_eod.core.market import Finding, VolumeBasis
+from mtum_eod.core.market import ENTRY_ONLY, Finding, VolumeBasis
 from mtum_eod.core.money import Usd
 from mtum_eod.core.strategy import EntryRule, ExitReason
 from mtum_eod.core.trading import Action, Halt, Position
@@ -103,6 +103,11 @@ class Evidence:
         """The findings that stop an entry."""
         return tuple(finding for finding in self.findings if finding.is_fatal)
 
+    @property
+    def leaves_position_unattended(self) -> bool:
+        """Whether the data are too faulty to say that no exit is due."""
+        return any(finding.kind not in ENTRY_ONLY for finding in self.fatal_findings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -130,7 +135,4 @@ class Decision:
         """Whether any exit rule fired."""
         return bool(self.exit_reasons)
 
-    @property
-    def is_unattended(self) -> bool:
-        """Long, no exit rule true, and at least one that cannot be judged: a person must look."""
-        return not self.exit_reasons and bool(self.exit_unknown)
+    is_unattended: bool = False  # long, no exit rule true, and one that cannot be judged: a person must look

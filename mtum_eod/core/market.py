@@ -52,6 +52,11 @@ class FindingKind(StrEnum):
     REVISED = "revised"  # a final bar changed at its source
     POSSIBLY_ADJUSTED = "possibly_adjusted"
     SERVED_FROM_STORE = "served_from_store"
+    UNREADABLE = "unreadable"  # the source did not answer
+
+
+ENTRY_ONLY = (FindingKind.STALE_PRICE, FindingKind.VOLUME_UNITS)
+"""Fatal findings that say nothing against an exit, nor against keeping the shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

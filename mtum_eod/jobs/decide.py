@@ -130,7 +130,8 @@ def _record(desk: TradingDesk, gathered: Gathered, outcome: Outcome, intent: Ord
             run_id=run_id,
             book=desk.book,
             row=SessionRow(session=outcome.evidence.session, status=status, why=outcome.decision.reason),
-            bars=gathered.reading.bars,
+            # Bars of a session left undecided are not kept: a ratio to the stored ones, say, must stand out again.
+            bars=gathered.reading.bars if decided else (),
             signal=outcome.document if decided else None,
             settings=parameters.document(desk.parameters),
             inputs=inputs_of(outcome.evidence, gathered.reading),
@@ -167,17 +168,19 @@ def _tell(desk: TradingDesk, outcome: Outcome) -> None:
     evidence, decision = outcome.evidence, outcome.decision
     if evidence.window is Window.EARLY:
         return
-    if decision.is_unattended or (evidence.position and decision.blocked_by is Gate.DATA):
-        said = f"Position unattended: {evidence.position and evidence.position.shares} {desk.book.symbol}, "
-        missing = ", ".join(decision.exit_unknown) or "price"
-        said += f"{evidence.session}: cannot judge {missing}. {'; '.join(decision.warnings)}"
-        desk.notifier.tell(Notice(event=Event.POSITION_UNATTENDED, words=said, is_urgent=True))
+    if evidence.position and decision.blocked_by is Gate.DATA:
+        tell_unattended(desk, f"{evidence.session}: {decision.reason}. {'; '.join(decision.warnings)}")
     if decision.daily_loss_hit and not evidence.daily_loss_latched:
         latch_daily_loss(desk, decision.daily_loss_usd, evidence.session)
     if evidence.mismatch:
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=evidence.mismatch, is_urgent=True))
-    if not decision.is_unattended:
+    if decision.blocked_by is not Gate.DATA:
         desk.notifier.tell(Notice(event=Event.DAILY_SUMMARY, words=summary(desk, outcome)))
+
+
+def tell_unattended(desk: TradingDesk, why: str) -> None:
+    """A position that nobody watches today: the owner looks at once."""
+    desk.notifier.tell(Notice(event=Event.POSITION_UNATTENDED, words=f"{desk.book.symbol} {why}", is_urgent=True))
 
 
 def latch_daily_loss(desk: TradingDesk, loss_usd: float, session: date) -> None:

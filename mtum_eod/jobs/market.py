@@ -127,20 +127,24 @@ def _with_volume(
 
 
 def _fetch(source: MarketData, symbol: str, window: list[date], as_of: datetime, store: BookReader) -> DailyBars:
-    """The source wins over stored bars; the store serves when the source cannot be reached."""
+    """The source wins over stored bars; the store serves when the source cannot be reached.
+
+    Without a price nothing can be decided, so that raises; a VIX that nobody knows leaves its rules unknown.
+    """
     try:
         return source.daily(symbol, window[0], window[-1], as_of)
     except MarketDataError as error:
         stored = store.bars(symbol, window[0], window[-1])
-        if stored.empty:
+        if stored.empty and symbol != VIX:
             raise
-        served = Finding(
-            kind=FindingKind.SERVED_FROM_STORE,
+        instead = "nothing stored could stand in" if stored.empty else "stored bars were used"
+        told = Finding(
+            kind=FindingKind.UNREADABLE if stored.empty else FindingKind.SERVED_FROM_STORE,
             symbol=symbol,
             session=window[-1],
-            words=f"{symbol}: {source.name} could not be read ({error.message}); stored bars were used",
+            words=f"{symbol}: {source.name} could not be read ({error.message}); {instead}",
         )
-        return from_store(symbol, stored, as_of, findings=(served,))
+        return from_store(symbol, stored, as_of, findings=(told,))
 
 
 def from_store(symbol: str, stored: pd.DataFrame, as_of: datetime, findings: tuple[Finding, ...] = ()) -> DailyBars:

@@ -13,8 +13,8 @@ from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, 
 from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.timing import missed_sessions
 from mtum_eod.core.trading import Action, Order, OrderType, SessionStatus, Side, Step
-from mtum_eod.errors import MtumEodError, SettingsError
-from mtum_eod.jobs.decide import decide_session, submit
+from mtum_eod.errors import MarketDataError, MtumEodError, SettingsError
+from mtum_eod.jobs.decide import decide_session, submit, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import position_of
@@ -29,7 +29,12 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
     """Decide `session` unless it is decided; before that, finish what earlier runs left open."""
     with filed(desk, Step.DECIDE, session) as run:
         notes = (*file_missed(desk, session), *finish_open(desk, session))
-        outcome = _recorded(desk, session) or decide_session(desk, session, run.run_id)
+        try:
+            outcome = _recorded(desk, session) or decide_session(desk, session, run.run_id)
+        except MarketDataError as error:
+            if desk.ledger().holding:
+                tell_unattended(desk, f"{session}: no price to decide on: {error.message}")
+            raise
         run.document, run.exit_code = outcome.document, outcome.exit_code
         gate = outcome.document["blocked_by"]
         run.outcome = f"blocked: {gate}" if gate else str(outcome.document["action"])
