@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, once the arguments are good: `
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -141,6 +142,9 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main() -> None:
     """The console script."""
+    # What is imported lives to the end of a process of under a second: looking for garbage among it took a tenth of
+    # that. A command with long work of its own turns the collector on again.
+    gc.disable()
     cli()
 
 
@@ -254,6 +258,7 @@ def _run_range(door: Door, place: Workplace, first: date, last: date) -> None:
 
     first, last = range_asked(place.calendar, first, last, place.clock.now())
     clock = place.session_clock()
+    gc.enable()
     with place.trading(clock) as desk, text.progress("deciding and settling") as shown:
         result = run_range(desk, clock, first, last, shown)
     door.say(result.document, lambda: text.range_result(result))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
-from mtum_eod.adapters.store import SimulatedOrder, SimulatedOrders
+from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.core.ledger import ledger
 from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown
+
+if TYPE_CHECKING:
+    from mtum_eod.adapters.store import SimulatedOrders
 
 ACCOUNT = "SIMULATED"
 

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from dataclasses import asdict
+from datetime import date
 from typing import Any, Protocol
 
 from sqlalchemy import Row, Select, case, func, insert, select, update
 
+from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.sql_store import SqlStore
 from mtum_eod.core.trading import OrderType, Side
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedOrder:
-    """One order as the embedded broker keeps it."""
-
-    reference: str
-    order_id: int
-    session: date
-    side: Side
-    order_type: OrderType
-    shares: int
-    is_cancelled: bool
-    accepted_at: datetime
 
 
 class Rows(Protocol):
