@@ -119,10 +119,10 @@ class _Check:
         """One finding a row, up to the number a person reads; the rest counted. An index fails at its last row only."""
         rows = np.flatnonzero(faulty)
         for row in rows[:NAMED_ONE_BY_ONE]:
-            fatal = is_fatal and (not self.is_index or self.days[row] == self.window[-1])
+            fatal = is_fatal and (not self.is_index or bool(self.days[row] == self.window[-1]))
             self.add(kind, self.days[row], words(int(row)), is_fatal=fatal)
         if len(rest := rows[NAMED_ONE_BY_ONE:]):
-            fatal = is_fatal and (not self.is_index or self.days[rest[-1]] == self.window[-1])
+            fatal = is_fatal and (not self.is_index or bool(self.days[rest[-1]] == self.window[-1]))
             more = f"and {len(rest)} more like it, the last: {words(int(rest[-1]))}"
             self.add(kind, self.days[rest[-1]], more, is_fatal=fatal)
 

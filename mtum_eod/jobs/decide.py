@@ -28,6 +28,9 @@ from mtum_eod.jobs.recover import recover
 from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.ports import BrokerOrder, Notice, Recording, SessionRow
 
+MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
+"""What keeps an exit from going out, but perhaps no longer at the next run of the session."""
+
 
 def preview(desk: Desk, session: date) -> Outcome:
     """What `decide_session` would say now; nothing is written or sent."""
@@ -59,8 +62,10 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     outcome = Outcome(
         symbol=desk.book.symbol, document=document, evidence=evidence, decision=decision, parameters=desk.parameters
     )
+    is_news = all(row.why != decision.reason for row in desk.store.ledger(session, session))
     _record(desk, gathered, outcome, intent, run_id)
-    _tell(desk, outcome)
+    if is_news:  # a wait is repeated every minute, the owner hears of it once
+        _tell(desk, outcome)
     if intent is None:
         return outcome
     halt = _halt_since(desk, intent)
@@ -98,9 +103,12 @@ def file_acknowledgement(desk: TradingDesk, order: BrokerOrder) -> None:
 
 def is_final(outcome: Outcome) -> bool:
     """Whether this decision stands as the session's own, or a later run of the session may still make one."""
-    if outcome.evidence.window is Window.EARLY:
+    evidence, decision = outcome.evidence, outcome.decision
+    if evidence.window is Window.EARLY:
         return False
-    return outcome.decision.blocked_by is not Gate.DATA or outcome.decision.action is not Action.HOLD
+    if decision.action is Action.SELL:
+        return decision.blocked_by not in MAY_HEAL
+    return decision.blocked_by is not Gate.DATA and not (evidence.position is None and evidence.fatal_findings)
 
 
 def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision) -> OrderIntent | None:
@@ -121,18 +129,20 @@ def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision) -> OrderI
 
 
 def _record(desk: TradingDesk, gathered: Gathered, outcome: Outcome, intent: OrderIntent | None, run_id: int) -> None:
-    decided = is_final(outcome)
-    status = SessionStatus.DECIDED if decided else SessionStatus.SKIPPED
     if outcome.evidence.window is Window.EARLY:
         return
+    decided = is_final(outcome)
+    status = SessionStatus.DECIDED if decided else SessionStatus.SKIPPED
+    # An exit once decided stays due, also where nothing could be sent.
+    kept = decided or outcome.decision.action is Action.SELL
     desk.store.record(
         Recording(
             run_id=run_id,
             book=desk.book,
             row=SessionRow(session=outcome.evidence.session, status=status, why=outcome.decision.reason),
             # Bars of a session left undecided are not kept: a ratio to the stored ones, say, must stand out again.
-            bars=gathered.reading.bars if decided else (),
-            signal=outcome.document if decided else None,
+            bars=gathered.reading.bars if kept else (),
+            signal=outcome.document if kept else None,
             settings=parameters.document(desk.parameters),
             inputs=inputs_of(outcome.evidence, gathered.reading),
             intent=intent,

@@ -125,9 +125,11 @@ def replay_recorded(
         for symbol in (book.symbol, VIX)
     )
     same_time = None if on_final_bars or volumes is None else {_day(day): volume for day, volume in volumes.items()}
-    reading = market.measure(prices, vix, window, p.strategy, same_time)
+    indicators = market.measure(prices, vix, window, p.strategy, same_time).indicators
+    if not on_final_bars and recorded.document["close"] is None:
+        indicators = replace(indicators, close=nan)  # a bar was there, but its price too old to use
     return outcome_of(
-        evidence_of(inputs, reading.indicators),
+        evidence_of(inputs, indicators),
         p,
         book,
         source=recorded.document["source"],
