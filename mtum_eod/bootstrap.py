@@ -118,7 +118,7 @@ class Workplace:
             urls = told.urls if clock is None else ()
             notifier = OwnerNotices(store=store, clock=self.clock, urls=urls, events=told.events)
             parts = self._parts(store, store, clock or self.clock)
-            yield TradingDesk(store=store, notifier=notifier, **parts)
+            yield TradingDesk(store=store, notifier=notifier, latches_losses=clock is None, **parts)
 
     def sources(self) -> Sources:
         """Where a reading of the market comes from, the stored bars included."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mtum_eod.bootstrap import Workplace
     from mtum_eod.jobs.outcome import Outcome
 
-FIRST = ("run", "settle", "status", "explain")
+FIRST = ("run", "settle", "status", "explain", "backtest")
 GROUPS = {
     "Hands on the wheel": ("halt", "resume", "cash"),
     "Records and upkeep": ("export", "data", "db", "config"),
@@ -346,6 +346,35 @@ def explain(door: Door, day: date | None) -> None:
     zone = place.loaded.settings.schedule.timezone
     door.say(outcome.explanation, lambda: text.explanation(outcome, zone))
     sys.exit(outcome.exit_code)
+
+
+@cli.command("backtest")
+@click.option("--from", "first", type=Session(), help="First session; default: the first with 300 bars.")
+@click.option("--to", "last", type=Session(), help="Last session; default: the last one that has closed.")
+@click.option(
+    "--fill",
+    type=click.Choice(["close", "next-open", "next-close"]),
+    default="close",
+    show_default=True,
+    help="Where an order fills; the close is the market-on-close model.",
+)
+@click.option("--slippage-pct", type=click.FloatRange(0, 20), default=0.0, help="How much worse each side fills.")
+@json_option
+@click.pass_obj
+def backtest_command(door: Door, first: date | None, last: date | None, fill: str, slippage_pct: float) -> None:
+    r"""Play the live rules over history, beside buy-and-hold and the published figures.
+
+    \b
+    mtum-eod backtest --from 2015-01-02 --to 2024-12-31
+    """
+    from mtum_eod.core.backtest import FillModel
+    from mtum_eod.jobs.backtest import run_backtest
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    with text.progress("measuring") as shown:
+        done = run_backtest(place.desk(), first, last, shown, fill=FillModel(fill), slippage_pct=slippage_pct)
+    door.say(done.document, lambda: text.backtest(done))
 
 
 # -- hands on the wheel -----------------------------------------------------------------------------------------------

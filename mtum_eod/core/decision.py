@@ -93,7 +93,7 @@ def _decide_long(evidence: Evidence, position: Position, decision: Decision, p: 
         fired.append(ExitReason.EXIT_PENDING)
     decision = replace(decision, exit_reasons=tuple(fired), exit_unknown=unknown)
     if not fired:
-        unattended = bool(unknown) or evidence.leaves_position_unattended
+        unattended = bool(unknown or evidence.exit_findings)
         reason = words.no_exit(evidence, position, unknown, p.strategy)
         return replace(decision, blocked_by=Gate.DATA if unattended else None, reason=reason, is_unattended=unattended)
 

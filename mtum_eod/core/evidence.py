@@ -104,9 +104,9 @@ class Evidence:
         return tuple(finding for finding in self.findings if finding.is_fatal)
 
     @property
-    def leaves_position_unattended(self) -> bool:
-        """Whether the data are too faulty to say that no exit is due."""
-        return any(finding.kind not in ENTRY_ONLY for finding in self.fatal_findings)
+    def exit_findings(self) -> tuple[Finding, ...]:
+        """The findings under which nobody can say that no exit is due."""
+        return tuple(finding for finding in self.fatal_findings if finding.kind not in ENTRY_ONLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,7 @@ class Decision:
     is_late_exit: bool = False  # goes out as a market order
     daily_loss_usd: Usd = 0.0  # how far equity stands below the last final close; 0 or positive
     daily_loss_hit: bool = False
+    is_unattended: bool = False  # long, no exit rule true, and one that cannot be judged: a person must look
 
     @property
     def entry_confluence(self) -> bool:
@@ -134,5 +135,3 @@ class Decision:
     def exit_confluence(self) -> bool:
         """Whether any exit rule fired."""
         return bool(self.exit_reasons)
-
-    is_unattended: bool = False  # long, no exit rule true, and one that cannot be judged: a person must look

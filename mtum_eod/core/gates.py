@@ -83,7 +83,7 @@ def risk_block(evidence: Evidence, loss_hit: bool, p: Parameters) -> Blocked | N
 def exceeds_position_limit(shares: int, price: float, equity: float, risk: RiskParameters) -> bool:
     """Whether an order of `shares` would pass either cap on the position, whatever sized it."""
     value = shares * price
-    return value > risk.max_position_size or value > equity * risk.max_position_pct / 100
+    return shares > 0 and (value > risk.max_position_size or value > equity * risk.max_position_pct / 100)
 
 
 def exit_block(evidence: Evidence, p: Parameters) -> Blocked | None:
@@ -97,7 +97,7 @@ def exit_block(evidence: Evidence, p: Parameters) -> Blocked | None:
         return Blocked(gate=Gate.ALREADY_DECIDED, why="this session has had its order")
     if evidence.order_unknown:
         return Blocked(gate=Gate.ORDER_UNKNOWN, why=evidence.order_unknown)
-    if not evidence.broker_shares:
+    if evidence.broker_shares is None or evidence.broker_shares < 1:  # short there: selling would make it worse
         why = "the broker's position is not known" if evidence.broker_shares is None else "the broker holds no share"
         return Blocked(gate=Gate.RECONCILE_MISMATCH, why=why)
     if not evidence.indicators.has_price:

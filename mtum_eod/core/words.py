@@ -58,8 +58,8 @@ def no_exit(evidence: Evidence, position: Position, unknown: tuple[ExitReason, .
     """Why to keep the shares: the distances to the rules, or which of them cannot be judged."""
     if unknown:
         return "Position unattended: cannot judge " + ", ".join(unknown)
-    if evidence.leaves_position_unattended:
-        return f"Position unattended: {evidence.fatal_findings[0].words}"
+    if evidence.exit_findings:
+        return f"Position unattended: {evidence.exit_findings[0].words}"
     return f"No exit: {distances(evidence.indicators, position, p)}"
 
 

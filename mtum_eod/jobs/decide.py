@@ -198,7 +198,8 @@ def latch_daily_loss(desk: TradingDesk, loss_usd: float, session: date) -> None:
     limit = desk.parameters.risk.max_daily_loss
     why = f"equity fell {loss_usd:.2f} USD in the session {session}, the limit is {limit:g}"
     now = desk.wall_clock.now()
-    desk.store.halt(Halt(halted_at=now, why=why, by="mtum-eod", allow_exits=True, is_daily_loss=True))
+    if desk.latches_losses:
+        desk.store.halt(Halt(halted_at=now, why=why, by="mtum-eod", allow_exits=True, is_daily_loss=True))
     desk.notifier.tell(
         Notice(event=Event.DAILY_LOSS, words=f"{why}; entries wait for `mtum-eod resume`", is_urgent=True)
     )

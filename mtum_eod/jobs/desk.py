@@ -67,3 +67,6 @@ class TradingDesk(Desk):
 
     store: Store
     notifier: Notifier
+    latches_losses: bool = True
+    """Whether a day's loss beyond the limit blocks entries until the owner resumes. Over history nobody could: there
+    it is told, and the next entry goes ahead, as in a backtest."""

@@ -18,6 +18,9 @@ from mtum_eod.core.strategy import target_price
 from mtum_eod.core.trading import Action, Position
 
 if TYPE_CHECKING:
+    from mtum_eod.core.backtest import BacktestResult
+    from mtum_eod.core.expectations import Verdict
+    from mtum_eod.jobs.backtest import Backtest
     from mtum_eod.jobs.bars import BarsReport
     from mtum_eod.jobs.due import Agenda, Done
     from mtum_eod.jobs.history import RangeResult
@@ -277,3 +280,74 @@ def progress(what: str) -> Iterator[Callable[[date, int, int], None]]:
             bar.update(task, completed=count, total=total, description=f"{what} {session}")
 
         yield shown
+
+
+def backtest(one: Backtest) -> str:
+    """A backtest on one page: figures beside buy-and-hold, trades by reason, and the published figures."""
+    result, found, curve, hold = one.result, one.metrics, one.metrics.curve, one.benchmark
+    first, last = result.sessions[0], result.sessions[-1]
+    synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if one.is_synthetic else ""
+    figures = [
+        ("total return", _pct(curve.total_return), _pct(hold.total_return)),
+        ("annual return", _pct(curve.cagr), _pct(hold.cagr)),
+        ("volatility", _pct(curve.volatility), _pct(hold.volatility)),
+        ("Sharpe ratio", plain(curve.sharpe, 2), plain(hold.sharpe, 2)),
+        ("maximum drawdown", _pct(curve.max_drawdown), _pct(hold.max_drawdown)),
+        ("exposure", _pct(found.exposure), _pct(1.0)),
+    ]
+    trades = found.trades
+    held = result.open_position
+    lines = [
+        click.style("Backtest", bold=True)
+        + f"  {first} to {last}, {len(result.sessions):,} sessions of {one.source}, fills at {one.fill}{synthetic}",
+        "",
+        table(("", "these rules", "buy and hold"), figures, right=(1, 2)),
+        "",
+        f"{trades.trades} trades, {trades.wins} won ({_pct(trades.win_rate)}), "
+        f"{plain(trades.trades_a_year, 1)} a year, {plain(trades.average_days, 1)} days each",
+        f"net {trades.total_pnl:,.2f} USD of {one.capital:,.2f}: gross {trades.gross_pnl:,.2f}, "
+        f"costs {trades.costs:,.2f}; average win {usd(trades.average_win)}, average loss {usd(trades.average_loss)}",
+    ]
+    if held:
+        lines.append(
+            f"open: {held.shares} at {held.entry_price:.2f} since {held.entry_session}, {held.unrealised:+,.2f} USD"
+        )
+    lines += [
+        "",
+        "exits by primary reason",
+        table(("reason", "trades", "won", "net USD"), _by_reason(result), right=(1, 2, 3)),
+        "",
+        "published beside measured",
+        table(
+            ("", "published", "measured", "90 % by chance", ""),
+            [_verdict(verdict) for verdict in one.verdicts],
+            right=(1, 2, 3),
+        ),
+        "",
+        dim("Hindsight: these rules were written down after much of this history had happened. No investment advice."),
+    ]
+    return "\n".join(lines)
+
+
+def _by_reason(result: BacktestResult) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for reason in dict.fromkeys(trade.exit_reason for trade in result.trades):
+        net = [trade.net_pnl for trade in result.trades if trade.exit_reason is reason]
+        rows.append((str(reason), str(len(net)), str(sum(pnl > 0 for pnl in net)), f"{sum(net):,.2f}"))
+    return rows
+
+
+def _verdict(one: Verdict) -> tuple[str, str, str, str, str]:
+    def shown(value: float) -> str:
+        if isnan(value):
+            return "-"
+        return _pct(value) if one.is_ratio else f"{value:.1f}"
+
+    interval = "" if isnan(one.interval_low) else f"{shown(one.interval_low)} to {shown(one.interval_high)}"
+    said = {True: "as published", False: "NOT as published", None: "nothing to measure"}[one.holds]
+    expected = f"{shown(one.expected_low)} to {shown(one.expected_high)}"
+    return one.name, expected, shown(one.measured), interval, said
+
+
+def _pct(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.1%}"

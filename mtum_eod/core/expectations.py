@@ -1,0 +1,142 @@
+"""What the strategy was published with, beside what was measured, and how sure a measurement can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isnan, nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtum_eod.core.backtest import BacktestResult
+from mtum_eod.core.indicators import Floats
+from mtum_eod.core.metrics import Metrics, metrics, years_between
+from mtum_eod.core.money import Usd
+
+RESAMPLES = 1000
+BLOCK_SESSIONS = 21
+"""Length of the blocks daily returns are drawn in: about a month, so that runs of calm and storm stay together."""
+
+CONFIDENCE = 0.90
+SEED = 20130418
+"""The same data give the same intervals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """A published figure, as a range; ratios as ratios."""
+
+    name: str
+    low: float
+    high: float
+    is_ratio: bool
+
+
+PUBLISHED = (
+    Expectation(name="annual return", low=0.25, high=0.40, is_ratio=True),
+    Expectation(name="win rate", low=0.60, high=0.70, is_ratio=True),
+    Expectation(name="days a trade", low=15, high=30, is_ratio=False),
+    Expectation(name="trades a year", low=5, high=10, is_ratio=False),
+    Expectation(name="maximum drawdown", low=0.15, high=0.20, is_ratio=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One published figure beside the measured one, with the interval chance alone would explain."""
+
+    name: str
+    expected_low: float
+    expected_high: float
+    measured: float
+    interval_low: float  # NaN where no interval is worked out
+    interval_high: float
+    is_ratio: bool
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the measured figure lies in the published range; None where there is nothing to measure."""
+        if isnan(self.measured):
+            return None
+        return self.expected_low <= self.measured <= self.expected_high
+
+
+def verdicts(result: BacktestResult, capital: Usd) -> tuple[Verdict, ...]:
+    """The published figures, in their order, beside those of one backtest."""
+    found = metrics(result, capital)
+    values = np.array([capital, *result.equity])
+    measured = _measured(found)
+    intervals = {
+        "annual return": return_interval(values, years_between(result.sessions[0], result.sessions[-1])),
+        "win rate": win_rate_interval(np.array([trade.net_pnl > 0 for trade in result.trades])),
+        "maximum drawdown": drawdown_interval(values),
+    }
+    return tuple(
+        Verdict(
+            name=expected.name,
+            expected_low=expected.low,
+            expected_high=expected.high,
+            measured=measured[expected.name],
+            interval_low=intervals.get(expected.name, (nan, nan))[0],
+            interval_high=intervals.get(expected.name, (nan, nan))[1],
+            is_ratio=expected.is_ratio,
+        )
+        for expected in PUBLISHED
+    )
+
+
+def _measured(found: Metrics) -> dict[str, float]:
+    return {
+        "annual return": found.curve.cagr,
+        "win rate": found.trades.win_rate,
+        "days a trade": found.trades.average_days,
+        "trades a year": found.trades.trades_a_year,
+        "maximum drawdown": found.curve.max_drawdown,
+    }
+
+
+def return_interval(values: Floats, years: float) -> tuple[float, float]:
+    """The middle 90 % of annual returns that resampled daily returns lead to. NaN for less than a block."""
+    paths = _resampled(values)
+    if paths is None or years <= 0:
+        return nan, nan
+    return _middle(np.prod(1 + paths, axis=1) ** (1 / years) - 1)
+
+
+def drawdown_interval(values: Floats) -> tuple[float, float]:
+    """The middle 90 % of maximum drawdowns of resampled paths. NaN for less than a block."""
+    paths = _resampled(values)
+    if paths is None:
+        return nan, nan
+    curves = np.cumprod(1 + paths, axis=1)
+    highest = np.maximum(np.maximum.accumulate(curves, axis=1), 1.0)
+    return _middle((1 - curves / highest).max(axis=1))
+
+
+def win_rate_interval(wins: NDArray[np.bool_]) -> tuple[float, float]:
+    """The middle 90 % of win rates among resampled trades. NaN for none."""
+    if len(wins) == 0:
+        return nan, nan
+    drawn = np.random.default_rng(SEED).integers(0, len(wins), size=(RESAMPLES, len(wins)))
+    return _middle(wins[drawn].mean(axis=1))
+
+
+def _resampled(values: Floats) -> Floats | None:
+    """Daily returns drawn again in blocks, RESAMPLES rows as long as the history (circular block bootstrap).
+
+    Source: Politis and Romano, A Circular Block-Resampling Procedure for Stationary Data (1992).
+    """
+    returns = values[1:] / values[:-1] - 1
+    count = len(returns)
+    if count < BLOCK_SESSIONS:
+        return None
+    blocks = -(-count // BLOCK_SESSIONS)
+    starts = np.random.default_rng(SEED).integers(0, count, size=(RESAMPLES, blocks))
+    places = (starts[:, :, None] + np.arange(BLOCK_SESSIONS)).reshape(RESAMPLES, -1)[:, :count] % count
+    return np.asarray(returns[places], dtype=np.float64)
+
+
+def _middle(drawn: Floats) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)

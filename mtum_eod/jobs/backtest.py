@@ -1,0 +1,210 @@
+"""A backtest over any source: the history read once, checked once, and played through the live rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from math import nan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtum_eod.core import metrics, quality
+from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, backtest
+from mtum_eod.core.expectations import Verdict, verdicts
+from mtum_eod.core.indicators import atr, rsi, sma
+from mtum_eod.core.market import VIX, DailyBars, Finding
+from mtum_eod.core.metrics import CurveMetrics, Metrics
+from mtum_eod.core.parameters import MIN_HISTORY_BARS, StrategyParameters
+from mtum_eod.core.snapshot import number
+from mtum_eod.errors import MarketDataError, SettingsError
+from mtum_eod.jobs.desk import Desk
+from mtum_eod.jobs.history import Progress
+from mtum_eod.jobs.market import measure
+from mtum_eod.jobs.session import last_closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backtest:
+    """A backtest and what it is held against."""
+
+    result: BacktestResult
+    metrics: Metrics
+    verdicts: tuple[Verdict, ...]  # against what the strategy was published with
+    benchmark: CurveMetrics  # buy and hold the symbol from the first decided session's close, prices only
+    capital: float
+    fill: FillModel
+    source: str
+    is_synthetic: bool
+    findings: tuple[Finding, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as one document: the keys of `backtest --json`."""
+        held = self.result.open_position
+        return {
+            "source": self.source,
+            "synthetic": self.is_synthetic,
+            "from": self.result.sessions[0].isoformat(),
+            "to": self.result.sessions[-1].isoformat(),
+            "fill": str(self.fill),
+            "capital": self.capital,
+            "trades": [
+                {
+                    "entry_session": trade.entry_session.isoformat(),
+                    "entry_price": trade.entry_price,
+                    "shares": trade.shares,
+                    "entry_atr": trade.entry_atr,
+                    "exit_session": trade.exit_session.isoformat(),
+                    "exit_price": trade.exit_price,
+                    "exit_reason": str(trade.exit_reason),
+                    "exit_reasons": [str(reason) for reason in trade.exit_reasons],
+                    "gross_pnl": trade.gross_pnl,
+                    "costs": trade.costs,
+                    "net_pnl": trade.net_pnl,
+                    "days": trade.days,
+                    "sessions": trade.sessions,
+                }
+                for trade in self.result.trades
+            ],
+            "open_position": held
+            and {
+                "entry_session": held.entry_session.isoformat(),
+                "entry_price": held.entry_price,
+                "shares": held.shares,
+                "entry_atr": held.entry_atr,
+                "unrealised": held.unrealised,
+            },
+            "metrics": _numbers(self.metrics.curve)
+            | _numbers(self.metrics.trades)
+            | {"exposure": self.metrics.exposure, "daily_losses": self.metrics.daily_losses},
+            "expectations": [_numbers(verdict) | {"holds": verdict.holds} for verdict in self.verdicts],
+            "benchmark": _numbers(self.benchmark),
+            "blocked": [{"session": day.isoformat(), "gate": str(gate)} for day, gate in self.result.blocked],
+            "equity": [
+                {"session": day.isoformat(), "value": value}
+                for day, value in zip(self.result.sessions, self.result.equity, strict=True)
+            ],
+        }
+
+
+def run_backtest(
+    desk: Desk,
+    first: date | None,
+    last: date | None,
+    progress: Progress,
+    *,
+    fill: FillModel = FillModel.CLOSE,
+    slippage_pct: float = 0.0,
+) -> Backtest:
+    """Play the rules over `first` to `last`, flat at first; earlier bars only warm the indicators up.
+
+    first: None begins at the first session with enough bars. last: None ends at the last session that has closed.
+    Raises MarketDataError for a start before that session, SettingsError for an empty range.
+    """
+    now = desk.wall_clock.now()
+    last = last or last_closed(desk.calendar, now)
+    begin = desk.calendar.first_session
+    prices, vix = (
+        source.daily(symbol, begin, last, now) for source, symbol in ((desk.prices, desk.book.symbol), (desk.vix, VIX))
+    )
+    if prices.frame.empty:
+        raise MarketDataError(
+            f"{desk.book.symbol}: {prices.source} has no bar up to {last}", hint="choose another range or source"
+        )
+    sessions = desk.calendar.sessions(prices.frame.index.min().date(), min(last, prices.frame.index.max().date()))
+    start = _start(desk.book.symbol, sessions, first)
+    tape, findings = tape_of(prices, vix, sessions, desk.parameters.strategy, start, progress)
+    result = backtest(tape, desk.parameters, desk.capital, start=start, fill=fill, slippage_pct=slippage_pct)
+    closes = np.asarray(pd.Series(tape.close[start:]).ffill(), dtype=np.float64)
+    years = metrics.years_between(result.sessions[0], result.sessions[-1])
+    return Backtest(
+        result=result,
+        metrics=metrics.metrics(result, desk.capital),
+        verdicts=verdicts(result, desk.capital),
+        benchmark=metrics.curve_metrics(closes, years),
+        capital=desk.capital,
+        fill=fill,
+        source=desk.prices.name,
+        is_synthetic=desk.book.is_synthetic,
+        findings=findings,
+    )
+
+
+def tape_of(
+    prices: DailyBars,
+    vix: DailyBars,
+    sessions: list[date],
+    p: StrategyParameters,
+    start: int,
+    progress: Progress,
+) -> tuple[Tape, tuple[Finding, ...]]:
+    """The history as the rules see it, and what was found in it.
+
+    A clean history is measured in one pass: a window of `history_bars` forgets what lies before it, so indicators
+    over all of it are those of each session's window. One with a fatal fault is measured window by window from
+    `start` on, as the live job does, since a fault spoils every window it stands in.
+    """
+    checked = quality.check(prices, sessions, needed=0)
+    checked_vix = quality.check(vix, sessions, needed=0, is_index=True)
+    days = pd.DatetimeIndex(sessions)
+    frame = checked.frame.reindex(days)
+    values = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
+    columns = {
+        "open": values["open"].tolist(),
+        "close": values["close"].tolist(),
+        "volume": values["volume"].tolist(),
+        "vix": checked_vix.frame["close"].reindex(days).to_numpy().tolist(),
+    }
+    findings = (*checked.findings, *checked_vix.findings)
+    # A volume that is not known would spoil TA-Lib's running sum for good, so that goes window by window too.
+    if not checked.fatal and not np.isnan(values["volume"]).any():
+        close, high, low, volume = (values[name] for name in ("close", "high", "low", "volume"))
+        measured = {
+            "ma_50": sma(close, p.ma_period).tolist(),
+            "rsi": rsi(close, p.rsi_period).tolist(),
+            "atr": atr(high, low, close, p.atr_period).tolist(),
+            "volume_ma_20": sma(volume, p.volume_lookback).tolist(),
+        }
+        return Tape(sessions=sessions, **columns, **measured), findings
+    names = ("close", "ma_50", "rsi", "atr", "volume", "volume_ma_20", "vix")
+    slow = {name: [nan] * len(sessions) for name in names}
+    for i in range(start, len(sessions)):
+        window = sessions[max(0, i + 1 - p.history_bars) : i + 1]
+        found = measure(prices, vix, window, p, None).indicators
+        for name in names:
+            slow[name][i] = getattr(found, name)
+        progress(sessions[i], i + 1 - start, len(sessions) - start)
+    return Tape(sessions=sessions, **columns | slow), findings
+
+
+def _start(symbol: str, sessions: list[date], first: date | None) -> int:
+    """The index of the first session to decide."""
+    if len(sessions) < MIN_HISTORY_BARS:
+        raise MarketDataError(
+            f"{symbol}: {len(sessions)} sessions up to {sessions[-1]}, {MIN_HISTORY_BARS} needed",
+            hint="fetch more with `mtum-eod data import`, or choose a later end",
+        )
+    ready = sessions[MIN_HISTORY_BARS - 1]
+    if first is None:
+        return MIN_HISTORY_BARS - 1
+    if first < ready:
+        raise MarketDataError(
+            f"{symbol}: {first} is too early, {MIN_HISTORY_BARS} bars are there from {ready} on",
+            hint=f"start at `--from {ready}` or later",
+        )
+    start = next((i for i, session in enumerate(sessions) if session >= first), None)
+    if start is None:
+        raise SettingsError(
+            f"no session from {first} to {sessions[-1]}", hint="--from is the earlier date, and the data end there"
+        )
+    return start
+
+
+def _numbers(values: Any) -> dict[str, Any]:
+    """A value's figures by name; NaN is null."""
+    return {
+        name: number(value) if isinstance(value := getattr(values, name), float) else value
+        for name in values.__dataclass_fields__
+    }
