@@ -101,7 +101,8 @@ FolderPath = Annotated[str, Field(pattern=r"^[^\x00]+$"), "the path of a folder"
 class Section(BaseModel):
     """What all sections share: unknown keys and near misses are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # defer_build: the validators of all sections are built once, in that of Settings
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class StrategySettings(Section):
