@@ -111,6 +111,11 @@ class Held(click.ParamType[tuple[int, float]]):
         return held
 
 
+def examples(*lines: str) -> str:
+    """What a command looks like when typed, kept as it stands (click reads the first mark as 'do not wrap')."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--json` on a command."""
 
@@ -122,7 +127,11 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    epilog=examples("mtum-eod run --date 2024-11-05 --dry-run"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="mtum-eod")
 @click.option(
     "--config",
@@ -131,12 +140,7 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None) -> None:
-    r"""Decide MTUM once a session near the close, and send at most one market-on-close order.
-
-    \b
-    Try it, with nothing set up:
-      mtum-eod run --date 2024-11-05 --dry-run
-    """
+    """Decide MTUM once a session near the close, and send at most one market-on-close order."""
     ctx.ensure_object(Door).config = config
 
 
@@ -151,7 +155,13 @@ def main() -> None:
 # -- deciding ---------------------------------------------------------------------------------------------------------
 
 
-@cli.command()
+@cli.command(
+    epilog=examples(
+        "mtum-eod run                                  decide today's session (from cron: --if-due)",
+        "mtum-eod run --date 2024-11-05 --dry-run      replay a day; nothing is written",
+        "mtum-eod run --from 2024-01-02 --to 2024-12-31",
+    )
+)
 @click.option("--date", "day", type=Session(), help="The session to decide; default: today's.")
 @click.option("--dry-run", is_flag=True, help="Decide and show; write nothing, send nothing.")
 @click.option("--if-due", is_flag=True, help="Do the step that is due now, if any; for cron, every minute.")
@@ -177,13 +187,7 @@ def run(
     entry_atr: float | None,
     with_current_settings: bool,
 ) -> None:
-    r"""Decide one session, or replay one.
-
-    \b
-    mtum-eod run                                  decide today's session (from cron: --if-due)
-    mtum-eod run --date 2024-11-05 --dry-run      replay a day; nothing is written
-    mtum-eod run --from 2024-01-02 --to 2024-12-31
-    """
+    """Decide one session, or replay one."""
     _usage(not (if_due and (day or dry_run or first or last)), "--if-due goes alone: it decides itself what is due")
     _usage((first is None) == (last is None), "--from and --to go together")
     _usage(not (first and (day or dry_run)), "--from/--to take neither --date nor --dry-run")
@@ -286,15 +290,11 @@ def _run_due(door: Door, place: Workplace) -> None:
     sys.exit(done.exit_code)
 
 
-@cli.command()
+@cli.command(epilog=examples("mtum-eod settle"))
 @json_option
 @click.pass_obj
 def settle(door: Door) -> None:
-    r"""Collect fills and finish every session that has closed.
-
-    \b
-    mtum-eod settle
-    """
+    """Collect fills and finish every session that has closed."""
     from mtum_eod.jobs.session import settle_all
     from mtum_eod.views import text
 
@@ -308,15 +308,11 @@ def settle(door: Door) -> None:
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
-@cli.command()
+@cli.command(epilog=examples("mtum-eod status"))
 @json_option
 @click.pass_obj
 def status(door: Door) -> None:
-    r"""Show position, P&L, the next step, open orders, halts and the last errors.
-
-    \b
-    mtum-eod status
-    """
+    """Show position, P&L, the next step, open orders, halts and the last errors."""
     from mtum_eod.jobs.status import status_of
     from mtum_eod.views import text
 
@@ -326,16 +322,12 @@ def status(door: Door) -> None:
     door.say(now.document, lambda: text.status(now, zone))
 
 
-@cli.command()
+@cli.command(epilog=examples("mtum-eod explain --date 2024-11-05"))
 @click.option("--date", "day", type=Session(), help="The session; default: the last one that has closed.")
 @json_option
 @click.pass_obj
 def explain(door: Door, day: date | None) -> None:
-    r"""Show every rule with its numbers and its distance to the threshold.
-
-    \b
-    mtum-eod explain --date 2024-11-05
-    """
+    """Show every rule with its numbers and its distance to the threshold."""
     from mtum_eod.jobs.replay import replay
     from mtum_eod.views import text
 
@@ -348,7 +340,7 @@ def explain(door: Door, day: date | None) -> None:
     sys.exit(outcome.exit_code)
 
 
-@cli.command("backtest")
+@cli.command("backtest", epilog=examples("mtum-eod backtest --from 2015-01-02 --to 2024-12-31"))
 @click.option("--from", "first", type=Session(), help="First session; default: the first with 300 bars.")
 @click.option("--to", "last", type=Session(), help="Last session; default: the last one that has closed.")
 @click.option(
@@ -362,11 +354,7 @@ def explain(door: Door, day: date | None) -> None:
 @json_option
 @click.pass_obj
 def backtest_command(door: Door, first: date | None, last: date | None, fill: str, slippage_pct: float) -> None:
-    r"""Play the live rules over history, beside buy-and-hold and the published figures.
-
-    \b
-    mtum-eod backtest --from 2015-01-02 --to 2024-12-31
-    """
+    """Play the live rules over history, beside buy-and-hold and the published figures."""
     from mtum_eod.core.backtest import FillModel
     from mtum_eod.jobs.backtest import run_backtest
     from mtum_eod.views import text
@@ -380,18 +368,14 @@ def backtest_command(door: Door, first: date | None, last: date | None, fill: st
 # -- hands on the wheel -----------------------------------------------------------------------------------------------
 
 
-@cli.command()
+@cli.command(epilog=examples('mtum-eod halt --why "away this week" --allow-exits'))
 @click.option("--why", required=True, help="The reason, for the record.")
 @click.option("--cancel", is_flag=True, help="Withdraw a working order too, if it is before the hard stop.")
 @click.option("--allow-exits", is_flag=True, help="Let exits pass; stop entries only.")
 @json_option
 @click.pass_obj
 def halt(door: Door, why: str, cancel: bool, allow_exits: bool) -> None:
-    r"""Stop trading until `resume`; works while a run is under way.
-
-    \b
-    mtum-eod halt --why "away this week" --allow-exits
-    """
+    """Stop trading until `resume`; works while a run is under way."""
     from mtum_eod.jobs.wheel import halt as halt_job
 
     place = door.workplace()
@@ -400,15 +384,11 @@ def halt(door: Door, why: str, cancel: bool, allow_exits: bool) -> None:
     door.say({"halted": True, "words": words}, lambda: "\n".join(words))
 
 
-@cli.command()
+@cli.command(epilog=examples("mtum-eod resume"))
 @json_option
 @click.pass_obj
 def resume(door: Door) -> None:
-    r"""Lift every halt, the daily-loss latch included.
-
-    \b
-    mtum-eod resume
-    """
+    """Lift every halt, the daily-loss latch included."""
     place = door.workplace()
     with place.trading(locked=False) as desk:
         lifted = desk.store.resume(place.clock.now(), _user())
@@ -420,7 +400,7 @@ def cash() -> None:
     """Record money that moved without a trade."""
 
 
-@cash.command("add")
+@cash.command("add", epilog=examples("mtum-eod cash add deposit 1000"))
 @click.argument("kind", type=click.Choice(["deposit", "withdrawal", "dividend", "fee"]))
 @click.argument("amount", type=click.FloatRange(min=0, min_open=True, max=1e9))
 @click.option("--date", "day", type=Session(), help="When it counts from; default: today.")
@@ -428,11 +408,7 @@ def cash() -> None:
 @json_option
 @click.pass_obj
 def cash_add(door: Door, kind: str, amount: float, day: date | None, note: str) -> None:
-    r"""Add a deposit, withdrawal, dividend or fee, in USD.
-
-    \b
-    mtum-eod cash add deposit 1000
-    """
+    """Add a deposit, withdrawal, dividend or fee, in USD."""
     from mtum_eod.jobs.wheel import add_cash
 
     place = door.workplace()
@@ -446,17 +422,13 @@ def cash_add(door: Door, kind: str, amount: float, day: date | None, note: str) 
 # -- records and upkeep -----------------------------------------------------------------------------------------------
 
 
-@cli.command()
+@cli.command(epilog=examples("mtum-eod export trades --format csv --year 2024 > trades-2024.csv"))
 @click.argument("what", type=click.Choice(["trades", "fills", "signals", "equity"]))
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @click.option("--year", type=click.IntRange(1990, 2100), help="Only that year.")
 @click.pass_obj
 def export(door: Door, what: str, form: str, year: int | None) -> None:
-    r"""Write records to standard output.
-
-    \b
-    mtum-eod export trades --format csv --year 2024 > trades-2024.csv
-    """
+    """Write records to standard output."""
     from mtum_eod.views import records
 
     place = door.workplace()
@@ -468,17 +440,13 @@ def data() -> None:
     """Fetch, check and show market data."""
 
 
-@data.command("import")
+@data.command("import", epilog=examples("mtum-eod data import --from 2013-04-18"))
 @click.option("--from", "first", type=Session(), help="First day; default: as far back as the calendar goes.")
 @click.option("--to", "last", type=Session(), help="Last day; default: the last session that has closed.")
 @json_option
 @click.pass_obj
 def data_import(door: Door, first: date | None, last: date | None) -> None:
-    r"""Store the source's bars, so that they are there when the source is not.
-
-    \b
-    mtum-eod data import --from 2013-04-18
-    """
+    """Store the source's bars, so that they are there when the source is not."""
     from mtum_eod.jobs.bars import import_bars
     from mtum_eod.views import text
 
@@ -488,17 +456,13 @@ def data_import(door: Door, first: date | None, last: date | None) -> None:
     door.say(report.document, lambda: text.bars_report(report))
 
 
-@data.command("check")
+@data.command("check", epilog=examples("mtum-eod data check"))
 @click.option("--from", "first", type=Session(), help="First day; default: as far back as the calendar goes.")
 @click.option("--to", "last", type=Session(), help="Last day; default: the last session that has closed.")
 @json_option
 @click.pass_obj
 def data_check(door: Door, first: date | None, last: date | None) -> None:
-    r"""Name everything odd in the source's bars; nothing is written.
-
-    \b
-    mtum-eod data check
-    """
+    """Name everything odd in the source's bars; nothing is written."""
     from mtum_eod.jobs.bars import check_bars
     from mtum_eod.views import text
 
@@ -508,7 +472,7 @@ def data_check(door: Door, first: date | None, last: date | None) -> None:
     sys.exit(report.exit_code)
 
 
-@data.command("show")
+@data.command("show", epilog=examples("mtum-eod data show --last 5"))
 @click.option(
     "--last", "count", type=click.IntRange(1, 10000), default=10, show_default=True, help="How many sessions."
 )
@@ -516,11 +480,7 @@ def data_check(door: Door, first: date | None, last: date | None) -> None:
 @json_option
 @click.pass_obj
 def data_show(door: Door, count: int, day: date | None) -> None:
-    r"""Show the source's bars with the VIX beside them.
-
-    \b
-    mtum-eod data show --last 5
-    """
+    """Show the source's bars with the VIX beside them."""
     from mtum_eod.jobs.bars import show_bars
     from mtum_eod.views import text
 
@@ -535,15 +495,11 @@ def db() -> None:
     """Look after the database."""
 
 
-@db.command("upgrade")
+@db.command("upgrade", epilog=examples("mtum-eod db upgrade"))
 @json_option
 @click.pass_obj
 def db_upgrade(door: Door) -> None:
-    r"""Bring the schema up to date; a backup is made first.
-
-    \b
-    mtum-eod db upgrade
-    """
+    """Bring the schema up to date; a backup is made first."""
     from mtum_eod.adapters.store import upkeep
 
     place = door.workplace()
@@ -552,15 +508,11 @@ def db_upgrade(door: Door) -> None:
     door.say({"database": str(place.database), "before": before}, lambda: f"{place.database} is up to date")
 
 
-@db.command("backup")
+@db.command("backup", epilog=examples("mtum-eod db backup"))
 @json_option
 @click.pass_obj
 def db_backup(door: Door) -> None:
-    r"""Copy the database while it is in use, verified, mode 0600.
-
-    \b
-    mtum-eod db backup
-    """
+    """Copy the database while it is in use, verified, mode 0600."""
     from mtum_eod.adapters.store import upkeep
 
     place = door.workplace()
@@ -568,16 +520,12 @@ def db_backup(door: Door) -> None:
     door.say({"backup": str(made)}, lambda: f"written: {made}")
 
 
-@db.command("restore")
+@db.command("restore", epilog=examples("mtum-eod db restore backups/NAME.db"))
 @click.argument("backup", type=click.Path(path_type=Path))
 @json_option
 @click.pass_obj
 def db_restore(door: Door, backup: Path) -> None:
-    r"""Bring a backup back; the present database is kept beside it.
-
-    \b
-    mtum-eod db restore backups/NAME.db
-    """
+    """Bring a backup back; the present database is kept beside it."""
     from mtum_eod.adapters.store import upkeep
 
     place = door.workplace()
@@ -587,15 +535,11 @@ def db_restore(door: Door, backup: Path) -> None:
     door.say({"database": str(place.database), "kept": kept and str(kept)}, lambda: f"{place.database} restored{aside}")
 
 
-@db.command("check")
+@db.command("check", epilog=examples("mtum-eod db check"))
 @json_option
 @click.pass_obj
 def db_check(door: Door) -> None:
-    r"""Check the file, its schema, and that the books add up.
-
-    \b
-    mtum-eod db check
-    """
+    """Check the file, its schema, and that the books add up."""
     from mtum_eod.adapters.store import upkeep
 
     place = door.workplace()
@@ -609,15 +553,11 @@ def config() -> None:
     """Show and check the settings."""
 
 
-@config.command("show")
+@config.command("show", epilog=examples("mtum-eod config show"))
 @json_option
 @click.pass_obj
 def config_show(door: Door) -> None:
-    r"""Show each setting in force and where it came from; secrets are hidden.
-
-    \b
-    mtum-eod config show
-    """
+    """Show each setting in force and where it came from; secrets are hidden."""
     from mtum_eod import settings
     from mtum_eod.views import text
 
@@ -630,15 +570,11 @@ def config_show(door: Door) -> None:
     )
 
 
-@config.command("check")
+@config.command("check", epilog=examples("mtum-eod config check"))
 @json_option
 @click.pass_obj
 def config_check(door: Door) -> None:
-    r"""Check the settings file and environment; say everything that is wrong at once.
-
-    \b
-    mtum-eod config check
-    """
+    """Check the settings file and environment; say everything that is wrong at once."""
     from mtum_eod import settings
 
     loaded = settings.load(door.config, os.environ)
