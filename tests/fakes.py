@@ -70,7 +70,7 @@ class ArrayData:
         columns = {"open": close, "high": close + 1, "low": close - 1, "close": close, "volume": 1e6}
         self.frames = {
             "MTUM": pd.DataFrame(columns, index=days, dtype="float64"),
-            VIX: pd.DataFrame({name: 15.0 for name in COLUMNS[:4]} | {"volume": nan}, index=days),
+            VIX: pd.DataFrame(dict.fromkeys(COLUMNS[:4], 15.0) | {"volume": nan}, index=days),
         }
         self.ages: dict[str, timedelta] = {}  # how old a symbol's last price is
         self.down: set[str] = set()  # symbols whose source cannot be read
@@ -225,7 +225,7 @@ class Bench:
     path: Path
     data: ArrayData = field(default_factory=entry_data)
     broker: ScriptedBroker = field(default_factory=ScriptedBroker)
-    parameters: Parameters = Parameters()
+    parameters: Parameters = field(default_factory=Parameters)
     clock: FakeClock = field(default_factory=lambda: FakeClock(datetime(2024, 11, 5, tzinfo=UTC)))
 
     def __post_init__(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-from mtum_eod.core import parameters, snapshot, words
+from mtum_eod.core import parameters, snapshot, timing, words
 from mtum_eod.core.decision import decide
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Gate, Window
+from mtum_eod.core.gates import WINDOW_WORDS, Blocked
 from mtum_eod.core.trading import (
     Action,
     Halt,
@@ -24,12 +25,20 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.recover import recover
+from mtum_eod.jobs.recover import acknowledge, recover
 from mtum_eod.jobs.replay import inputs_of, outcome_of
-from mtum_eod.ports import BrokerOrder, Notice, Recording, SessionRow
+from mtum_eod.ports import Notice, Recording, SessionRow
 
 MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
 """What keeps an exit from going out, but perhaps no longer at the next run of the session."""
+
+FAILED_ORDERS = {
+    OrderStatus.REJECTED: Event.ORDER_REJECTED,
+    OrderStatus.CANCELLED: Event.ORDER_REJECTED,
+    OrderStatus.NOT_SENT: Event.RUN_FAILED,
+    OrderStatus.UNKNOWN: Event.RUN_FAILED,
+}
+"""Ends of an order that nobody asked for, and the occasion they are told on."""
 
 
 def preview(desk: Desk, session: date) -> Outcome:
@@ -68,12 +77,14 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
         _tell(desk, outcome)
     if intent is None:
         return outcome
-    halt = _halt_since(desk, intent)
-    if halt:
-        desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=halt.why)
-        return _after_order(desk, outcome.with_document(blocked_by=str(Gate.HALTED)), intent)
-    submit(desk, intent)
-    return _after_order(desk, outcome, intent)
+    stopped = last_look(desk, intent)
+    if stopped:
+        keep_back(desk, intent, stopped)
+        outcome = outcome.with_document(blocked_by=str(stopped.gate))
+    else:
+        submit(desk, intent)
+    tell_order(desk, intent, decision.reason)
+    return _with_order(desk, outcome)
 
 
 def submit(desk: TradingDesk, intent: OrderIntent) -> None:
@@ -86,19 +97,7 @@ def submit(desk: TradingDesk, intent: OrderIntent) -> None:
     except BrokerUnavailable:
         recover(desk, intent, resend=None)
         return
-    file_acknowledgement(desk, acknowledged)
-
-
-def file_acknowledgement(desk: TradingDesk, order: BrokerOrder) -> None:
-    """Write the broker's word on an order into the book."""
-    desk.store.update_order(
-        order.reference,
-        order.status,
-        desk.wall_clock.now(),
-        order_id=order.order_id,
-        perm_id=order.perm_id,
-        words=order.words,
-    )
+    acknowledge(desk, acknowledged)
 
 
 def is_final(outcome: Outcome) -> bool:
@@ -151,26 +150,37 @@ def _record(desk: TradingDesk, gathered: Gathered, outcome: Outcome, intent: Ord
     )
 
 
-def _halt_since(desk: TradingDesk, intent: OrderIntent) -> Halt | None:
-    """A halt set while this run was deciding: the last look before the wire."""
+def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
+    """What has come up against a committed order while this run was at work: a halt, or the clock."""
     for halt in desk.store.halts():
         if intent.side is Side.BUY or not (halt.is_daily_loss or halt.allow_exits):
-            return halt
-    return None
+            return Blocked(gate=Gate.HALTED, why=halt.why)
+    window = timing.window(desk.clock.now(), desk.timetable(intent.session))
+    in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
+    return None if in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
 
 
-def _after_order(desk: TradingDesk, outcome: Outcome, intent: OrderIntent) -> Outcome:
+def keep_back(desk: TradingDesk, intent: OrderIntent, why: Blocked) -> None:
+    """End a committed order that surely never left."""
+    desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=why.why)
+
+
+def _with_order(desk: TradingDesk, outcome: Outcome) -> Outcome:
+    order = desk.store.order(outcome.evidence.session)
+    return replace(outcome, document=snapshot.with_order(outcome.document, order))
+
+
+def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
+    """What the owner hears of an order that was to go out: that it did, or why it did not."""
     order = desk.store.order(intent.session)
-    document = snapshot.with_order(outcome.document, order)
     status = order.status if order else OrderStatus.INTENT
-    event = {OrderStatus.REJECTED: Event.ORDER_REJECTED, OrderStatus.UNKNOWN: Event.RUN_FAILED}.get(status)
     said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {intent.session}: {status}"
+    event = FAILED_ORDERS.get(status)
     if event:
         words_of_broker = f" ({order.words})" if order and order.words else ""
         desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}", is_urgent=True))
-    elif status is not OrderStatus.NOT_SENT:
-        desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {outcome.decision.reason}"))
-    return replace(outcome, document=document)
+    else:
+        desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {reason}"))
 
 
 def _tell(desk: TradingDesk, outcome: Outcome) -> None:

@@ -38,15 +38,7 @@ def recover(desk: TradingDesk, intent: OrderIntent, resend: Resend | None) -> No
     if isinstance(first, Unknown):
         desk.store.update_order(intent.reference, OrderStatus.UNKNOWN, now, words=first.why)
     elif first.order is not None:
-        order = first.order
-        desk.store.update_order(
-            intent.reference,
-            order.status,
-            now,
-            order_id=order.order_id,
-            perm_id=order.perm_id,
-            words=order.words,
-        )
+        acknowledge(desk, first.order)
     elif first.executed:
         # Executed though no list names the order: it is alive or done, settlement will book what it did.
         desk.store.update_order(intent.reference, OrderStatus.WORKING, now, words="known by its executions")
@@ -54,6 +46,22 @@ def recover(desk: TradingDesk, intent: OrderIntent, resend: Resend | None) -> No
         resend(intent)
     else:
         desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, now, words="never reached the broker")
+
+
+def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
+    """Write the broker's word on an order into the book.
+
+    One with shares filled counts as WORKING, whatever the broker calls it, until settlement has booked its executions.
+    """
+    has_fills = order.filled_shares > 0 or order.status in (OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
+    desk.store.update_order(
+        order.reference,
+        OrderStatus.WORKING if has_fills else order.status,
+        desk.wall_clock.now(),
+        order_id=order.order_id,
+        perm_id=order.perm_id,
+        words=order.words,
+    )
 
 
 def look(desk: Desk, intent: OrderIntent) -> Seen | Unknown:

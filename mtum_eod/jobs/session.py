@@ -7,14 +7,14 @@ from datetime import date, datetime
 from functools import partial
 from math import nan
 
-from mtum_eod.core import snapshot, timing
+from mtum_eod.core import snapshot
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, Window
 from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.timing import missed_sessions
-from mtum_eod.core.trading import Action, Order, OrderType, SessionStatus, Side, Step
+from mtum_eod.core.trading import Action, Order, OrderIntent, SessionStatus, Step
 from mtum_eod.errors import MarketDataError, MtumEodError, SettingsError
-from mtum_eod.jobs.decide import decide_session, submit, tell_unattended
+from mtum_eod.jobs.decide import decide_session, keep_back, last_look, submit, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import position_of
@@ -99,14 +99,16 @@ def finish_open(desk: TradingDesk, session: date) -> list[str]:
 
 
 def _sender(desk: TradingDesk, order: Order, session: date) -> Resend | None:
-    """How an order surely absent at the broker goes out after all; None where it is too late for it."""
-    intent = order.intent
-    if intent.session != session:
-        return None
-    window = timing.window(desk.clock.now(), desk.timetable(session))
-    in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
-    halted = any(intent.side is Side.BUY or not (halt.allow_exits or halt.is_daily_loss) for halt in desk.store.halts())
-    return partial(submit, desk) if in_time and not halted else None
+    """How an order surely absent at the broker goes out after all; None for one of an earlier session."""
+    return partial(_send_after_all, desk) if order.intent.session == session else None
+
+
+def _send_after_all(desk: TradingDesk, intent: OrderIntent) -> None:
+    stopped = last_look(desk, intent)  # only now: asking the broker takes its time
+    if stopped:
+        keep_back(desk, intent, stopped)
+    else:
+        submit(desk, intent)
 
 
 def _recorded(desk: TradingDesk, session: date) -> Outcome | None:

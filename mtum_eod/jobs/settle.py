@@ -12,11 +12,11 @@ from mtum_eod.core import quality, snapshot
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderIntent, OrderStatus
-from mtum_eod.jobs.decide import latch_daily_loss
+from mtum_eod.jobs.decide import latch_daily_loss, tell_order
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.recover import Resend, recover
 from mtum_eod.jobs.replay import replay_recorded
-from mtum_eod.ports import EquityMark, Known, Notice
+from mtum_eod.ports import EquityMark, Known, Notice, Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,38 +72,48 @@ def collect(desk: TradingDesk, session: date, resend: Resend | None = None) -> O
     An intent without acknowledgement is looked for first; `resend` sends it where it is surely absent.
     """
     order = desk.store.order(session)
-    if order is None or not order.status.is_open:
-        return order
-    if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN):
+    if order and order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN):
+        before = order.status
         recover(desk, order.intent, resend)
         order = desk.store.order(session)
-    if order is None or order.status is not OrderStatus.WORKING:
-        return order
-    return _collect_fills(desk, order.intent)
+        if order and order.status is not before:
+            tell_order(desk, order.intent, "A later run found it open")
+    if order and (order.status is OrderStatus.WORKING or _lacks_commission(desk, order)):
+        return _collect_fills(desk, order)
+    return order
 
 
-def _collect_fills(desk: TradingDesk, intent: OrderIntent) -> Order | None:
+def _collect_fills(desk: TradingDesk, order: Order) -> Order | None:
+    intent = order.intent
     orders, executions = desk.broker.orders(), desk.broker.executions()
-    if isinstance(executions, Known):
-        fills = [fill for fill in executions.value if fill.reference == intent.reference]
-        with desk.store.transaction():
-            desk.store.add_fills(fills)
-            if isinstance(orders, Known):
-                found = next((o for o in orders.value if o.reference == intent.reference), None)
-                done = sum(fill.shares for fill in fills)
-                # Executions are the truth about fills: a status that claims more is not believed until they add up.
-                if found and not found.status.is_open and done >= found.filled_shares:
-                    desk.store.update_order(
-                        intent.reference,
-                        _final_status(found.status, done, intent.shares),
-                        desk.wall_clock.now(),
-                        perm_id=found.perm_id,
-                        words=found.words,
-                    )
-        order = desk.store.order(intent.session)
-        if order and not order.status.is_open and fills:
+    if isinstance(executions, Unknown):
+        return order
+    fills = [fill for fill in executions.value if fill.reference == intent.reference]
+    with desk.store.transaction():
+        desk.store.add_fills(fills)
+        if order.status.is_open and isinstance(orders, Known):
+            found = next((o for o in orders.value if o.reference == intent.reference), None)
+            done = sum(fill.shares for fill in fills)
+            # Executions are the truth about fills: a status that claims more is not believed until they add up.
+            if found and not found.status.is_open and done >= found.filled_shares:
+                desk.store.update_order(
+                    intent.reference,
+                    _final_status(found.status, done, intent.shares),
+                    desk.wall_clock.now(),
+                    perm_id=found.perm_id,
+                    words=found.words,
+                )
+    after = desk.store.order(intent.session)
+    if after and order.status.is_open and not after.status.is_open:
+        if fills:
             _tell_filled(desk, intent)
-    return desk.store.order(intent.session)
+        else:
+            tell_order(desk, intent, "")
+    return after
+
+
+def _lacks_commission(desk: Desk, order: Order) -> bool:
+    return any(f.commission_usd is None for f in desk.store.fills() if f.reference == order.intent.reference)
 
 
 def _final_status(claimed: OrderStatus, done: int, wanted: int) -> OrderStatus:
@@ -152,9 +162,7 @@ def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
 def _still_open(desk: Desk, order: Order | None, mark: EquityMark | None) -> str:
     if order and order.status.is_open:
         return f"order {order.intent.reference} is {order.status}"
-    if order and any(
-        fill.commission_usd is None for fill in desk.store.fills() if fill.reference == order.intent.reference
-    ):
+    if order and _lacks_commission(desk, order):
         return "a commission is not reported yet"
     return "" if mark else "the session's close is not known yet"
 

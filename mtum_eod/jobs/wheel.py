@@ -10,8 +10,8 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Window
 from mtum_eod.core.trading import CashFlow, CashKind, Halt, Order, OrderStatus
 from mtum_eod.errors import SettingsError
-from mtum_eod.jobs.decide import file_acknowledgement
 from mtum_eod.jobs.desk import TradingDesk
+from mtum_eod.jobs.recover import acknowledge
 from mtum_eod.ports import Known, Notice
 
 
@@ -33,7 +33,7 @@ def _withdraw(desk: TradingDesk, order: Order) -> str:
     answer = desk.broker.cancel(intent.reference)
     if not isinstance(answer, Known):
         return f"{intent.reference} could not be withdrawn: {answer.why}"
-    file_acknowledgement(desk, answer.value)
+    acknowledge(desk, answer.value)
     done = answer.value.status is OrderStatus.CANCELLED
     return f"withdrawn: {intent.reference}" if done else f"{intent.reference} is {answer.value.status}"
 

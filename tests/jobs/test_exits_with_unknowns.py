@@ -232,7 +232,7 @@ def test_a_decision_on_a_price_too_old_replays_as_it_was_made(bench: Bench):
 
 
 def test_the_owner_is_told_once_however_often_the_wait_is_repeated(bench: Bench):
-    """cron tries again every minute; twenty urgent messages of one thing would be switched off."""
+    """Cron tries again every minute; twenty urgent messages of one thing would be switched off."""
     vix_missing(bench.data)
     for before_close in range(20, 15, -1):
         bench.decide(DAY, before_close)

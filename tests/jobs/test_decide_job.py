@@ -1,0 +1,560 @@
+"""The step that can spend money: at most one order a session, never a short sale, whatever happens on the way."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from fakes import BOOK, KEY, SESSION, Bench, calendar
+
+from mtum_eod.core.market import VIX
+from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
+from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, OrderType
+from mtum_eod.errors import BrokerUnavailable, MarketDataError
+from mtum_eod.jobs.decide import preview
+from mtum_eod.jobs.session import settle_all
+from mtum_eod.ports import BrokerOrder
+
+BUY_KEY, NEXT = f"{KEY}/2024-11-05/BUY", date(2024, 11, 6)
+SELL_KEY = f"{KEY}/2024-11-06/SELL"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "book.db")
+
+
+def references(bench: Bench) -> list[str]:
+    return [intent.reference for intent in bench.broker.received]
+
+
+def rows(bench: Bench) -> list[tuple[str, str]]:
+    return bench.sql("SELECT session, status FROM sessions")
+
+
+def spike(bench: Bench, session: date = NEXT) -> None:
+    """The VIX closes at 31: every long position is sold."""
+    bench.data.edit(VIX, session, close=31.0)
+
+
+# -- one decision, one order ------------------------------------------------------------------------------------------
+
+
+def test_an_entry_is_sized_recorded_sent_and_told(bench: Bench):
+    """5,000 USD / (148.00 x 1.01 x 1.001) = 33.4 shares."""
+    document = bench.decide().document
+
+    expected = {"key": BUY_KEY, "side": "BUY", "type": "MOC", "shares": 33, "status": "working"}
+    assert expected == document["order"]
+    assert [BUY_KEY] == references(bench)
+    assert [("2024-11-05", "decided")] == rows(bench)
+    assert ["daily_summary", "order_sent"] == [event for (event,) in bench.sql("SELECT event FROM notice ORDER BY id")]
+
+
+def test_the_intent_is_durable_before_the_order_leaves(bench: Bench):
+    seen = []
+
+    def look(intent: OrderIntent) -> BrokerOrder:
+        seen.extend(bench.sql("SELECT reference, status FROM order_intent"))
+        return replace_submit(intent)
+
+    replace_submit, bench.broker.submit = bench.broker.submit, look  # type: ignore[method-assign]
+    bench.decide()
+
+    assert [(BUY_KEY, "intent")] == seen
+
+
+def test_a_second_run_answers_with_the_record_and_sends_nothing(bench: Bench):
+    first = bench.decide().document
+    bench.data.edit(VIX, SESSION, close=40.0)  # whatever the market has become since
+    second = bench.decide(before_close=18)
+
+    assert first | {"blocked_by": "already_decided"} == second.document
+    assert (0, [BUY_KEY]) == (second.exit_code, references(bench))
+
+
+def test_a_session_of_no_order_is_decided_once_too(bench: Bench):
+    bench.data.edit(VIX, SESSION, close=26.0)
+    first = bench.decide().document
+    bench.data.edit(VIX, SESSION, close=15.0)
+    second = bench.decide(before_close=18).document
+
+    assert ("HOLD", None) == (first["action"], first["blocked_by"])
+    assert ("HOLD", "already_decided", []) == (second["action"], second["blocked_by"], references(bench))
+
+
+def test_too_early_is_told_and_recorded_nowhere(bench: Bench):
+    outcome = bench.decide(before_close=21)
+
+    assert ("BUY", "outside_window", 0) == (
+        outcome.document["action"],
+        outcome.document["blocked_by"],
+        outcome.exit_code,
+    )
+    assert ([], [], [], []) == (
+        rows(bench),
+        references(bench),
+        bench.sql("SELECT * FROM signal"),
+        bench.sql("SELECT * FROM notice"),
+    )
+
+
+def test_a_preview_writes_nothing_and_says_what_a_run_would(bench: Bench):
+    bench.at(SESSION, 20)
+    before = bench.sql("SELECT (SELECT count(*) FROM run), (SELECT count(*) FROM bar), (SELECT count(*) FROM signal)")
+    shown = preview(bench.desk, SESSION).document
+    after = bench.sql("SELECT (SELECT count(*) FROM run), (SELECT count(*) FROM bar), (SELECT count(*) FROM signal)")
+    run = bench.decide().document
+
+    assert before == after
+    assert run == shown | {"dry_run": False, "order": run["order"]}
+
+
+# -- doubt ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_arrived_though_its_answer_was_lost_is_adopted(bench: Bench):
+    bench.broker.on_submit = "drop"
+    document = bench.decide().document
+    again = bench.decide(before_close=18).document
+
+    assert ("working", "working") == (document["order"]["status"], again["order"]["status"])
+    assert [BUY_KEY] == references(bench)
+    assert [(1, 901)] == bench.sql("SELECT order_id, perm_id FROM order_intent")
+
+
+def test_an_order_that_surely_never_arrived_is_told(bench: Bench):
+    """Two looks, 5 s apart, both without it: nothing is at the broker, and the owner knows."""
+    bench.broker.on_submit = "lose"
+    document = bench.decide().document
+
+    assert "not_sent" == document["order"]["status"]
+    assert [timedelta(seconds=5)] == bench.clock.slept
+    assert [(f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (never reached the broker)", 1)] == bench.notices(
+        "run_failed"
+    )
+
+
+@pytest.mark.parametrize("silent", ["orders", "executions", "shares_held"])
+def test_a_broker_that_does_not_answer_leaves_the_session_unknown(bench: Bench, silent: str):
+    """The connection drops at the order, and one list does not come to its end."""
+    bench.broker.on_submit = "drop"
+    submit = bench.broker.submit
+
+    def silence(intent: OrderIntent) -> BrokerOrder:
+        bench.broker.silent.add(silent)
+        return submit(intent)
+
+    bench.broker.submit = silence  # type: ignore[method-assign]
+    outcome = bench.decide()
+    again = bench.decide(before_close=18)
+
+    assert ("unknown", 5) == (outcome.document["order"]["status"], outcome.exit_code)
+    assert ("unknown", 5) == (again.document["order"]["status"], again.exit_code)
+    assert [BUY_KEY] == references(bench)
+    assert [1] == [urgent for _, urgent in bench.notices("run_failed")]
+
+
+def test_unknown_resolves_itself_when_the_broker_answers_again(bench: Bench):
+    bench.broker.on_submit = "drop"
+    bench.broker.silent.add("executions")
+    bench.decide()
+    bench.broker.silent.clear()
+    again = bench.decide(before_close=18)
+
+    assert ("working", 0, [BUY_KEY]) == (again.document["order"]["status"], again.exit_code, references(bench))
+
+
+def test_while_an_order_is_unknown_nothing_new_is_bought_the_next_session(bench: Bench):
+    bench.broker.on_submit = "drop"
+    bench.broker.silent.add("executions")
+    bench.decide()
+    bench.data.edit("MTUM", NEXT, close=150.0)
+    bench.data.know_volumes(NEXT, today=900_000.0, before=800_000.0)
+    outcome = bench.decide(NEXT)
+
+    assert ("BUY", "order_unknown", 5) == (
+        outcome.document["action"],
+        outcome.document["blocked_by"],
+        outcome.exit_code,
+    )
+    assert [BUY_KEY] == references(bench)
+
+
+def test_a_rejection_ends_the_session(bench: Bench):
+    bench.broker.on_submit = "reject"
+    outcome = bench.decide()
+    bench.broker.on_submit = "accept"
+    again = bench.decide(before_close=18)
+
+    assert (5, 5, [BUY_KEY]) == (outcome.exit_code, again.exit_code, references(bench))
+    assert [(f"Order BUY 33 MTUM MOC for {SESSION}: rejected (no trading permission)", 1)] == bench.notices(
+        "order_rejected"
+    )
+
+
+def test_a_halt_set_while_the_run_decides_keeps_the_order_back(bench: Bench):
+    """The owner halts between the record and the wire."""
+    record = bench.store.record
+
+    def record_then_halt(recording: object) -> None:
+        record(recording)  # type: ignore[arg-type]
+        bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=True))
+
+    bench.store.record = record_then_halt  # type: ignore[method-assign,assignment]
+    document = bench.decide().document
+
+    assert ("BUY", "halted", "not_sent") == (document["action"], document["blocked_by"], document["order"]["status"])
+    assert [] == references(bench)
+
+
+def test_a_run_slower_than_the_hard_stop_sends_nothing(bench: Bench):
+    """The data came in time, but the database was busy until the close order was too late."""
+    record = bench.store.record
+
+    def record_slowly(recording: object) -> None:
+        record(recording)  # type: ignore[arg-type]
+        bench.clock.sleep(timedelta(minutes=6))
+
+    bench.store.record = record_slowly  # type: ignore[method-assign,assignment]
+    document = bench.decide().document
+    said = f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (past the hard stop for market-on-close orders)"
+
+    assert ("outside_window", "not_sent", []) == (
+        document["blocked_by"],
+        document["order"]["status"],
+        references(bench),
+    )
+    assert [(said, 1)] == bench.notices("run_failed")
+
+
+@pytest.mark.parametrize(("allow_exits", "sent"), [(True, [SELL_KEY]), (False, [])])
+def test_a_late_halt_lets_exits_pass_where_it_says_so(bench: Bench, allow_exits: bool, sent: list[str]):
+    bench.buy(SESSION)
+    spike(bench)
+    record = bench.store.record
+
+    def record_then_halt(recording: object) -> None:
+        record(recording)  # type: ignore[arg-type]
+        bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=allow_exits))
+
+    bench.store.record = record_then_halt  # type: ignore[method-assign,assignment]
+    bench.decide(NEXT)
+
+    assert sent == references(bench)[1:]
+
+
+def test_a_store_that_refuses_stops_the_step_before_the_wire(bench: Bench):
+    def refuse(recording: object) -> None:  # noqa: ARG001
+        raise MarketDataError("disk full", hint="")
+
+    bench.store.record = refuse  # type: ignore[method-assign]
+    with pytest.raises(MarketDataError):
+        bench.decide()
+
+    assert [] == references(bench)
+    assert [("failed", 3)] == bench.sql("SELECT outcome, exit_code FROM runs")
+
+
+def test_no_order_id_no_order(bench: Bench):
+    bench.broker.silent.add("order_id")
+    with pytest.raises(BrokerUnavailable):
+        bench.decide()
+
+    assert ([], []) == (references(bench), bench.sql("SELECT * FROM order_intent"))
+    assert [("failed", 4)] == bench.sql("SELECT outcome, exit_code FROM runs")
+
+
+# -- never short, never stranded --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("at_broker", "sold"), [(33.0, 33), (20.0, 20), (20.9, 20), (50.0, 33)])
+def test_an_exit_sells_the_smaller_of_the_book_and_the_broker(bench: Bench, at_broker: float, sold: int):
+    bench.buy(SESSION)
+    bench.broker.shares = at_broker
+    spike(bench)
+    bench.decide(NEXT)
+
+    assert [("SELL", sold)] == [(intent.side, intent.shares) for intent in bench.broker.received[1:]]
+
+
+@pytest.mark.parametrize("at_broker", [0.0, 0.5, -33.0])
+def test_nothing_is_sold_that_the_broker_does_not_hold(bench: Bench, at_broker: float):
+    bench.buy(SESSION)
+    bench.broker.shares = at_broker
+    spike(bench)
+    outcome = bench.decide(NEXT)
+
+    assert ("reconcile_mismatch", 5, [BUY_KEY]) == (
+        outcome.document["blocked_by"],
+        outcome.exit_code,
+        references(bench),
+    )
+
+
+def test_an_unknown_position_holds_an_exit_back_until_it_is_known(bench: Bench):
+    bench.buy(SESSION)
+    spike(bench)
+    bench.broker.silent.add("shares_held")
+    held_back = bench.decide(NEXT)
+    bench.broker.silent.clear()
+    sent = bench.decide(NEXT, before_close=18)
+
+    assert ("reconcile_mismatch", 5) == (held_back.document["blocked_by"], held_back.exit_code)
+    assert ([SELL_KEY], 0) == (references(bench)[1:], sent.exit_code)
+
+
+def test_a_mismatch_blocks_an_entry_and_alarms(bench: Bench):
+    bench.broker.shares = 7.0
+    outcome = bench.decide()
+
+    assert ("BUY", "reconcile_mismatch", 5) == (
+        outcome.document["action"],
+        outcome.document["blocked_by"],
+        outcome.exit_code,
+    )
+    assert [("the book holds 0 shares, the broker 7", 1)] == bench.notices("mismatch")
+
+
+def test_no_word_on_cash_no_entry(bench: Bench):
+    bench.broker.silent.add("cash")
+    outcome = bench.decide()
+
+    assert ("BUY", "cash", []) == (outcome.document["action"], outcome.document["blocked_by"], references(bench))
+
+
+def test_a_partly_filled_exit_goes_on_the_next_session(bench: Bench):
+    """12 of 33 shares are sold and the broker gives up the rest; the day after nothing else would sell."""
+    bench.buy(SESSION)
+    spike(bench)
+    bench.decide(NEXT)
+    bench.broker.execute(SELL_KEY, 12, 146.0, 0.5)
+    bench.broker.end(SELL_KEY, OrderStatus.CANCELLED)
+    bench.settle(NEXT)
+    third = bench.decide(date(2024, 11, 7)).document
+
+    assert [("partly_filled",)] == bench.sql("SELECT status FROM order_intent WHERE side = 'SELL'")
+    assert (["exit_pending"], 21) == (third["exit_reasons"], third["shares"])
+    assert third["reason"].startswith("Exit pending since 2024-11-06 (VIX spike (31.0 > 30)")
+
+
+def test_an_exit_halted_one_day_is_due_the_next(bench: Bench):
+    bench.buy(SESSION)
+    spike(bench)
+    bench.at(NEXT, 60)
+    bench.store.halt(Halt(halted_at=bench.clock.now(), why="away", by="owner", allow_exits=False))
+    halted = bench.decide(NEXT).document
+    bench.store.resume(bench.clock.now(), "owner")
+    after = bench.decide(date(2024, 11, 7)).document
+
+    assert ("SELL", "halted", 0) == (halted["action"], halted["blocked_by"], halted["shares"])
+    assert (["exit_pending"], 33) == (after["exit_reasons"], after["shares"])
+
+
+def test_a_pending_exit_ends_with_the_last_share(bench: Bench):
+    bench.buy(SESSION)
+    spike(bench)
+    bench.decide(NEXT)
+    bench.broker.execute(SELL_KEY, 33, 146.0, 1.0)
+    bench.settle(NEXT)
+    third = bench.decide(date(2024, 11, 7)).document
+
+    assert ([], None) == (third["exit_reasons"], third["position"])
+
+
+# -- late -------------------------------------------------------------------------------------------------------------
+
+
+def test_past_the_hard_stop_an_entry_is_left_and_an_exit_goes_as_a_market_order(bench: Bench):
+    entry = bench.decide(before_close=15)
+    bench.data.edit("MTUM", NEXT, close=150.0)
+    bench.data.know_volumes(NEXT, today=900_000.0, before=800_000.0)
+    bench.buy(NEXT)
+    third = date(2024, 11, 7)
+    spike(bench, third)
+    exit_ = bench.decide(third, before_close=15).document
+
+    assert ("BUY", "outside_window", 0) == (
+        entry.document["action"],
+        entry.document["blocked_by"],
+        entry.document["shares"],
+    )
+    assert ("MKT", "SELL", 32) == (exit_["order"]["type"], exit_["action"], exit_["shares"])
+    assert [("decision",), ("late_exit",)] == bench.sql("SELECT kind FROM order_intent ORDER BY session")
+
+
+@pytest.mark.parametrize(
+    ("before_close", "late_exit"), [(2, LateExit.MARKET), (15, LateExit.SKIP), (0, LateExit.MARKET)]
+)
+def test_an_exit_too_late_or_not_wanted_late_is_due_the_next_session(
+    bench: Bench, before_close: float, late_exit: LateExit
+):
+    bench.buy(SESSION)
+    bench.parameters = Parameters(risk=RiskParameters(late_exit=late_exit))
+    spike(bench)
+    late = bench.decide(NEXT, before_close).document
+    after = bench.decide(date(2024, 11, 7)).document
+
+    assert ("SELL", "outside_window", None) == (late["action"], late["blocked_by"], late["order"])
+    assert (["exit_pending"], 33) == (after["exit_reasons"], after["shares"])
+
+
+def test_on_a_half_day_everything_comes_three_hours_early(bench: Bench):
+    """2024-11-29 closes at 13:00: 12:40 in New York is 17:40 UTC."""
+    half = date(2024, 11, 29)
+    assert 18 == calendar().close(half).hour
+    early = bench.decide(half, before_close=20.1)
+    document = bench.decide(half).document
+
+    assert ("outside_window", "2024-11-29T17:40:00Z") == (early.document["blocked_by"], document["as_of"])
+    assert [("2024-11-29", "decided")] == rows(bench)
+
+
+# -- the day's record -------------------------------------------------------------------------------------------------
+
+
+def test_a_session_without_its_bar_is_skipped_and_decided_when_the_bar_comes(bench: Bench):
+    frames = bench.data.frames["MTUM"].copy()
+    bench.data.drop("MTUM", SESSION)
+    skipped = bench.decide()
+    before = rows(bench)
+    bench.data.frames["MTUM"] = frames
+    bench.decide(before_close=17)
+
+    assert ("HOLD", "data", 3) == (skipped.document["action"], skipped.document["blocked_by"], skipped.exit_code)
+    assert ([("2024-11-05", "skipped")], [("2024-11-05", "decided")]) == (before, rows(bench))
+    assert [BUY_KEY] == references(bench)
+
+
+def test_a_session_whose_data_never_came_stays_skipped(bench: Bench):
+    """Its last run is past the hard stop; that nothing could have been sent then does not make it decided."""
+    bench.data.drop("MTUM", SESSION)
+    bench.decide()
+    bench.decide(before_close=10)
+
+    assert [("2024-11-05", "skipped")] == rows(bench)
+    assert [] == bench.sql("SELECT * FROM signal")
+
+
+def test_an_entry_kept_back_by_an_old_vix_goes_out_on_a_fresh_one(bench: Bench):
+    bench.data.ages[VIX] = timedelta(minutes=31)
+    blocked = bench.decide().document
+    bench.data.ages.clear()
+    bench.decide(before_close=17)
+
+    assert ("BUY", "data") == (blocked["action"], blocked["blocked_by"])
+    assert [BUY_KEY] == references(bench)
+
+
+def test_sessions_nobody_ran_are_missed_and_told_in_one_message(bench: Bench):
+    """Decided on Tuesday the 5th; the machine is off until Monday the 11th."""
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.decide(date(2024, 11, 11))
+
+    missed = [(f"2024-11-0{day}", "missed") for day in (6, 7, 8)]
+    assert [("2024-11-05", "decided"), *missed, ("2024-11-11", "decided")] == rows(bench)
+    assert [("Missed: 3 sessions, 2024-11-06 to 2024-11-08: no run started", 1)] == bench.notices("run_missed")
+
+
+def test_one_missed_session_is_named(bench: Bench):
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.decide(date(2024, 11, 7))
+
+    assert [("Missed: 2024-11-06: no run started", 1)] == bench.notices("run_missed")
+
+
+def test_a_session_cannot_be_decided_once_it_is_missed(bench: Bench):
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.at(date(2024, 11, 7), 300)
+    settle_all(bench.desk)
+
+    assert ("2024-11-06", "missed") in rows(bench)
+
+
+# -- what the broker says later ---------------------------------------------------------------------------------------
+
+
+def test_fills_that_come_in_parts_add_up_and_are_told_once(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 148.0, 0.6, number=1)
+    first = bench.settle()
+    bench.broker.execute(BUY_KEY, 13, 148.1, 0.4, number=2)
+    second = bench.settle(after_close=35)
+    bench.settle(after_close=50)
+
+    assert (False, True) == (first.is_settled, second.is_settled)
+    assert [(20, 148.0), (13, 148.1)] == bench.sql("SELECT quantity, price FROM fills")
+    assert [(f"BUY 33 MTUM at 148.04, commission 1.00 USD, {SESSION}", 0)] == bench.notices("order_filled")
+
+
+def test_a_commission_reported_late_is_collected(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 148.0, None)
+    first = bench.settle()
+    bench.broker.report_commission(0, 1.0)
+    second = bench.settle(after_close=35)
+
+    assert ("a commission is not reported yet", True) == (first.why, second.is_settled)
+    assert [(33, 1.0)] == bench.sql("SELECT quantity, commission FROM fills")
+    assert 1 == len(bench.notices("order_filled"))
+
+
+def test_a_status_that_claims_more_than_the_executions_is_not_believed(bench: Bench):
+    bench.decide()
+    bench.broker.at_broker[BUY_KEY] = replace(
+        bench.broker.at_broker[BUY_KEY], status=OrderStatus.FILLED, filled_shares=33
+    )
+    settlement = bench.settle()
+
+    assert (False, OrderStatus.WORKING) == (settlement.is_settled, settlement.order and settlement.order.status)
+    assert [] == bench.sql("SELECT * FROM fills")
+
+
+def test_a_silent_broker_leaves_the_session_open(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    bench.broker.silent.add("executions")
+    silent = bench.settle()
+    bench.broker.silent = {"orders"}
+    half = bench.settle(after_close=35)
+    bench.broker.silent.clear()
+    known = bench.settle(after_close=50)
+
+    assert [False, False, True] == [silent.is_settled, half.is_settled, known.is_settled]
+    assert [(33,)] == bench.sql("SELECT quantity FROM fills")
+
+
+def test_an_order_cancelled_at_the_broker_ends_without_a_fill(bench: Bench):
+    bench.decide()
+    bench.broker.end(BUY_KEY, OrderStatus.CANCELLED)
+    settlement = bench.settle()
+
+    assert (True, OrderStatus.CANCELLED) == (settlement.is_settled, settlement.order and settlement.order.status)
+
+
+def test_an_order_acknowledged_as_filled_still_brings_its_executions(bench: Bench):
+    """A market order can be done before its acknowledgement is read."""
+    submit = bench.broker.submit
+
+    def fill_at_once(intent: OrderIntent) -> BrokerOrder:
+        submit(intent)
+        bench.broker.execute(intent.reference, intent.shares, 148.0, 1.0)
+        return bench.broker.at_broker[intent.reference]
+
+    bench.broker.submit = fill_at_once  # type: ignore[method-assign]
+    bench.decide()
+    bench.settle()
+
+    assert [(33, 148.0)] == bench.sql("SELECT quantity, price FROM fills")
+
+
+def test_an_order_type_of_the_settings_is_used(bench: Bench):
+    bench.parameters = replace(bench.parameters, order_type=OrderType.MKT)
+    early = bench.decide(before_close=4)
+    document = bench.decide(before_close=3).document
+
+    assert ("outside_window", "MKT") == (early.document["blocked_by"], document["order"]["type"])
+    assert BOOK.account == document["order"]["key"].split("/")[2]

@@ -1,0 +1,299 @@
+"""An order in doubt: its intent is committed, and the run that was to send it has died. What the next run does."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from fakes import KEY, SESSION, Bench, calendar
+
+from mtum_eod.core.market import VIX
+from mtum_eod.core.parameters import Parameters, RiskParameters
+from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus
+from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.jobs.recover import look, recover
+from mtum_eod.jobs.session import settle_all
+from mtum_eod.ports import BrokerOrder, Unknown
+
+BUY_KEY, NEXT = f"{KEY}/2024-11-05/BUY", date(2024, 11, 6)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "book.db")
+
+
+def kill_before_the_wire(bench: Bench, session: date = SESSION) -> None:
+    """The intent is committed and the run is killed before it sends."""
+    send = bench.broker.submit
+
+    def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
+        raise Killed
+
+    bench.broker.submit = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        bench.decide(session)
+    bench.broker.submit = send  # type: ignore[method-assign]
+
+
+def kill_behind_the_wire(bench: Bench) -> None:
+    """The order is at the broker and the run is killed before it writes that down."""
+    send = bench.broker.submit
+
+    def send_and_die(intent: OrderIntent) -> BrokerOrder:
+        send(intent)
+        raise Killed
+
+    bench.broker.submit = send_and_die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        bench.decide()
+    bench.broker.submit = send  # type: ignore[method-assign]
+
+
+def state(bench: Bench) -> list[tuple[str, int]]:
+    return bench.sql("SELECT status, order_id FROM order_intent")
+
+
+def received(bench: Bench) -> list[tuple[str, int]]:
+    return [(intent.reference, intent.order_id) for intent in bench.broker.received]
+
+
+def test_a_crash_behind_the_wire_adds_no_second_order(bench: Bench):
+    kill_behind_the_wire(bench)
+    document = bench.decide(before_close=18).document
+
+    assert ([(BUY_KEY, 1)], [("working", 1)]) == (received(bench), state(bench))
+    assert ("already_decided", "working") == (document["blocked_by"], document["order"]["status"])
+
+
+def test_a_crash_before_the_wire_is_made_good_in_time_under_the_same_id(bench: Bench):
+    kill_before_the_wire(bench)
+    before = state(bench)
+    outcome = bench.decide(before_close=18)
+
+    assert [("intent", 1)] == before
+    assert ([(BUY_KEY, 1)], [("working", 1)]) == (received(bench), state(bench))
+    assert ([timedelta(seconds=5)], 0) == (bench.clock.slept, outcome.exit_code)
+    assert 1 == len(bench.notices("order_sent"))
+
+
+@pytest.mark.parametrize(
+    ("before_close", "why"),
+    [
+        (15, "past the hard stop for market-on-close orders"),
+        (10, "past the hard stop for market-on-close orders"),
+        (1, "the market is closing or closed"),
+    ],
+)
+def test_past_the_hard_stop_it_is_not_sent_any_more_and_the_owner_is_told(bench: Bench, before_close: float, why: str):
+    kill_before_the_wire(bench)
+    bench.decide(before_close=before_close)
+
+    assert ([], [("not_sent", 1)]) == (received(bench), state(bench))
+    assert (f"Order BUY 33 MTUM MOC for {SESSION}: not_sent ({why})", 1) in bench.notices("run_failed")
+
+
+def test_the_pause_itself_can_pass_the_hard_stop(bench: Bench):
+    """The looks begin 2 s before the hard stop and end 3 s after it: a market-on-close order would come too late."""
+    kill_before_the_wire(bench)
+    bench.decide(before_close=15 + 2 / 60)
+
+    assert ([], [("not_sent", 1)]) == (received(bench), state(bench))
+
+
+def test_a_late_exit_may_still_go_out_late(bench: Bench):
+    """A market order has no auction to miss; 2 min before the close it has."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.at(NEXT, 12)
+    kill = bench.broker.submit
+
+    def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
+        raise Killed
+
+    bench.broker.submit = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        bench.decide(NEXT, before_close=12)
+    bench.broker.submit = kill  # type: ignore[method-assign]
+    bench.decide(NEXT, before_close=8)
+
+    assert [("BUY", "MOC"), ("SELL", "MKT")] == [(i.side, i.order_type) for i in bench.broker.received]
+
+
+@pytest.mark.parametrize("allow_exits", [True, False])
+def test_a_halt_since_keeps_an_entry_from_being_sent(bench: Bench, allow_exits: bool):
+    kill_before_the_wire(bench)
+    bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=allow_exits))
+    bench.decide(before_close=18)
+
+    assert ([], [("not_sent", 1)]) == (received(bench), state(bench))
+
+
+@pytest.mark.parametrize(("allow_exits", "orders"), [(True, 2), (False, 1)])
+def test_a_halt_since_keeps_an_exit_back_only_where_it_says_so(bench: Bench, allow_exits: bool, orders: int):
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    kill_before_the_wire(bench, NEXT)
+    bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=allow_exits))
+    bench.decide(NEXT, before_close=18)
+
+    assert orders == len(bench.broker.received)
+
+
+@pytest.mark.parametrize("silent", ["orders", "executions", "shares_held"])
+def test_where_one_list_is_silent_nothing_is_sent(bench: Bench, silent: str):
+    kill_before_the_wire(bench)
+    bench.broker.silent.add(silent)
+    outcome = bench.decide(before_close=18)
+
+    assert ([], [("unknown", 1)], 5) == (received(bench), state(bench), outcome.exit_code)
+    assert [1] == [urgent for words, urgent in bench.notices("run_failed") if "unknown" in words]
+
+
+def test_where_the_second_look_is_silent_nothing_is_sent(bench: Bench):
+    kill_before_the_wire(bench)
+    sleep = bench.clock.sleep
+
+    def sleep_and_lose(duration: timedelta) -> None:
+        sleep(duration)
+        bench.broker.silent.add("orders")
+
+    bench.clock.sleep = sleep_and_lose  # type: ignore[method-assign]
+    bench.decide(before_close=18)
+
+    assert ([], [("unknown", 1)]) == (received(bench), state(bench))
+
+
+def test_where_the_position_moves_between_the_looks_nothing_is_sent(bench: Bench):
+    """Something trades that no list shows: to send would be to guess."""
+    kill_before_the_wire(bench)
+    bench.broker.on_look = {bench.broker.looks + 2: 33.0}
+    bench.decide(before_close=18)
+
+    assert ([], [("unknown", 1)]) == (received(bench), state(bench))
+    assert [("the position moved from 0 to 33 shares meanwhile",)] == bench.sql("SELECT words FROM order_intent")
+
+
+def test_an_order_known_by_its_executions_alone_is_alive(bench: Bench):
+    """It filled and fell out of the lists; settlement books what it did."""
+    kill_behind_the_wire(bench)
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    bench.broker.forgets = True
+    bench.at(SESSION, -1)
+    recover(bench.desk, bench.broker.received[0], resend=None)
+
+    assert [("working", 1)] == state(bench)
+
+
+def test_an_order_absent_at_first_and_there_at_the_second_look_is_adopted(bench: Bench):
+    kill_behind_the_wire(bench)
+    bench.broker.forgets = True
+    sleep = bench.clock.sleep
+
+    def sleep_and_remember(duration: timedelta) -> None:
+        sleep(duration)
+        bench.broker.forgets = False
+
+    bench.clock.sleep = sleep_and_remember  # type: ignore[method-assign]
+    bench.decide(before_close=18)
+
+    assert ([(BUY_KEY, 1)], [("working", 1)]) == (received(bench), state(bench))
+
+
+def test_a_second_dropped_line_asks_again_and_sends_no_third_time(bench: Bench):
+    kill_before_the_wire(bench)
+    bench.broker.on_submit = "drop"
+    bench.decide(before_close=18)
+
+    assert ([(BUY_KEY, 1)], [("working", 1)]) == (received(bench), state(bench))
+
+
+def test_a_rejection_of_the_resent_order_is_adopted_and_told(bench: Bench):
+    kill_before_the_wire(bench)
+    bench.broker.on_submit = "reject"
+    outcome = bench.decide(before_close=18)
+
+    assert ([("rejected", 1)], 5) == (state(bench), outcome.exit_code)
+    assert 1 == len(bench.notices("order_rejected"))
+
+
+def test_a_rejection_that_comes_after_the_acknowledgement_is_told(bench: Bench):
+    bench.decide()
+    bench.broker.end(BUY_KEY, OrderStatus.REJECTED)
+    settlement = bench.settle()
+
+    assert ([("rejected", 1)], 5) == (state(bench), settlement.exit_code)
+    assert [(f"Order BUY 33 MTUM MOC for {SESSION}: rejected", 1)] == bench.notices("order_rejected")
+
+
+def test_settlement_finds_what_became_of_an_order_nobody_acknowledged(bench: Bench):
+    kill_behind_the_wire(bench)
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    settlement = bench.settle()
+
+    assert (True, [("filled", 1)]) == (settlement.is_settled, state(bench))
+    assert [(33, 148.0)] == bench.sql("SELECT quantity, price FROM fills")
+
+
+def test_settlement_never_sends(bench: Bench):
+    kill_before_the_wire(bench)
+    bench.at(SESSION, -20)
+    [settlement] = settle_all(bench.desk)
+
+    assert ([], [("not_sent", 1)], True) == (received(bench), state(bench), settlement.is_settled)
+
+
+def test_an_intent_of_an_earlier_session_is_never_sent(bench: Bench):
+    kill_before_the_wire(bench)
+    bench.data.edit(VIX, NEXT, close=26.0)
+    bench.decide(NEXT)
+
+    assert ([], [("not_sent", 1)]) == (received(bench), state(bench))
+
+
+def test_an_unknown_order_stays_unknown_until_all_lists_speak(bench: Bench):
+    kill_behind_the_wire(bench)
+    bench.broker.silent.add("shares_held")
+    settlement = bench.settle()
+    bench.broker.silent.clear()
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    after = bench.settle(after_close=35)
+
+    assert (False, 5) == (settlement.is_settled, settlement.exit_code)
+    assert (True, 0, [("filled", 1)]) == (after.is_settled, after.exit_code, state(bench))
+
+
+def test_a_look_says_which_list_was_silent(bench: Bench):
+    kill_behind_the_wire(bench)
+    bench.broker.silent.add("executions")
+
+    assert Unknown("the list of executions never ended") == look(bench.desk, bench.broker.received[0])
+
+
+def test_an_order_waiting_for_nothing_is_left_alone(bench: Bench):
+    """Nothing was decided that needs an order, and the books close without one."""
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    settlement = bench.settle()
+
+    assert (True, None, []) == (settlement.is_settled, settlement.order, state(bench))
+    assert calendar().close(SESSION) < bench.clock.now()
+
+
+def test_confirmation_blocks_and_sends_nothing(bench: Bench):
+    """An hour before the close the owner is asked; there is no `approve` yet."""
+    bench.parameters = Parameters(risk=RiskParameters(require_confirmation=True))
+    document = bench.decide(before_close=60).document
+
+    assert ("BUY", "awaiting_approval", []) == (document["action"], document["blocked_by"], received(bench))
+
+
+def test_a_refusal_to_give_an_order_id_is_the_brokers(bench: Bench):
+    bench.broker.silent.add("order_id")
+    with pytest.raises(BrokerUnavailable) as refused:
+        bench.decide()
+
+    assert (4, "look at the Gateway") == (refused.value.exit_code, refused.value.hint)
