@@ -215,8 +215,10 @@ def test_a_book_worth_less_than_a_share_is_too_small(equity):
 def test_a_size_beyond_the_cap_is_caught_whatever_reckoned_it(monkeypatch, changes):
     """26 shares of 200.00 are 5,200 USD; 5,000 are allowed. It is told before the day's risk."""
     monkeypatch.setattr(decision_module, "size_entry", lambda *_: Size(shares=26))
+    decision = decide(flat(**changes), DEFAULTS)
 
-    assert (Action.BUY, 0, Gate.POSITION_LIMIT) == outcome(decide(flat(**changes), DEFAULTS))
+    assert (Action.BUY, 0, Gate.POSITION_LIMIT) == outcome(decision)
+    assert decision.reason.endswith("1,000,000. Blocked: 26 shares pass the cap")
 
 
 # -- long -------------------------------------------------------------------------------------------------------------

@@ -112,7 +112,9 @@ def test_the_days_risk_blocks(evidence, loss_hit, changes, expected):
         (50, nextafter(100.0, inf), 5000.0, {"max_position_size": 9000.0}, True),  # over the equity
         (25, 100.0, 5000.0, {"max_position_pct": 50.0}, False),
         (26, 100.0, 5000.0, {"max_position_pct": 50.0}, True),
+        (1, 100.0, 99.0, {}, True),
         (0, 100.0, 0.0, {}, False),
+        (0, 100.0, -300.0, {}, False),  # no share passes no cap
     ],
 )
 def test_the_position_limit_is_passed_beyond_either_cap(shares, price, equity, risk, expected):

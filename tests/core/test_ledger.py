@@ -56,6 +56,7 @@ def test_a_new_book_is_its_capital():
     expected = {"flows": 0, "realised": 0, "sizing_equity": 5000, "cash": 5000, "unrealised": 0, "equity": 5000}
 
     assert (expected, None) == (numbers(ledger(5000.0, [])), ledger(5000.0, []).holding)
+    assert Ledger(capital=5000.0) == ledger(5000.0, [])
 
 
 def test_a_purchase_takes_its_price_and_commission_from_the_cash_and_leaves_the_sizing_equity():
@@ -209,7 +210,10 @@ def test_a_book_is_never_short(bought, sold, held):
     with pytest.raises(StoreError, match=f"sells {sold} shares, the book holds {held}$") as caught:
         ledger(5000.0, [*fills, fill(day("01-08"), SELL, sold, 100.0, 0.0)])
 
-    assert "mtum-eod export fills" in caught.value.hint
+    assert (
+        "look at the executions with `mtum-eod export fills`; restore a backup with `mtum-eod db restore`"
+        == caught.value.hint
+    )
 
 
 def test_a_sale_before_its_purchase_is_refused():

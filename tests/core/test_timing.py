@@ -417,6 +417,8 @@ WEDNESDAY = date(2024, 11, 6)
         ("19:01", {"preflight_tried_at": utc(WINTER, "19:00")}, ("2024-11-05T19:15", Step.PREFLIGHT)),
         ("19:01", {"preflight_passed": True}, ("2024-11-05T20:40", Step.DECIDE)),
         ("20:31", {"preflight_tried_at": utc(WINTER, "20:30")}, ("2024-11-05T20:40", Step.DECIDE)),
+        # decided already, and no attempt at a preflight is left before the decision time: 20:45 would be the next
+        ("20:31", {"preflight_tried_at": utc(WINTER, "20:30"), "is_decided": True}, ("2024-11-05T21:20", Step.SETTLE)),
         ("20:41", {}, ("2024-11-05T21:20", Step.SETTLE)),
         ("20:41", {"is_decided": True}, ("2024-11-05T21:20", Step.SETTLE)),
         ("21:21", {"is_decided": True, "settle_tried_at": utc(WINTER, "21:20")}, ("2024-11-05T21:35", Step.SETTLE)),
@@ -428,6 +430,35 @@ def test_the_next_fire_follows_from_how_things_stand(now, state, expected):
     step = next_due(utc(WINTER, now), facts(**state), [], table(WEDNESDAY))
 
     assert (datetime.fromisoformat(expected[0] + "+00:00"), expected[1]) == (step.at, step.step)
+
+
+def test_no_preflight_begins_at_the_decision_time_itself():
+    """Deciding an hour before the close, 20:00 is a slot of the preflight too; the session is decided already."""
+    state = SessionFacts(
+        timetable=table(require_confirmation=True), preflight_tried_at=utc(WINTER, "19:45"), is_decided=True
+    )
+    step = next_due(utc(WINTER, "19:50"), state, [], table(WEDNESDAY))
+
+    assert (utc(WINTER, "21:20"), Step.SETTLE) == (step.at, step.step)
+
+
+@pytest.mark.parametrize(
+    ("now", "state", "expected"),
+    [
+        ("19:00", {}, "the chain is not checked yet"),
+        ("19:15", {"preflight_tried_at": utc(WINTER, "19:00")}, "the last check failed"),
+        ("20:40", {}, "the session is not decided"),
+        ("20:40", {"is_decided": True, "order_unacknowledged": True}, "the order is not acknowledged"),
+        ("21:20", {"is_decided": True}, "the session has closed"),
+    ],
+)
+def test_a_step_says_why_it_is_due(now, state, expected):
+    """In the owner's status and in the log."""
+    assert expected == due(utc(WINTER, now), facts(**state)).why
+
+
+def test_an_earlier_session_says_why_it_is_due():
+    assert "an earlier session is not settled" == due(utc(WINTER, "08:00"), None, [facts(MONDAY)]).why
 
 
 def test_over_a_weekend_the_next_fire_is_mondays():
