@@ -141,6 +141,32 @@ class Workplace:
         reader = self.reader()
         return Desk(store=reader, **self._parts(reader, None, self.clock))
 
+    def upgrade(self) -> str | None:
+        """The schema revision before; the database is at the newest one now. Raises AlreadyRunning."""
+        from mtum_eod.adapters.store import upkeep
+
+        with self.locked():
+            return upkeep.upgrade(self.database, self.backups)
+
+    def back_up(self) -> Path:
+        """The backup just made, verified; the oldest ones beyond those to keep are gone."""
+        from mtum_eod.adapters.store import upkeep
+
+        return upkeep.backup(self.database, self.backups, self.loaded.settings.backup.keep)
+
+    def restore(self, backup: Path) -> Path | None:
+        """Where the database that was in place is kept, if there was one. Raises AlreadyRunning."""
+        from mtum_eod.adapters.store import upkeep
+
+        with self.locked():
+            return upkeep.restore(backup, self.database)
+
+    def check(self) -> list[str]:
+        """What is wrong with the database, in words; nothing where it is sound."""
+        from mtum_eod.adapters.store import upkeep
+
+        return upkeep.check(self.database)
+
     def session_clock(self) -> SessionClock:
         """A clock that a run over history sets from session to session."""
         return SessionClock(self.clock.now())

@@ -500,11 +500,8 @@ def db() -> None:
 @click.pass_obj
 def db_upgrade(door: Door) -> None:
     """Bring the schema up to date; a backup is made first."""
-    from mtum_eod.adapters.store import upkeep
-
     place = door.workplace()
-    with place.locked():
-        before = upkeep.upgrade(place.database, place.backups)
+    before = place.upgrade()
     door.say({"database": str(place.database), "before": before}, lambda: f"{place.database} is up to date")
 
 
@@ -513,10 +510,8 @@ def db_upgrade(door: Door) -> None:
 @click.pass_obj
 def db_backup(door: Door) -> None:
     """Copy the database while it is in use, verified, mode 0600."""
-    from mtum_eod.adapters.store import upkeep
-
     place = door.workplace()
-    made = upkeep.backup(place.database, place.backups, place.loaded.settings.backup.keep)
+    made = place.back_up()
     door.say({"backup": str(made)}, lambda: f"written: {made}")
 
 
@@ -526,11 +521,8 @@ def db_backup(door: Door) -> None:
 @click.pass_obj
 def db_restore(door: Door, backup: Path) -> None:
     """Bring a backup back; the present database is kept beside it."""
-    from mtum_eod.adapters.store import upkeep
-
     place = door.workplace()
-    with place.locked():
-        kept = upkeep.restore(backup, place.database)
+    kept = place.restore(backup)
     aside = f"; the one before is kept as {kept}" if kept else ""
     door.say({"database": str(place.database), "kept": kept and str(kept)}, lambda: f"{place.database} restored{aside}")
 
@@ -540,10 +532,8 @@ def db_restore(door: Door, backup: Path) -> None:
 @click.pass_obj
 def db_check(door: Door) -> None:
     """Check the file, its schema, and that the books add up."""
-    from mtum_eod.adapters.store import upkeep
-
     place = door.workplace()
-    findings = upkeep.check(place.database)
+    findings = place.check()
     door.say({"findings": findings}, lambda: "\n".join(findings) or f"{place.database}: sound, and the books add up")
     sys.exit(7 if findings else 0)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from typing import TYPE_CHECKING
 
-from mtum_eod.ports import Records
+if TYPE_CHECKING:
+    from mtum_eod.ports import Records
 
 DATED_BY = {"trades": "exit_session", "fills": "session", "signals": "session", "equity": "session"}
 """The column that says which year a record belongs to."""
