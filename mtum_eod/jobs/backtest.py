@@ -13,7 +13,7 @@ import pandas as pd
 from mtum_eod.core import metrics, quality
 from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, backtest
 from mtum_eod.core.expectations import Verdict, verdicts
-from mtum_eod.core.indicators import atr, rsi, sma
+from mtum_eod.core.indicators import Floats, atr, rsi, sma
 from mtum_eod.core.market import VIX, DailyBars, Finding
 from mtum_eod.core.metrics import CurveMetrics, Metrics
 from mtum_eod.core.parameters import MIN_HISTORY_BARS, StrategyParameters
@@ -103,19 +103,8 @@ def run_backtest(
     first: None begins at the first session with enough bars. last: None ends at the last session that has closed.
     Raises MarketDataError for a start before that session, SettingsError for an empty range.
     """
-    now = desk.wall_clock.now()
-    last = last or last_closed(desk.calendar, now)
-    begin = desk.calendar.first_session
-    prices, vix = (
-        source.daily(symbol, begin, last, now) for source, symbol in ((desk.prices, desk.book.symbol), (desk.vix, VIX))
-    )
-    if prices.frame.empty:
-        raise MarketDataError(
-            f"{desk.book.symbol}: {prices.source} has no bar up to {last}", hint="choose another range or source"
-        )
-    sessions = desk.calendar.sessions(prices.frame.index.min().date(), min(last, prices.frame.index.max().date()))
-    start = _start(desk.book.symbol, sessions, first)
-    tape, findings = tape_of(prices, vix, sessions, desk.parameters.strategy, start, progress)
+    history, start = read_history(desk, first, last)
+    tape = history.tape(desk.parameters.strategy, start, progress)
     result = backtest(tape, desk.parameters, desk.capital, start=start, fill=fill, slippage_pct=slippage_pct)
     closes = np.asarray(pd.Series(tape.close[start:]).ffill(), dtype=np.float64)
     years = metrics.years_between(result.sessions[0], result.sessions[-1])
@@ -128,55 +117,84 @@ def run_backtest(
         fill=fill,
         source=desk.prices.name,
         is_synthetic=desk.book.is_synthetic,
-        findings=findings,
+        findings=history.findings,
     )
 
 
-def tape_of(
-    prices: DailyBars,
-    vix: DailyBars,
-    sessions: list[date],
-    p: StrategyParameters,
-    start: int,
-    progress: Progress,
-) -> tuple[Tape, tuple[Finding, ...]]:
-    """The history as the rules see it, and what was found in it.
+def read_history(desk: Desk, first: date | None, last: date | None) -> tuple[History, int]:
+    """The history up to `last`, read and checked once, and the index of the first session to decide.
 
-    A clean history is measured in one pass: a window of `history_bars` forgets what lies before it, so indicators
-    over all of it are those of each session's window. One with a fatal fault is measured window by window from
-    `start` on, as the live job does, since a fault spoils every window it stands in.
+    Arguments and errors as in `run_backtest`.
     """
+    now = desk.wall_clock.now()
+    last = last or last_closed(desk.calendar, now)
+    begin = desk.calendar.first_session
+    prices, vix = (
+        source.daily(symbol, begin, last, now) for source, symbol in ((desk.prices, desk.book.symbol), (desk.vix, VIX))
+    )
+    if prices.frame.empty:
+        raise MarketDataError(
+            f"{desk.book.symbol}: {prices.source} has no bar up to {last}", hint="choose another range or source"
+        )
+    sessions = desk.calendar.sessions(prices.frame.index.min().date(), min(last, prices.frame.index.max().date()))
+    return history_of(prices, vix, sessions), _start(desk.book.symbol, sessions, first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """A history that was checked once and can be measured under any periods."""
+
+    prices: DailyBars  # as the source gave them
+    vix: DailyBars
+    sessions: list[date]
+    columns: dict[str, Floats]  # open, high, low, close, volume, vix, a value a session; NaN is not known
+    findings: tuple[Finding, ...]
+    is_clean: bool
+
+    def tape(self, p: StrategyParameters, start: int, progress: Progress) -> Tape:
+        """The history as the rules see it.
+
+        A clean history is measured in one pass: a window of `history_bars` forgets what lies before it, so indicators
+        over all of it are those of each session's window. One with a fatal fault is measured window by window from
+        `start` on, as the live job does, since a fault spoils every window it stands in.
+        """
+        lists = {name: self.columns[name].tolist() for name in ("open", "close", "volume", "vix")}
+        if self.is_clean:
+            close, high, low, volume = (self.columns[name] for name in ("close", "high", "low", "volume"))
+            measured = {
+                "ma_50": sma(close, p.ma_period).tolist(),
+                "rsi": rsi(close, p.rsi_period).tolist(),
+                "atr": atr(high, low, close, p.atr_period).tolist(),
+                "volume_ma_20": sma(volume, p.volume_lookback).tolist(),
+            }
+            return Tape(sessions=self.sessions, **lists, **measured)
+        names = ("close", "ma_50", "rsi", "atr", "volume", "volume_ma_20", "vix")
+        slow = {name: [nan] * len(self.sessions) for name in names}
+        for i in range(start, len(self.sessions)):
+            window = self.sessions[max(0, i + 1 - p.history_bars) : i + 1]
+            found = measure(self.prices, self.vix, window, p, None).indicators
+            for name in names:
+                slow[name][i] = getattr(found, name)
+            progress(self.sessions[i], i + 1 - start, len(self.sessions) - start)
+        return Tape(sessions=self.sessions, **lists | slow)
+
+
+def history_of(prices: DailyBars, vix: DailyBars, sessions: list[date]) -> History:
+    """The bars checked, on the calendar's sessions."""
     checked = quality.check(prices, sessions, needed=0)
     checked_vix = quality.check(vix, sessions, needed=0, is_index=True)
     days = pd.DatetimeIndex(sessions)
     frame = checked.frame.reindex(days)
-    values = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
-    columns = {
-        "open": values["open"].tolist(),
-        "close": values["close"].tolist(),
-        "volume": values["volume"].tolist(),
-        "vix": checked_vix.frame["close"].reindex(days).to_numpy().tolist(),
-    }
-    findings = (*checked.findings, *checked_vix.findings)
-    # A volume that is not known would spoil TA-Lib's running sum for good, so that goes window by window too.
-    if not checked.fatal and not np.isnan(values["volume"]).any():
-        close, high, low, volume = (values[name] for name in ("close", "high", "low", "volume"))
-        measured = {
-            "ma_50": sma(close, p.ma_period).tolist(),
-            "rsi": rsi(close, p.rsi_period).tolist(),
-            "atr": atr(high, low, close, p.atr_period).tolist(),
-            "volume_ma_20": sma(volume, p.volume_lookback).tolist(),
-        }
-        return Tape(sessions=sessions, **columns, **measured), findings
-    names = ("close", "ma_50", "rsi", "atr", "volume", "volume_ma_20", "vix")
-    slow = {name: [nan] * len(sessions) for name in names}
-    for i in range(start, len(sessions)):
-        window = sessions[max(0, i + 1 - p.history_bars) : i + 1]
-        found = measure(prices, vix, window, p, None).indicators
-        for name in names:
-            slow[name][i] = getattr(found, name)
-        progress(sessions[i], i + 1 - start, len(sessions) - start)
-    return Tape(sessions=sessions, **columns | slow), findings
+    columns = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
+    return History(
+        prices=prices,
+        vix=vix,
+        sessions=sessions,
+        columns=columns | {"vix": checked_vix.frame["close"].reindex(days).to_numpy()},
+        findings=(*checked.findings, *checked_vix.findings),
+        # A volume that is not known would spoil TA-Lib's running sum for good, so that goes window by window too.
+        is_clean=not checked.fatal and not np.isnan(columns["volume"]).any(),
+    )
 
 
 def _start(symbol: str, sessions: list[date], first: date | None) -> int:
