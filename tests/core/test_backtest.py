@@ -1,0 +1,374 @@
+"""The rules over a history: trades by hand in each fill model, and the same trades that live decisions make."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from math import nan
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtum_eod.core.backtest import BacktestResult, FillModel, OpenPosition, Tape, Trade, backtest
+from mtum_eod.core.decision import decide
+from mtum_eod.core.evidence import Evidence, Funds, Gate, Indicators
+from mtum_eod.core.indicators import atr, rsi, sma
+from mtum_eod.core.ledger import ledger
+from mtum_eod.core.parameters import Parameters, RiskParameters, StrategyParameters
+from mtum_eod.core.strategy import ExitReason
+from mtum_eod.core.trading import Action, Fill, Position, Side
+
+DEFAULTS = Parameters()
+CAPITAL = 5000.0
+
+# The first nine weekdays of 2024 that are sessions.
+SESSIONS = [date(2024, 1, day) for day in (2, 3, 4, 5, 8, 9, 10, 11, 12)]
+
+
+def tape(closes: list[float], **columns: list[float]) -> Tape:
+    """All four entry rules hold at any close above 90.00, the ATR is 2.50; opens are the closes unless given."""
+    count = len(closes)
+    values: dict[str, Any] = {
+        "open": closes,
+        "volume": [2e6] * count,
+        "ma_50": [90.0] * count,
+        "rsi": [60.0] * count,
+        "atr": [2.5] * count,
+        "volume_ma_20": [1e6] * count,
+        "vix": [18.0] * count,
+    }
+    return Tape(sessions=SESSIONS[:count], close=closes, **(values | columns))
+
+
+def usd(amount: float) -> Any:
+    return pytest.approx(amount, abs=1e-6)
+
+
+# -- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_history_by_hand():
+    """Entry, profit taken, entry, crash, an entry refused after a leap, and a position still open.
+
+    01-02  buy 49 at 100.00 (5,000 / 101.101 = 49.5), cost 4.90; target 110.00
+    01-03  105.00: 5,000 + 245 - 4.90
+    01-04  sell 49 at 110.00, cost 5.39: 490 - 10.29 = 479.71; no entry in the session of an exit
+    01-05  buy 44 at 111.00 (5,000, the cap, / 112.222 = 44.6), cost 4.884
+    01-08  sell 44 at 85.00, cost 3.74: -1,144 - 8.624 = -1,152.624; a move of 23 % holds no exit back
+    01-09  100.00 is 17.6 % up: the entry is refused
+    01-10  buy 42 at 101.00 (4,327.086 / 102.112 = 42.4), cost 4.242
+    """
+    result = backtest(tape([100.0, 105.0, 110.0, 111.0, 85.0, 100.0, 101.0]), DEFAULTS, CAPITAL, start=0)
+
+    assert BacktestResult(
+        sessions=SESSIONS[:7],
+        equity=[usd(value) for value in (4995.1, 5240.1, 5479.71, 5474.826, 4327.086, 4327.086, 4322.844)],
+        shares=[49, 49, 0, 44, 0, 0, 42],
+        trades=(
+            Trade(
+                entry_session=SESSIONS[0],
+                entry_price=100.0,
+                shares=49,
+                entry_atr=2.5,
+                exit_session=SESSIONS[2],
+                exit_price=110.0,
+                exit_reasons=(ExitReason.ATR_PROFIT,),
+                gross_pnl=usd(490.0),
+                costs=usd(10.29),
+                days=2,
+                sessions=2,
+            ),
+            Trade(
+                entry_session=SESSIONS[3],
+                entry_price=111.0,
+                shares=44,
+                entry_atr=2.5,
+                exit_session=SESSIONS[4],
+                exit_price=85.0,
+                exit_reasons=(ExitReason.TREND,),
+                gross_pnl=usd(-1144.0),
+                costs=usd(8.624),
+                days=3,  # over a weekend
+                sessions=1,
+            ),
+        ),
+        open_position=OpenPosition(
+            entry_session=SESSIONS[6], entry_price=101.0, shares=42, entry_atr=2.5, unrealised=usd(-4.242)
+        ),
+        blocked=((SESSIONS[5], Gate.PRICE_MOVE),),
+        daily_losses=(SESSIONS[4],),
+    ) == (result)
+
+
+def test_a_trades_net_is_gross_less_costs_and_its_reason_the_first():
+    result = backtest(tape([100.0, 85.0], vix=[18.0, 31.0]), DEFAULTS, CAPITAL, start=0)
+    trade = result.trades[0]
+
+    # 49 x -15 = -735; 4.90 + 4.165
+    assert (usd(-744.065), ExitReason.TREND, (ExitReason.TREND, ExitReason.VIX)) == (
+        trade.net_pnl,
+        trade.exit_reason,
+        trade.exit_reasons,
+    )
+
+
+@pytest.mark.parametrize(("close", "expected"), [(90.0, None), (100.0, 49)])  # at the average itself nothing is bought
+def test_it_starts_flat_and_earlier_bars_only_warm_up(close, expected):
+    """A signal before the start buys nothing; the first decided session can."""
+    result = backtest(tape([100.0, 100.0, close]), DEFAULTS, CAPITAL, start=2)
+
+    assert ([SESSIONS[2]], 1, expected) == (
+        result.sessions,
+        len(result.equity),
+        result.open_position and result.open_position.shares,
+    )
+
+
+def test_the_move_into_the_first_session_counts():
+    """From 80.00 to 100.00 over the start."""
+    result = backtest(tape([80.0, 100.0]), DEFAULTS, CAPITAL, start=1)
+
+    assert ((SESSIONS[1], Gate.PRICE_MOVE),) == result.blocked
+
+
+def test_a_book_too_small_for_a_share_is_blocked_by_size():
+    assert ((SESSIONS[0], Gate.SIZE),) == backtest(tape([100.0]), DEFAULTS, 101.0, start=0).blocked
+
+
+@pytest.mark.parametrize("column", ["volume", "volume_ma_20", "vix", "rsi", "ma_50"])
+def test_without_an_input_nothing_is_bought(column):
+    result = backtest(tape([100.0], **{column: [nan]}), DEFAULTS, CAPITAL, start=0)
+
+    assert (None, ()) == (result.open_position, result.blocked)
+
+
+def test_an_exit_without_a_price_stays_due():
+    """The VIX spikes on a day without a close: sold at the next one, for the reason decided then.
+
+    Until then the position stands at its last known close: 5,000 - 4.90.
+    """
+    prices = [100.0, nan, 101.0]
+    result = backtest(tape(prices, vix=[18.0, 31.0, 18.0]), DEFAULTS, CAPITAL, start=0)
+
+    assert ((ExitReason.VIX,), SESSIONS[2], 101.0) == (
+        result.trades[0].exit_reasons,
+        result.trades[0].exit_session,
+        result.trades[0].exit_price,
+    )
+    assert [usd(4995.1), usd(4995.1)] == result.equity[:2]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(240.0, 1), (239.0, 1), (241.0, 0)])
+def test_a_daily_loss_of_exactly_the_limit_is_counted(limit, expected):
+    """48 shares at 100.00 without costs lose 5.00 each; nothing is sold for it."""
+    risk = RiskParameters(transaction_cost=0.0, price_buffer_pct=0.0, max_position_size=4800.0, max_daily_loss=limit)
+    result = backtest(tape([100.0, 95.0]), Parameters(risk=risk), CAPITAL, start=0)
+
+    assert (expected, [48, 48]) == (len(result.daily_losses), result.shares)
+
+
+# -- other fills ------------------------------------------------------------------------------------------------------
+
+
+def test_slippage_makes_each_side_worse():
+    """1 % of it: bought at 101.00, so the target is 111.00; sold at 112.00 less 1 %, 110.88; 49 x 9.88 = 484.12."""
+    trade = backtest(tape([100.0, 112.0]), DEFAULTS, CAPITAL, start=0, slippage_pct=1.0).trades[0]
+
+    assert (usd(101.0), usd(110.88), usd(484.12), usd(4.949 + 5.43312)) == (
+        trade.entry_price,
+        trade.exit_price,
+        trade.gross_pnl,
+        trade.costs,
+    )
+
+
+def test_next_open_fills_a_day_later_and_never_on_credit():
+    """Decided on 100.00 for 49 shares, opened at 102.00: 5,000 / (102 x 1.001) = 48.97, so 48.
+
+    Target 112.00, closed there on 01-04, sold at the open of 01-05, 111.00: 48 x 9 = 432; 4.896 + 5.328.
+    """
+    history = tape([100.0, 103.0, 112.0, 80.0], open=[99.0, 102.0, 104.0, 111.0])
+    result = backtest(history, DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_OPEN)
+
+    assert (
+        Trade(
+            entry_session=SESSIONS[1],
+            entry_price=102.0,
+            shares=48,
+            entry_atr=2.5,
+            exit_session=SESSIONS[3],
+            exit_price=111.0,
+            exit_reasons=(ExitReason.ATR_PROFIT,),
+            gross_pnl=usd(432.0),
+            costs=usd(10.224),
+            days=2,
+            sessions=2,
+        ),
+    ) == result.trades
+    assert [0, 48, 48, 0] == result.shares
+
+
+def test_next_close_fills_at_the_close_of_the_day_after():
+    """Decided on 100.00, filled at 100.50, still the 49 shares asked for."""
+    result = backtest(tape([100.0, 100.5]), DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_CLOSE)
+
+    assert (49, 100.5, SESSIONS[1]) == (
+        result.open_position.shares,
+        result.open_position.entry_price,
+        result.open_position.entry_session,
+    )
+
+
+def test_the_atr_of_an_entry_is_its_decisions():
+    """2.50 when decided, 9.00 when filled."""
+    result = backtest(tape([100.0, 100.5], atr=[2.5, 9.0]), DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_OPEN)
+
+    assert 2.5 == result.open_position.entry_atr
+
+
+def test_an_order_of_the_last_session_stays_unfilled():
+    result = backtest(tape([100.0]), DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_OPEN)
+
+    assert ([CAPITAL], None, ()) == (result.equity, result.open_position, result.trades)
+
+
+def test_an_order_without_a_price_to_fill_at_waits_for_one():
+    """No open on 01-03: filled at the open of 01-04, and not decided a second time between."""
+    history = tape([100.0, 101.0, 102.0], open=[100.0, nan, 101.5])
+    result = backtest(history, DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_OPEN)
+
+    assert ([0, 0, 49], 101.5) == (result.shares, result.open_position.entry_price)
+
+
+def test_a_gap_beyond_all_the_money_buys_nothing():
+    """Opened at 6,000.00; the leap back is no entry either."""
+    history = tape([100.0, 90.0, 90.0], open=[100.0, 6000.0, 90.0])
+    result = backtest(history, DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_OPEN)
+
+    assert ([0, 0, 0], None) == (result.shares, result.open_position)
+
+
+# -- against the live decision ----------------------------------------------------------------------------------------
+
+
+def random_tape(seed: int, length: int = 700) -> Tape:
+    """A walk with calm and nervous stretches, so that every rule speaks."""
+    chance = random.Random(seed)  # noqa: S311  # no secret
+    opens, highs, lows, closes, volumes, vixes = [], [], [], [], [], []
+    close, vix = 100.0, 17.0
+    for _ in range(length):
+        vix = max(10.0, vix + 0.08 * (18 - vix) + chance.gauss(0, 1.6))
+        opened = close * (1 + chance.gauss(0, 0.003))
+        close = opened * (1 + chance.gauss(0.0006, 0.0006 * vix))
+        opens.append(opened)
+        highs.append(max(opened, close) * 1.003)
+        lows.append(min(opened, close) * 0.997)
+        closes.append(close)
+        volumes.append(float(chance.randint(500_000, 1_500_000)))
+        vixes.append(vix)
+    h, low, c, v = (np.array(values) for values in (highs, lows, closes, volumes))
+    first = date(2015, 1, 1).toordinal()
+    return Tape(
+        sessions=[date.fromordinal(first + day) for day in range(length)],
+        open=opens,
+        close=closes,
+        volume=volumes,
+        ma_50=sma(c, 50).tolist(),
+        rsi=rsi(c, 14).tolist(),
+        atr=atr(h, low, c, 14).tolist(),
+        volume_ma_20=sma(v, 20).tolist(),
+        vix=vixes,
+    )
+
+
+def lived(tape: Tape, p: Parameters, start: int) -> tuple[list[tuple[Any, ...]], list[float]]:
+    """The same history decided session by session as a live run does, filled at the close: orders and equity."""
+    fills: list[Fill] = []
+    orders: list[tuple[Any, ...]] = []
+    equity: list[float] = []
+    entry_atr = nan
+    for i in range(start, len(tape.sessions)):
+        session, close = tape.sessions[i], tape.close[i]
+        book = ledger(CAPITAL, fills)
+        held = book.holding
+        position = held and Position(
+            shares=held.shares,
+            entry_price=held.entry_price,
+            entry_session=held.entry_session,
+            entry_atr=entry_atr,
+            entry_commission_usd=held.entry_commission_usd,
+        )
+        indicators = Indicators(
+            close=close,
+            ma_50=tape.ma_50[i],
+            rsi=tape.rsi[i],
+            atr=tape.atr[i],
+            volume=tape.volume[i],
+            volume_ma_20=tape.volume_ma_20[i],
+            vix=tape.vix[i],
+            previous_close=tape.close[i - 1],
+        )
+        evidence = Evidence(
+            session=session,
+            as_of=datetime.combine(session, time(21), tzinfo=UTC),
+            indicators=indicators,
+            position=position,
+            funds=Funds(
+                sizing_equity=book.sizing_equity,
+                cash=book.cash,
+                settled_cash=book.cash,
+                last_final_equity=book.equity(tape.close[i - 1]),
+            ),
+            broker_shares=held.shares if held else 0,
+        )
+        decision = decide(evidence, replace(p, risk=replace(p.risk, max_daily_loss=1e9)))
+        if decision.shares:
+            orders.append((session, str(decision.action), decision.shares, decision.exit_reasons))
+            entry_atr = tape.atr[i] if decision.action is Action.BUY else nan
+            fills.append(
+                Fill(
+                    execution_id=str(i),
+                    reference="by hand",
+                    session=session,
+                    executed_at=evidence.as_of,
+                    side=Side(decision.action),
+                    shares=decision.shares,
+                    price_usd=close,
+                    commission_usd=p.risk.transaction_cost * decision.shares * close,
+                )
+            )
+        equity.append(ledger(CAPITAL, fills).equity(close))
+    return orders, equity
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_backtest_makes_the_trades_that_live_decisions_make(seed, stop):
+    """Sessions, shares, reasons and each day's equity, over 400 sessions of a random walk."""
+    p = Parameters(strategy=StrategyParameters(stop_loss_enabled=stop, stop_loss_pct=3.0))
+    history = random_tape(seed)
+    result = backtest(history, p, CAPITAL, start=300)
+    orders, equity = lived(history, p, 300)
+    sides = [
+        order
+        for trade in result.trades
+        for order in (
+            (trade.entry_session, "BUY", trade.shares, ()),
+            (trade.exit_session, "SELL", trade.shares, trade.exit_reasons),
+        )
+    ]
+    if result.open_position:
+        sides.append((result.open_position.entry_session, "BUY", result.open_position.shares, ()))
+
+    assert len(orders) > 4
+    assert orders == sides
+    assert equity == pytest.approx(result.equity, abs=1e-6)
+
+
+def test_cutting_off_the_future_changes_no_past_trade():
+    """The first 500 sessions of 700 alone."""
+    whole = random_tape(1)
+    cut = Tape(**{name: getattr(whole, name)[:500] for name in Tape.__dataclass_fields__})
+    before, after = (backtest(history, DEFAULTS, CAPITAL, start=300) for history in (cut, whole))
+
+    assert (before.equity, before.trades) == (after.equity[:200], after.trades[: len(before.trades)])
