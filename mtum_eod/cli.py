@@ -395,7 +395,7 @@ def resume(door: Door) -> None:
     door.say({"lifted": lifted}, lambda: f"{lifted} lifted" if lifted else "nothing was halted")
 
 
-@cli.group(cls=click.Group)
+@cli.group(cls=click.Group, epilog=examples("mtum-eod cash add deposit 1000"))
 def cash() -> None:
     """Record money that moved without a trade."""
 
@@ -422,20 +422,39 @@ def cash_add(door: Door, kind: str, amount: float, day: date | None, note: str) 
 # -- records and upkeep -----------------------------------------------------------------------------------------------
 
 
-@cli.command(epilog=examples("mtum-eod export trades --format csv --year 2024 > trades-2024.csv"))
-@click.argument("what", type=click.Choice(["trades", "fills", "signals", "equity"]))
+@cli.command(
+    epilog=examples(
+        "mtum-eod export trades --format csv --year 2024 > trades-2024.csv",
+        "mtum-eod export tax --year 2024 > form-8949-2024.csv",
+    )
+)
+@click.argument("what", type=click.Choice(["trades", "fills", "signals", "equity", "tax"]))
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @click.option("--year", type=click.IntRange(1990, 2100), help="Only that year.")
 @click.pass_obj
 def export(door: Door, what: str, form: str, year: int | None) -> None:
-    """Write records to standard output."""
+    """Write records to standard output. tax: closed lots with their wash sales, as Form 8949 lists them."""
+    place = door.workplace()
+    if what == "tax":
+        _export_tax(place, form, year)
+        return
     from mtum_eod.views import records
 
-    place = door.workplace()
     click.echo(records.text(place.records(what), what, form, year), nl=False)
 
 
-@cli.group()
+def _export_tax(place: Workplace, form: str, year: int | None) -> None:
+    from mtum_eod.core.tax import tax_lots
+    from mtum_eod.views import tax
+
+    lots = tax_lots(place.history().fills(), place.book.symbol)
+    rows = [row for row in lots.closed if year is None or row.sold.year == year]
+    notes = tax.notes(lots, rows, place.book, place.calendar.local_date(place.clock.now()))
+    click.echo("\n".join(notes), err=True)
+    click.echo(tax.as_csv(rows) if form == "csv" else tax.as_json(rows, notes, year), nl=False)
+
+
+@cli.group(epilog=examples("mtum-eod data check"))
 def data() -> None:
     """Fetch, check and show market data."""
 
@@ -490,7 +509,7 @@ def data_show(door: Door, count: int, day: date | None) -> None:
     door.say(rows, lambda: text.bars_table(rows))
 
 
-@cli.group()
+@cli.group(epilog=examples("mtum-eod db check"))
 def db() -> None:
     """Look after the database."""
 
@@ -538,7 +557,7 @@ def db_check(door: Door) -> None:
     sys.exit(7 if findings else 0)
 
 
-@cli.group()
+@cli.group(epilog=examples("mtum-eod config show"))
 def config() -> None:
     """Show and check the settings."""
 

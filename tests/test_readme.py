@@ -1,0 +1,99 @@
+"""The README's commands and what it says they print."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mtum_eod.cli import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(marker: str) -> str:
+    """The text of the fenced block after a marker, `<!-- command: try -->` for instance."""
+    [found] = re.findall(rf"<!-- {marker} -->\n```\w*\n(.*?)```$", README, re.DOTALL | re.MULTILINE)
+    return found
+
+
+def typed(marker: str) -> list[str]:
+    """The last command of a line, what comes before it being the installation."""
+    return shlex.split(block(marker).strip().split(" && ")[-1])
+
+
+def test_the_first_command_installs_from_a_clone_and_decides_a_session() -> None:
+    """One line, with nothing but Python: an environment of its own, the tested versions, the decision."""
+    assert (
+        "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt . "
+        "&& .venv/bin/mtum-eod run --date 2024-11-05 --dry-run\n"
+    ) == block("command: try")
+
+
+def test_the_second_command_installs_and_runs_all_tests() -> None:
+    """The same environment, with what tests need; .ci/run takes this very line from the README."""
+    assert (
+        "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' "
+        "&& .venv/bin/pytest -n auto\n"
+    ) == block("command: test")
+
+
+def test_ci_runs_the_command_that_the_readme_prints() -> None:
+    """The very extraction that .ci/run does, done here: it cannot come back empty."""
+    [line] = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("test_command=")]
+    script = f'{line}; printf "%s\\n" "$test_command"'
+    done = subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True, capture_output=True, text=True)
+
+    assert block("command: test") == done.stdout
+
+
+def test_the_sample_output_is_what_the_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first command, in an empty folder with no settings and no database."""
+    for name in [name for name in os.environ if name.startswith("MTUM_EOD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    program, *arguments = typed("command: try")
+    done = subprocess.run([sys.executable, "-m", "mtum_eod", *arguments], check=True, capture_output=True, text=True)
+
+    assert ".venv/bin/mtum-eod" == program
+    assert block("output: try") == done.stdout
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_versions_named_are_those_supported() -> None:
+    """README, classifiers and the range that pip checks say the same."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    classified = [c.rsplit(" ", 1)[1] for c in project["classifiers"] if "Python :: 3." in c]
+
+    assert ["3.11", "3.12", "3.13"] == classified
+    assert ">=3.11,<3.14" == project["requires-python"]
+    assert "Python 3.11, 3.12 or 3.13" in README
+
+
+def test_every_command_named_in_the_readme_exists() -> None:
+    """Each `mtum-eod ...` in backquotes answers to --help."""
+    named = {tuple(words.split()) for words in re.findall(r"`mtum-eod ([a-z]+(?: [a-z]+)?)", README)}
+    unknown = [
+        words
+        for words in sorted(named)
+        if CliRunner().invoke(cli, [*words, "--help"]).exit_code
+        and CliRunner().invoke(cli, [words[0], "--help"]).exit_code
+    ]
+
+    assert [] == unknown
+
+
+def test_crontab_example_calls_a_command_every_minute() -> None:
+    """One line, five stars, nothing that only some crons know; its command is one that exists."""
+    lines = (ROOT / "crontab.example").read_text(encoding="utf-8").splitlines()
+    said = [line for line in lines if line and not line.startswith("#")]
+
+    assert ["MAILTO", "PATH"] == [line.split("=")[0] for line in said[:2]]
+    assert [True] == [line.startswith("* * * * * ") and "mtum-eod run --if-due" in line for line in said[2:]]
