@@ -1,0 +1,172 @@
+"""What was published beside what was measured: the figures, the verdicts, and intervals whose answer is known."""
+
+from datetime import date, timedelta
+from math import isnan, nan
+
+import numpy as np
+import pytest
+
+from mtum_eod.core.backtest import BacktestResult, Trade
+from mtum_eod.core.expectations import (
+    PUBLISHED,
+    Verdict,
+    drawdown_interval,
+    return_interval,
+    verdicts,
+    win_rate_interval,
+)
+from mtum_eod.core.strategy import ExitReason
+
+FIRST = date(2023, 1, 3)
+
+
+def trade(net: float, days: int) -> Trade:
+    return Trade(
+        entry_session=FIRST,
+        entry_price=100.0,
+        shares=10,
+        entry_atr=2.5,
+        exit_session=FIRST + timedelta(days=days),
+        exit_price=100.0 + net / 10,
+        exit_reasons=(ExitReason.TREND,),
+        gross_pnl=net,
+        costs=0.0,
+        days=days,
+        sessions=days,
+    )
+
+
+def history(equity: list[float], trades: tuple[Trade, ...] = ()) -> BacktestResult:
+    return BacktestResult(
+        sessions=[FIRST + timedelta(days=day) for day in range(len(equity))],
+        equity=equity,
+        shares=[0] * len(equity),
+        trades=trades,
+        open_position=None,
+        blocked=(),
+        daily_losses=(),
+    )
+
+
+def test_the_published_figures():
+    """SPEC section 6: 25-40 % a year, 60-70 % wins, 15-30 days a trade, 5-10 trades a year, 15-20 % drawdown."""
+    assert [
+        ("annual return", 0.25, 0.40),
+        ("win rate", 0.60, 0.70),
+        ("days a trade", 15, 30),
+        ("trades a year", 5, 10),
+        ("maximum drawdown", 0.15, 0.20),
+    ] == [(expected.name, expected.low, expected.high) for expected in PUBLISHED]
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [(0.599, False), (0.6, True), (0.65, True), (0.7, True), (0.701, False), (nan, None)],
+)
+def test_a_figure_holds_inside_the_published_range_its_ends_included(measured, expected):
+    verdict = Verdict(
+        name="win rate",
+        expected_low=0.6,
+        expected_high=0.7,
+        measured=measured,
+        interval_low=nan,
+        interval_high=nan,
+        is_ratio=True,
+    )
+
+    assert expected is verdict.holds
+
+
+def test_each_figure_stands_beside_its_measurement():
+    """Flat money for 366 days but for one step up of 30 %; two wins of three trades of 20, 10 and 30 days."""
+    equity = [5000.0] * 100 + [6500.0] * 267
+    trades = (trade(900.0, 20), trade(700.0, 10), trade(-100.0, 30))
+    found = {verdict.name: (verdict.measured, verdict.holds) for verdict in verdicts(history(equity, trades), 5000.0)}
+    years = 366 / 365.25
+
+    assert {
+        "annual return": (pytest.approx(1.3 ** (1 / years) - 1), True),
+        "win rate": (pytest.approx(2 / 3), True),
+        "days a trade": (20.0, True),
+        "trades a year": (pytest.approx(3 / years), False),
+        "maximum drawdown": (0.0, False),
+    } == found
+
+
+def test_intervals_are_worked_out_for_what_chance_moves_most():
+    """Return, win rate and drawdown; holding days and trade counts are shown bare."""
+    equity = [5000.0 * 1.001**day for day in range(1, 253)]
+    found = verdicts(history(equity, (trade(900.0, 20),)), 5000.0)
+
+    assert {
+        "annual return": True,
+        "win rate": True,
+        "days a trade": False,
+        "trades a year": False,
+        "maximum drawdown": True,
+    } == {verdict.name: not isnan(verdict.interval_low) and not isnan(verdict.interval_high) for verdict in found}
+
+
+def test_a_history_without_chance_has_an_interval_without_width():
+    """0.1 % every session for 252 of them: whatever is drawn, a year ends at 1.001 to the 252nd, and never falls."""
+    values = 5000.0 * 1.001 ** np.arange(253)
+    expected = 1.001**252 - 1
+
+    assert ((pytest.approx(expected), pytest.approx(expected)), (pytest.approx(0.0, abs=1e-12),) * 2) == (
+        return_interval(values, 1.0),
+        drawdown_interval(values),
+    )
+
+
+def test_a_fall_from_what_was_put_in_is_a_drawdown_too():
+    """1 % down every session for 21 of them, however drawn: 1 - 0.99 to the 21st."""
+    values = 100.0 * 0.99 ** np.arange(22)
+
+    assert (pytest.approx(1 - 0.99**21),) * 2 == drawdown_interval(values)
+
+
+@pytest.mark.parametrize(("wins", "expected"), [([True] * 5, (1.0, 1.0)), ([False] * 5, (0.0, 0.0))])
+def test_trades_all_alike_leave_no_doubt(wins, expected):
+    assert expected == win_rate_interval(np.array(wins))
+
+
+def test_the_win_rates_interval_is_the_binomials():
+    """60 wins of 100: the middle 90 % of a binomial of 100 and 0.6 lie from 52 to 68."""
+    low, high = win_rate_interval(np.array([True] * 60 + [False] * 40))
+
+    assert (pytest.approx(0.52, abs=0.011), pytest.approx(0.68, abs=0.011)) == (low, high)
+
+
+def test_the_returns_interval_has_the_width_chance_gives_it():
+    """Independent daily returns: 252 of them spread by sqrt(252) of one, 90 % within 1.645 deviations in logarithms."""
+    returns = np.random.default_rng(5).normal(0.0, 0.01, 252)
+    values = 100.0 * np.concatenate(([1.0], np.cumprod(1 + returns)))
+    low, high = return_interval(values, 1.0)
+    spread = (np.log1p(high) - np.log1p(low)) / 2
+
+    assert pytest.approx(1.645 * float(np.std(np.log1p(returns))) * 252**0.5, rel=0.2) == spread
+
+
+def test_the_same_history_gives_the_same_intervals():
+    values = 100.0 * np.cumprod(1 + np.random.default_rng(5).normal(0.0005, 0.01, 300))
+
+    assert (return_interval(values, 1.2), drawdown_interval(values)) == (
+        return_interval(values, 1.2),
+        drawdown_interval(values),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sessions", "years", "known"), [(21, 0.1, True), (20, 0.1, False), (1, 0.1, False), (21, 0.0, False)]
+)
+def test_less_than_a_block_of_sessions_or_no_time_has_no_interval(sessions, years, known):
+    values = 100.0 * 1.001 ** np.arange(sessions + 1)
+
+    assert known is not isnan(return_interval(values, years)[0])
+
+
+def test_without_sessions_or_trades_there_is_no_interval():
+    assert [True, True] == [
+        isnan(drawdown_interval(np.array([100.0, 101.0]))[0]),
+        isnan(win_rate_interval(np.array([], dtype=bool))[0]),
+    ]
