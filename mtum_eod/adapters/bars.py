@@ -21,14 +21,16 @@ def daily_bars(
     as_of: datetime,
     source: str,
     findings: Sequence[Finding] = (),
+    adjusted: pd.Series | None = None,
 ) -> DailyBars:
     """The rows of `frame` from `first` to `last` that were known at `as_of`, with the last one's status.
 
-    frame: as in `DailyBars`, in any order. Findings outside the range are left out.
+    frame and adjusted: as in `DailyBars`, in any order. Findings outside the range are left out.
     """
     last = last_known(calendar, last, as_of)
     days = frame.index.to_numpy()
-    inside = frame[(days >= np.datetime64(first)) & (days <= np.datetime64(last))]
+    wanted = (days >= np.datetime64(first)) & (days <= np.datetime64(last))
+    inside = frame[wanted]
     return DailyBars(
         symbol=symbol,
         frame=inside,
@@ -36,6 +38,7 @@ def daily_bars(
         last_status=status(calendar, inside.index[-1].date(), as_of) if len(inside) else BarStatus.FINAL,
         source=source,
         findings=tuple(finding for finding in findings if finding.session is None or first <= finding.session <= last),
+        adjusted=None if adjusted is None else adjusted[wanted],
     )
 
 

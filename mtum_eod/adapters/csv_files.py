@@ -32,6 +32,7 @@ class _Parsed:
     stamp: tuple[int, int]  # modification time and size; another stamp is another file
     frame: pd.DataFrame
     findings: tuple[Finding, ...]
+    adjusted: pd.Series | None
 
 
 _parsed: dict[tuple[Path, str], _Parsed] = {}
@@ -51,7 +52,9 @@ class CsvData:
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         """The file's rows from `first` to `last`; raises MarketDataError where it cannot be read as bars."""
         parsed = self._parse(symbol)
-        return daily_bars(self._calendar, symbol, parsed.frame, first, last, as_of, self.name, parsed.findings)
+        return daily_bars(
+            self._calendar, symbol, parsed.frame, first, last, as_of, self.name, parsed.findings, parsed.adjusted
+        )
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
         """Nothing: a file of daily bars knows no time of day."""
@@ -64,8 +67,7 @@ class CsvData:
             stamp = (found.st_mtime_ns, found.st_size)
             parsed = _parsed.get((path, symbol))
             if parsed is None or parsed.stamp != stamp:
-                frame, findings = _File(symbol, path, self._calendar).parse(path.read_bytes())
-                parsed = _parsed[path, symbol] = _Parsed(stamp=stamp, frame=frame, findings=findings)
+                parsed = _parsed[path, symbol] = _File(symbol, path, self._calendar).parse(path.read_bytes(), stamp)
         except FileNotFoundError:
             raise MarketDataError(
                 f"{symbol}: no file {path}, expected one with daily bars as {FORMS}.",
@@ -99,7 +101,7 @@ class _File:
             hint=f"Download the file again from its vendor; recognised: {FORMS}.",
         )
 
-    def parse(self, content: bytes) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+    def parse(self, content: bytes, stamp: tuple[int, int]) -> _Parsed:
         """Index and columns as in `DailyBars`, rows in the file's order; and what was found on the way."""
         table = self.read(content)
         days = self.days(table["date"])
@@ -113,7 +115,11 @@ class _File:
             for column in COLUMNS
             if column != "volume" or self.symbol != VIX
         }
-        return pd.DataFrame(numbers, index=index, columns=COLUMNS, dtype="float64"), tuple(self.findings)
+        frame = pd.DataFrame(numbers, index=index, columns=COLUMNS, dtype="float64")
+        adjusted = None
+        if "adj close" in table:
+            adjusted = pd.to_numeric(table["adj close"], errors="coerce").astype("float64").set_axis(index)
+        return _Parsed(stamp=stamp, frame=frame, findings=tuple(self.findings), adjusted=adjusted)
 
     def read(self, content: bytes) -> pd.DataFrame:
         """The table as text, columns by our names; row n of the index stands in line n of the file."""

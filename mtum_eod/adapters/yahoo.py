@@ -30,6 +30,7 @@ INTRADAY_REACH = timedelta(days=59)
 INTRADAY_BAR = timedelta(minutes=5)
 ATTEMPTS = 3
 PRICE_COLUMNS = ["Open", "High", "Low", "Close", "Volume"]
+ADJUSTED = "Adj Close"
 HINT = (
     "Yahoo limits and changes its service at will: try again in some minutes, `pip install -U yfinance`, "
     "or set data.source to csv."
@@ -64,13 +65,14 @@ class YahooData:
         table = self._ask(symbol, first, last, "1d")
         days = pd.DatetimeIndex(table.index).tz_localize(None).normalize()  # midnights where the symbol is traded
         frame = pd.DataFrame(
-            table.to_numpy(dtype=np.float64),
+            table[PRICE_COLUMNS].to_numpy(dtype=np.float64),
             index=days.astype("datetime64[ns]").rename("session"),
             columns=list(COLUMNS),
         )
         if symbol == VIX:
             frame["volume"] = np.nan  # Yahoo says 0 where an index has no volume
-        bars = daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name)
+        adjusted = table[ADJUSTED].astype("float64").set_axis(frame.index) if ADJUSTED in table else None
+        bars = daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name, adjusted=adjusted)
         today = self._calendar.local_date(as_of)
         if last < today or frame["close"].notna().to_numpy()[frame.index == np.datetime64(today)].any():
             return bars
@@ -126,7 +128,7 @@ class YahooData:
         return table.set_axis(pd.DatetimeIndex(table.index).tz_convert(UTC))
 
     def _ask(self, symbol: str, first: date, last: date, interval: str) -> pd.DataFrame:
-        """Columns PRICE_COLUMNS of one symbol, at least one row."""
+        """Columns PRICE_COLUMNS of one symbol, and ADJUSTED where Yahoo has it; at least one row."""
         ticker = "^VIX" if symbol == VIX else symbol
         try:
             for attempt in stamina.retry_context(on=_NoAnswer, attempts=ATTEMPTS, timeout=30, wait_initial=1):
@@ -144,7 +146,7 @@ class YahooData:
                 f"{', '.join(map(str, table.columns))}), expected {', '.join(PRICE_COLUMNS)}.",
                 hint=HINT,
             )
-        return table[PRICE_COLUMNS]
+        return table
 
     def _ask_once(self, ticker: str, first: date, last: date, interval: str) -> pd.DataFrame:
         with _complaints() as complaints:

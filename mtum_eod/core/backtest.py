@@ -15,7 +15,8 @@ from mtum_eod.core.evidence import Gate
 from mtum_eod.core.money import Usd
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.sizing import size_entry
-from mtum_eod.core.strategy import ENTRY_RULES, ExitReason, entry_rules_fired, exit_rules_fired
+from mtum_eod.core.strategy import ENTRY_RULES, EntryRule, ExitReason, entry_rules_fired, exit_rules_fired
+from mtum_eod.core.trading import OrderKind
 
 
 class FillModel(StrEnum):
@@ -54,14 +55,14 @@ class Trade:
     entry_atr: float  # USD a share
     exit_session: date
     exit_price: float
-    exit_reasons: tuple[ExitReason, ...]
+    exit_reasons: tuple[ExitReason | OrderKind, ...]  # a sale by hand has its order's kind
     gross_pnl: Usd
     costs: Usd  # both sides
     days: int  # calendar
     sessions: int
 
     @property
-    def exit_reason(self) -> ExitReason:
+    def exit_reason(self) -> ExitReason | OrderKind:
         """The primary one."""
         return self.exit_reasons[0]
 
@@ -103,13 +104,15 @@ def backtest(
     start: int,
     fill: FillModel = FillModel.CLOSE,
     slippage_pct: float = 0.0,
+    left_out: EntryRule | None = None,
 ) -> BacktestResult:
     """Decide every session from index `start` on, beginning flat; earlier ones only warmed the indicators up.
 
     slippage_pct: how much worse than the model's price each side fills, percent.
+    left_out: an entry rule that is not asked, to see what it does.
     An order of the next-day models that the last session decides stays unfilled.
     """
-    run = _Run(tape, p, capital, fill, slippage_pct)
+    run = _Run(tape, p, capital, fill, slippage_pct, left_out)
     for i in range(start, len(tape.sessions)):
         run.session(i)
     return run.result(start)
@@ -118,12 +121,21 @@ def backtest(
 class _Run:
     """The state of one pass. Plain attributes: a value object a session would cost more than the rules."""
 
-    def __init__(self, tape: Tape, p: Parameters, capital: Usd, fill: FillModel, slippage_pct: float) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        p: Parameters,
+        capital: Usd,
+        fill: FillModel,
+        slippage_pct: float,
+        left_out: EntryRule | None,
+    ) -> None:
         self.tape = tape
         self.p = p
         self.capital = capital
         self.fill = fill
         self.slippage = slippage_pct / 100
+        self.needed = tuple(rule for rule in ENTRY_RULES if rule is not left_out)
         self.shares = 0
         self.realised: Usd = 0.0
         self.entry = 0  # index of the entry's session
@@ -158,7 +170,7 @@ class _Run:
             fired_entry = entry_rules_fired(
                 close, tape.ma_50[i], tape.rsi[i], tape.volume[i], tape.volume_ma_20[i], tape.vix[i], p.strategy
             )
-            if len(fired_entry) == len(ENTRY_RULES):
+            if len(fired_entry) >= len(self.needed) and all(rule in fired_entry for rule in self.needed):
                 self.enter(i, close)
         self.mark(i, close)
 

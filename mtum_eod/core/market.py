@@ -86,3 +86,7 @@ class DailyBars:
     source: str
     findings: tuple[Finding, ...] = ()
     """What only the source can see, such as a file that looks dividend-adjusted."""
+
+    adjusted: pd.Series | None = None
+    """Closes adjusted for dividends, indexed like `frame`; None where the source does not know them. They are there for
+    the total return in a report: no decision looks at them."""

@@ -298,3 +298,11 @@ def test_the_real_files_are_read_whole(real_data: Path) -> None:
 
         assert (len(raw), ()) == (len(bars.frame), bars.findings)
         np.testing.assert_array_equal(raw[close], bars.frame["close"])
+
+
+def test_adjusted_closes_stand_beside_the_bars_where_the_file_has_them(tmp_path: Path) -> None:
+    """Yahoo's Adj Close is kept for the total return; Stooq's file has none."""
+    yahoo, stooq = read(write(tmp_path, YAHOO)), read(write(tmp_path, STOOQ, symbol="OTHER"), "OTHER")
+
+    assert [199.9, 202.8, 209.2] == list(yahoo.adjusted if yahoo.adjusted is not None else [])
+    assert stooq.adjusted is None

@@ -15,7 +15,7 @@ from mtum_eod.core.evidence import Evidence, Funds, Gate, Indicators
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.ledger import ledger
 from mtum_eod.core.parameters import Parameters, RiskParameters, StrategyParameters
-from mtum_eod.core.strategy import ExitReason
+from mtum_eod.core.strategy import EntryRule, ExitReason
 from mtum_eod.core.trading import Action, Fill, Position, Side
 
 DEFAULTS = Parameters()
@@ -372,3 +372,17 @@ def test_cutting_off_the_future_changes_no_past_trade():
     before, after = (backtest(history, DEFAULTS, CAPITAL, start=300) for history in (cut, whole))
 
     assert (before.equity, before.trades) == (after.equity[:200], after.trades[: len(before.trades)])
+
+
+# -- one entry rule left out ------------------------------------------------------------------------------------------
+
+
+def test_a_rule_left_out_is_not_asked():
+    """The VIX is above its threshold throughout: no trade with the rule, an entry at once without it."""
+    stormy = tape([100.0, 101.0, 102.0], vix=[26.0, 26.0, 26.0])
+
+    asked = backtest(stormy, DEFAULTS, CAPITAL, start=0)
+    unasked = backtest(stormy, DEFAULTS, CAPITAL, start=0, left_out=EntryRule.VIX_STABLE)
+
+    assert [0, 0, 0] == asked.shares
+    assert [49, 49, 49] == unasked.shares
