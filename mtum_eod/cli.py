@@ -63,12 +63,23 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Seen before anything is parsed: a program that asked for JSON gets its own typing errors as JSON too.
+        ctx.ensure_object(Door).as_json = "--json" in args
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; our errors become a message, a hint and their exit code, here and nowhere else."""
+        as_json = ctx.ensure_object(Door).as_json
         try:
             return super().invoke(ctx)
         except MtumEodError as error:
-            _refuse(error, as_json=ctx.ensure_object(Door).as_json)
+            _refuse(error, as_json=as_json)
+        except click.UsageError as error:
+            if not as_json:
+                raise
+            path = error.ctx.command_path if error.ctx else ctx.command_path
+            _refuse(SettingsError(error.format_message(), hint=f"see `{path} --help`"), as_json=True)
 
 
 def _refuse(error: MtumEodError, *, as_json: bool) -> NoReturn:
@@ -117,14 +128,10 @@ def examples(*lines: str) -> str:
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--json` on a command."""
-
-    def set_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-        ctx.ensure_object(Door).as_json |= value
-
-    return click.option(
-        "--json", is_flag=True, expose_value=False, callback=set_json, help="One JSON document on standard output."
-    )(command)
+    """`--json` on a command; `Commands` has seen it already."""
+    return click.option("--json", is_flag=True, expose_value=False, help="One JSON document on standard output.")(
+        command
+    )
 
 
 @click.group(
@@ -252,8 +259,10 @@ def _run_one(door: Door, place: Workplace, day: date | None) -> None:
         _show(door, place, outcome)
     clock = place.session_clock()
     with place.trading(clock) as desk:
-        result = run_range(desk, clock, session, session, lambda *_: None, settle=False)
-    _show(door, place, *result.outcomes)
+        outcomes = run_range(desk, clock, session, session, lambda *_: None, settle=False).outcomes
+        if not outcomes:  # it has its decision: the answer is the record
+            outcomes = (decide_step(desk, session),)
+    _show(door, place, *outcomes)
 
 
 def _run_range(door: Door, place: Workplace, first: date, last: date) -> None:
@@ -351,18 +360,33 @@ def explain(door: Door, day: date | None) -> None:
     help="Where an order fills; the close is the market-on-close model.",
 )
 @click.option("--slippage-pct", type=click.FloatRange(0, 20), default=0.0, help="How much worse each side fills.")
+@click.option("--audit", is_flag=True, help="Cut off the future at every session, and the past: nothing may change.")
 @json_option
 @click.pass_obj
-def backtest_command(door: Door, first: date | None, last: date | None, fill: str, slippage_pct: float) -> None:
+def backtest_command(
+    door: Door, first: date | None, last: date | None, fill: str, slippage_pct: float, audit: bool
+) -> None:
     """Play the live rules over history, beside buy-and-hold and the published figures."""
     from mtum_eod.core.backtest import FillModel
     from mtum_eod.jobs.backtest import run_backtest
     from mtum_eod.views import text
 
     place = door.workplace()
+    if audit:
+        _audit(door, place, first, last)
     with text.progress("measuring") as shown:
         done = run_backtest(place.desk(), first, last, shown, fill=FillModel(fill), slippage_pct=slippage_pct)
     door.say(done.document, lambda: text.backtest(done))
+
+
+def _audit(door: Door, place: Workplace, first: date | None, last: date | None) -> NoReturn:
+    from mtum_eod.jobs.audit import audit
+    from mtum_eod.views import text
+
+    with text.progress("auditing") as shown:
+        found = audit(place.desk(), first, last, shown)
+    door.say(found.document, lambda: text.audit(found))
+    sys.exit(0 if found.passed else 1)
 
 
 # -- hands on the wheel -----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from mtum_eod.core.trading import Action, Position
 if TYPE_CHECKING:
     from mtum_eod.core.backtest import BacktestResult
     from mtum_eod.core.expectations import Verdict
+    from mtum_eod.jobs.audit import Audit
     from mtum_eod.jobs.backtest import Backtest
     from mtum_eod.jobs.bars import BarsReport
     from mtum_eod.jobs.due import Agenda, Done
@@ -351,3 +352,15 @@ def _verdict(one: Verdict) -> tuple[str, str, str, str, str]:
 
 def _pct(value: float) -> str:
     return "-" if isnan(value) else f"{value:.1%}"
+
+
+def audit(one: Audit) -> str:
+    """What cutting the future and the past off changed."""
+    ahead = f"{_mark(not one.looked_ahead)} the future cut off at each of {one.cuts:,} sessions: "
+    ahead += _changed(one.looked_ahead)
+    start = f"{_mark(not one.needs_its_start)} {one.shortenings} shorter pasts: " + _changed(one.needs_its_start)
+    return f"{ahead}\n{start}; no indicator moved by more than {one.largest_move:.1g} of its value"
+
+
+def _changed(days: Sequence[date]) -> str:
+    return f"decisions changed on {len(days)} sessions, first on {days[0]}" if days else "no decision changed"
