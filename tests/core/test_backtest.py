@@ -167,6 +167,47 @@ def test_a_daily_loss_of_exactly_the_limit_is_counted(limit, expected):
     assert (expected, [48, 48]) == (len(result.daily_losses), result.shares)
 
 
+def test_the_first_reason_of_an_exit_stands_until_it_is_filled():
+    """Decided for the VIX without a price to sell at; the trend that breaks meanwhile is not why."""
+    result = backtest(tape([100.0, nan, 85.0], vix=[18.0, 31.0, 18.0]), DEFAULTS, CAPITAL, start=0)
+
+    assert ((ExitReason.VIX,), 85.0) == (result.trades[0].exit_reasons, result.trades[0].exit_price)
+
+
+def test_a_share_may_cost_less_than_a_dollar():
+    """Bought at 0.80 (5,000 / 0.808808 = 6,181.9) and sold at 0.60."""
+    cents = tape([0.8, 0.6], ma_50=[0.7, 0.7])
+    result = backtest(cents, DEFAULTS, CAPITAL, start=0)
+
+    assert (6181, 0.8, 0.6) == (result.trades[0].shares, result.trades[0].entry_price, result.trades[0].exit_price)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(25.0, 1), (24.9, 0)])
+def test_a_move_of_exactly_the_limit_is_bought(limit, expected):
+    """From 80.00 to 100.00 is 25 % in binary too."""
+    p = Parameters(risk=RiskParameters(max_price_move_pct=limit))
+    result = backtest(tape([80.0, 100.0]), p, CAPITAL, start=1)
+
+    assert expected == sum(shares > 0 for shares in result.shares)
+
+
+SPOILT = {
+    EntryRule.TREND_BULLISH: {"ma_50": [100.0]},
+    EntryRule.VIX_STABLE: {"vix": [25.0]},
+    EntryRule.RSI_BULLISH: {"rsi": [50.0]},
+    EntryRule.VOLUME_CONFIRM: {"volume": [1e6]},
+}
+
+
+@pytest.mark.parametrize("left_out", EntryRule)
+@pytest.mark.parametrize("spoilt", EntryRule)
+def test_a_rule_left_out_is_the_only_one_not_asked(left_out, spoilt):
+    """One rule does not hold: bought where it is the one left out, and nowhere else."""
+    result = backtest(tape([100.0], **SPOILT[spoilt]), DEFAULTS, CAPITAL, start=0, left_out=left_out)
+
+    assert (left_out is spoilt) == (result.open_position is not None)
+
+
 # -- other fills ------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +249,24 @@ def test_next_open_fills_a_day_later_and_never_on_credit():
     assert [0, 48, 48, 0] == result.shares
 
 
+def test_a_later_fill_pays_its_slippage_and_spends_no_more_than_there_is():
+    """49 bought at 101.00 (1 % over 100.00), sold at 119.00 less 1 %: 49 x 16.81 = 823.69, less 4.949 + 5.77269.
+
+    Decided at 105.00 for 47 (5,000 / 106.156), opened at 130.00: 5,812.97 / (131.30 x 1.001) = 44.2.
+    """
+    closes, opens = [100.0, 119.0, 105.0, 131.0], [100.0, 100.0, 119.0, 130.0]
+    history = tape(closes, open=opens)
+    result = backtest(history, DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_OPEN, slippage_pct=1.0)
+
+    assert (49, usd(101.0), usd(117.81), usd(823.69 - 4.949 - 5.77269)) == (
+        result.trades[0].shares,
+        result.trades[0].entry_price,
+        result.trades[0].exit_price,
+        result.trades[0].net_pnl,
+    )
+    assert (44, usd(131.3)) == (result.open_position.shares, result.open_position.entry_price)
+
+
 def test_next_close_fills_at_the_close_of_the_day_after():
     """Decided on 100.00, filled at 100.50, still the 49 shares asked for."""
     result = backtest(tape([100.0, 100.5]), DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_CLOSE)
@@ -246,6 +305,10 @@ def test_a_gap_beyond_all_the_money_buys_nothing():
     result = backtest(history, DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_OPEN)
 
     assert ([0, 0, 0], None) == (result.shares, result.open_position)
+
+
+def test_the_fill_models_are_named_as_typed():
+    assert ["close", "next-open", "next-close"] == list(FillModel)
 
 
 # -- against the live decision ----------------------------------------------------------------------------------------
