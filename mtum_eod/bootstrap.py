@@ -126,15 +126,19 @@ class Workplace:
             calendar=self.calendar, prices=self.prices, vix=self.vix, store=self.reader(), symbol=self.book.symbol
         )
 
-    def records(self, view: str) -> Records:
-        """All rows of one of the database's views. Raises StoreError where there is no database yet."""
+    def history(self) -> SqlReader:
+        """The book for reading. Raises StoreError where there is no database yet."""
         reader = self.reader()
         if isinstance(reader, NoHistory):
             raise StoreError(
                 f"there is no database {self.database} yet",
                 hint="the first `mtum-eod run` makes it; MTUM_EOD_DATABASE__URL names another one",
             )
-        return reader.view(view)
+        return reader
+
+    def records(self, view: str) -> Records:
+        """All rows of one of the database's views. Raises StoreError where there is no database yet."""
+        return self.history().view(view)
 
     def desk(self) -> Desk:
         """A desk for looking only."""
