@@ -293,6 +293,10 @@ class BookReader(Protocol):
         """
         ...
 
+    def bars_revision(self) -> int:
+        """The newest revision of any bar; 0 where none is stored."""
+        ...
+
     def fills(self) -> list[Fill]:
         """All executions, in the order they happened."""
         ...

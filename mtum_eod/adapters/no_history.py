@@ -25,6 +25,9 @@ class NoHistory:
     def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:  # noqa: ARG002
         return no_bars()
 
+    def bars_revision(self) -> int:
+        return 0
+
     def fills(self) -> list[Fill]:
         return []
 

@@ -8,7 +8,7 @@ from datetime import date
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.timing import Timetable, timetable
-from mtum_eod.core.trading import Book
+from mtum_eod.core.trading import Book, Fill
 from mtum_eod.jobs.market import Sources
 from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notifier, Store
 
@@ -52,13 +52,17 @@ class Desk:
 
     def ledger(self, up_to: date | None = None) -> Ledger:
         """What the book's executions and cash flows add up to."""
-        return ledger(self.capital, self.store.fills(), self.store.cash_flows(), up_to=up_to)
+        fills = self.store.fills()
+        return ledger(self._capital(fills), fills, self.store.cash_flows(), up_to=up_to)
 
     @property
     def capital(self) -> float:
         """The capital the book started with; while nothing has been traded, the settings' own."""
-        bound = self.store.book()
-        return bound.capital_usd if bound and self.store.fills() else self.book.capital_usd
+        return self._capital(self.store.fills())
+
+    def _capital(self, fills: list[Fill]) -> float:
+        bound = self.store.book() if fills else None
+        return bound.capital_usd if bound else self.book.capital_usd
 
 
 @dataclass(frozen=True, kw_only=True)

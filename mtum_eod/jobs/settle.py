@@ -170,9 +170,12 @@ def _still_open(desk: Desk, order: Order | None, mark: EquityMark | None) -> str
 def _drift(desk: Desk, sessions: list[date]) -> dict[date, str]:
     """What the final bars would have decided, for the sessions now final."""
     actions = {}
+    newest = desk.store.bars_revision()
     for session in sessions:
         recorded = desk.store.signal(session)
-        if recorded:
+        if recorded and recorded.bars_revision == newest:  # it was made on these very bars
+            actions[session] = str(recorded.document["action"])
+        elif recorded:
             outcome = replay_recorded(recorded, desk.store, desk.calendar, desk.book, on_final_bars=True)
             actions[session] = str(outcome.decision.action)
     return actions
@@ -183,7 +186,8 @@ def _watch_daily_loss(desk: TradingDesk, session: date, mark: EquityMark | None)
     before = desk.store.last_equity(session)
     if mark is None or before is None or any(halt.is_daily_loss for halt in desk.store.halts()):
         return
-    paid_in = desk.ledger(up_to=session).flows - desk.ledger(up_to=before.session).flows
+    flows = (flow for flow in desk.store.cash_flows() if before.session < flow.session <= session)
+    paid_in = sum(flow.kind.sign * flow.amount_usd for flow in flows)
     loss = before.value + paid_in - mark.value
     if loss >= desk.parameters.risk.max_daily_loss:
         latch_daily_loss(desk, loss, session)

@@ -13,7 +13,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, func, or_, select, table, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    Text,
+    func,
+    or_,
+    select,
+    table,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -73,13 +88,19 @@ class BookQueries(ABC):
         if revision is not None:
             wanted.append(bar.revision <= revision)
         newest = select(func.max(bar.revision)).where(*wanted).group_by(bar.session)
-        columns = [bar[name] for name in ("session", *COLUMNS, "status")]
+        # Sessions stay text: numpy reads hundreds of them at once, a date each would take longer than the query.
+        columns = [type_coerce(bar.session, Text), *(bar[name] for name in (*COLUMNS, "status"))]
         rows = self.rows(select(*columns).where(bar.revision.in_(newest)).order_by(bar.session))
-        frame = pd.DataFrame(
-            {name: np.array([row[place] for row in rows], dtype="float64") for place, name in enumerate(COLUMNS, 1)}
-            | {"status": np.array([row[-1] for row in rows], dtype=object)}
+        days, *numbers, statuses = zip(*rows, strict=True) if rows else [()] * len(columns)
+        return pd.DataFrame(
+            {name: np.array(column, dtype="float64") for name, column in zip(COLUMNS, numbers, strict=True)}
+            | {"status": np.array(statuses, dtype=object)},
+            index=pd.DatetimeIndex(np.array(days, dtype="datetime64[ns]"), name="session"),
         )
-        return frame.set_index(pd.DatetimeIndex([row[0] for row in rows], name="session").as_unit("ns"))
+
+    def bars_revision(self) -> int:
+        newest = select(func.coalesce(func.max(schema.bar.c.revision), 0))
+        return int(self.rows(newest)[0][0])
 
     def fills(self) -> list[Fill]:
         execution = schema.execution.c
@@ -408,7 +429,7 @@ class SqlStore(BookQueries):
             "settings_id": _settings_id(db, recording.settings, recording.recorded_at),
             "document": recording.signal,
             "inputs": recording.inputs,
-            "bars_revision": db.execute(select(func.coalesce(func.max(schema.bar.c.revision), 0))).scalar_one(),
+            "bars_revision": self.bars_revision(),
             "recorded_at": recording.recorded_at,
         }
         return _id(db, schema.signal, values)
@@ -560,21 +581,20 @@ class SqlStore(BookQueries):
                 numbers, stored[list(COLUMNS)].to_numpy(), rtol=SAME_BAR_RELATIVE, atol=0.0, equal_nan=True
             ).all(axis=1)
             statuses = np.where(frame.index == frame.index.max(), str(read.last_status), str(BarStatus.FINAL))
-            ranks = np.array([BAR_RANKS[status] for status in statuses])
+            ranks = [BAR_RANKS[status] for status in statuses]
             # a session without a stored bar has NaN for a status, and ranks below all
-            stored_ranks = stored["status"].map(BAR_RANKS).fillna(-1).to_numpy(dtype="int64")
-            sessions = [moment.date() for moment in frame.index]
-            changed = np.flatnonzero(~same | (ranks > stored_ranks))
+            stored_ranks = [BAR_RANKS.get(status, -1) for status in stored["status"].tolist()]
+            changed = np.flatnonzero(~same | np.greater(ranks, stored_ranks))
             rows = [
                 {
                     "symbol": read.symbol,
-                    "session": sessions[place],
+                    "session": frame.index[place].date(),
                     **{name: _known(value) for name, value in zip(COLUMNS, numbers[place], strict=True)},
                     "status": str(statuses[place]),
                     "source": read.source,
                     "as_of": read.as_of,
                 }
-                for place in changed
+                for place in changed.tolist()
             ]
             if rows:
                 db.execute(insert(schema.bar), rows)
