@@ -142,7 +142,7 @@ class _Check:
         foreign = ~_among(self.days, self.window)
         if foreign.any():
             days = np.unique(self.days[foreign])
-            named = ", ".join(f"{day} (close {self.close_of(day):g})" for day in days[:NAMED_ONE_BY_ONE])
+            named = ", ".join(f"{day} (close {_shown(self.close_of(day))})" for day in days[:NAMED_ONE_BY_ONE])
             more = f" and {len(days) - NAMED_ONE_BY_ONE} more" if len(days) > NAMED_ONE_BY_ONE else ""
             rows = "a row on a day" if len(days) == 1 else f"rows on {len(days)} days"
             self.add(FindingKind.NO_SESSION, days[0], f"{rows} without a session, left out: {named}{more}")
@@ -162,7 +162,7 @@ class _Check:
         self.add_each(
             FindingKind.IDENTICAL_DUPLICATE,
             again & same,
-            lambda row: f"twice, identical (close {self.values[row, 3]:g})",
+            lambda row: f"twice, identical (close {_shown(self.values[row, 3])})",
         )
         conflicting = again & ~same
         self.add_each(
@@ -373,5 +373,11 @@ def _faulty(
 def _differences(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -> str:
     same = np.isclose(old, new, rtol=SAME_PRICE, atol=0, equal_nan=True)
     return ", ".join(
-        f"{name} {old[column]:.10g} and {new[column]:.10g}" for column, name in enumerate(COLUMNS) if not same[column]
+        f"{name} {_shown(old[column], digits=10)} and {_shown(new[column], digits=10)}"
+        for column, name in enumerate(COLUMNS)
+        if not same[column]
     )
+
+
+def _shown(value: float, digits: int = 6) -> str:
+    return f"{value:.{digits}g}" if isfinite(value) else "missing"

@@ -72,6 +72,7 @@ def test_a_curve_by_hand():
         (5000.0, 5000.0, 7.3, 0.0),
         (100.0, 25.0, 2.0, -0.5),
         (100.0, 110.0, 0.0, nan),
+        (100.0, 0.5, 1.0, -0.995),
         (100.0, 0.0, 1.0, nan),
         (100.0, -5.0, 1.0, nan),
     ],
@@ -130,6 +131,19 @@ def test_trades_by_hand():
         gross_pnl=88.0,
         costs=28.0,
     ) == trade_metrics(TRADES, 1.5)
+
+
+def test_a_win_is_anything_above_nothing():
+    """50 cents up, 50 cents down, in half a year."""
+    found = trade_metrics((trade(0.5, 0.0, 1, 1), trade(0.0, 0.5, 1, 1)), 0.5)
+
+    assert (1, 1, 0.5, -0.5, 4.0) == (
+        found.wins,
+        found.losses,
+        found.average_win,
+        found.average_loss,
+        found.trades_a_year,
+    )
 
 
 def test_without_trades_there_is_nothing_to_average():

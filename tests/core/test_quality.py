@@ -392,3 +392,39 @@ def test_volumes_without_a_session_in_common_have_no_ratio() -> None:
     assert np.isnan(median_unit_ratio(shares, later))
     assert () == check_volume_units("MTUM", DECIDED, shares, later)
     assert 1 == median_unit_ratio(shares, shares)
+
+
+# -- in words ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: with_row(OLDER, np.nan),
+         "MTUM 2024-11-05: twice, with close 100 and missing; one row a session expected"),
+        (lambda: with_row(date(2024, 11, 9), np.nan),
+         "MTUM 2024-11-09: a row on a day without a session, left out: 2024-11-09 (close missing)"),
+        (lambda: with_twin_without_a_close(), "MTUM 2024-11-05: twice, identical (close missing)"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_called_so(make: Callable[[], DailyBars], expected: str) -> None:
+    """Published VIX files have rows without a value on holidays; nobody reads `nan`."""
+    said = [finding.words for finding in check(make(), WEEKDAYS).findings]
+
+    assert expected in said
+    assert "nan" not in " ".join(said)
+
+
+def with_twin_without_a_close() -> DailyBars:
+    raw = with_cells(OLDER, close=np.nan)
+    return replace(raw, frame=pd.concat([raw.frame, raw.frame.loc[[pd.Timestamp(OLDER)]]]).sort_index(kind="stable"))
+
+
+def test_a_revised_volume_that_was_unknown_is_called_missing() -> None:
+    """Stored without a volume, fetched with one."""
+    stored = bars().frame.assign(status=BarStatus.FINAL)
+    stored.loc[pd.Timestamp(OLDER), "volume"] = np.nan
+
+    assert ["MTUM 2024-11-05: revised at made by hand, volume missing and 1000000"] == [
+        finding.words for finding in compare_with_store(bars(), stored)
+    ]
