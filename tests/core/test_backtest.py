@@ -156,6 +156,7 @@ def test_an_exit_without_a_price_stays_due():
         result.trades[0].exit_price,
     )
     assert [usd(4995.1), usd(4995.1)] == result.equity[:2]
+    assert [49, 49, 0] == result.shares  # all entry rules hold again, and nothing is bought in the session of an exit
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(240.0, 1), (239.0, 1), (241.0, 0)])
@@ -177,9 +178,13 @@ def test_the_first_reason_of_an_exit_stands_until_it_is_filled():
 def test_a_share_may_cost_less_than_a_dollar():
     """Bought at 0.80 (5,000 / 0.808808 = 6,181.9) and sold at 0.60."""
     cents = tape([0.8, 0.6], ma_50=[0.7, 0.7])
-    result = backtest(cents, DEFAULTS, CAPITAL, start=0)
+    at_close, next_open = (
+        backtest(cents, DEFAULTS, CAPITAL, start=0, fill=fill) for fill in (FillModel.CLOSE, FillModel.NEXT_OPEN)
+    )
+    trade = at_close.trades[0]
 
-    assert (6181, 0.8, 0.6) == (result.trades[0].shares, result.trades[0].entry_price, result.trades[0].exit_price)
+    assert (6181, 0.8, 0.6) == (trade.shares, trade.entry_price, trade.exit_price)
+    assert (6181, 0.6) == (next_open.open_position.shares, next_open.open_position.entry_price)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(25.0, 1), (24.9, 0)])
@@ -269,7 +274,8 @@ def test_a_later_fill_pays_its_slippage_and_spends_no_more_than_there_is():
 
 def test_next_close_fills_at_the_close_of_the_day_after():
     """Decided on 100.00, filled at 100.50, still the 49 shares asked for."""
-    result = backtest(tape([100.0, 100.5]), DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_CLOSE)
+    history = tape([100.0, 100.5], open=[99.0, 104.0])
+    result = backtest(history, DEFAULTS, CAPITAL, start=0, fill=FillModel.NEXT_CLOSE)
 
     assert (49, 100.5, SESSIONS[1]) == (
         result.open_position.shares,
