@@ -3,9 +3,11 @@
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,35 @@ def test_crontab_example_calls_a_command_every_minute() -> None:
 
     assert ["MAILTO", "PATH"] == [line.split("=")[0] for line in said[:2]]
     assert [True] == [line.startswith("* * * * * ") and "mtum-eod run --if-due" in line for line in said[2:]]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """A printed table as its cells, rules and padding left out."""
+    return [line.split() for line in text.splitlines() if line.strip() and not line.startswith("-")]
+
+
+def test_the_year_in_sql_is_what_the_database_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The range and the query as printed, on the embedded sample."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    [query] = re.findall(r'"(SELECT entry_session, .*? FROM trades)"', README)
+    [first, last] = re.findall(r"run --from (\S+) --to (\S+)", README)[0]
+    CliRunner().invoke(cli, ["run", "--from", first, "--to", last], catch_exceptions=False)
+    with closing(sqlite3.connect("mtum-eod-simulated.db")) as db:
+        cursor = db.execute(query)
+        found = [[column[0] for column in cursor.description], *([str(cell) for cell in row] for row in cursor)]
+
+    assert rows_of(block("output: year")) == found
+
+
+def test_the_backtest_on_real_history_is_what_the_program_prints(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published figures beside the measured ones, whatever they are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("MTUM_EOD_DATA__SOURCE", "csv")
+    monkeypatch.setenv("MTUM_EOD_DATA__CSV_DIR", str(real_data))
+    done = CliRunner().invoke(cli, ["backtest"], catch_exceptions=False)
+
+    assert rows_of(block("output: backtest")) == rows_of(done.stdout)
