@@ -13,9 +13,10 @@ from mtum_eod.core.trading import Position
 
 def entry(i: Indicators, p: StrategyParameters) -> str:
     """Why to buy: all four rules with their numbers."""
+    vix, rsi = _beside(i.vix, p.vix_entry_threshold), _beside(i.rsi, p.rsi_entry_threshold)
     return (
-        f"Entry: close {i.close:.2f} > MA{p.ma_period} {i.ma_50:.2f}, VIX {i.vix:.1f} < {p.vix_entry_threshold:g}, "
-        f"RSI {i.rsi:.1f} > {p.rsi_entry_threshold:g}, volume {i.volume:,.0f} > {i.volume_ma_20:,.0f}"
+        f"Entry: close {i.close:.2f} > MA{p.ma_period} {i.ma_50:.2f}, VIX {vix} < {p.vix_entry_threshold:g}, "
+        f"RSI {rsi} > {p.rsi_entry_threshold:g}, volume {i.volume:,.0f} > {i.volume_ma_20:,.0f}"
     )
 
 
@@ -23,8 +24,8 @@ def no_entry(i: Indicators, rules: dict[EntryRule, bool | None], p: StrategyPara
     """Why not to buy: the rules that do not hold, or cannot be judged."""
     said = {
         EntryRule.TREND_BULLISH: ("close", f"{i.close:.2f}", "above", f"MA{p.ma_period} {i.ma_50:.2f}"),
-        EntryRule.VIX_STABLE: ("VIX", f"{i.vix:.1f}", "below", f"{p.vix_entry_threshold:g}"),
-        EntryRule.RSI_BULLISH: ("RSI", f"{i.rsi:.1f}", "above", f"{p.rsi_entry_threshold:g}"),
+        EntryRule.VIX_STABLE: ("VIX", _beside(i.vix, p.vix_entry_threshold), "below", f"{p.vix_entry_threshold:g}"),
+        EntryRule.RSI_BULLISH: ("RSI", _beside(i.rsi, p.rsi_entry_threshold), "above", f"{p.rsi_entry_threshold:g}"),
         EntryRule.VOLUME_CONFIRM: ("volume", f"{i.volume:,.0f}", "above", f"average {i.volume_ma_20:,.0f}"),
     }
     parts = []
@@ -44,8 +45,8 @@ def exit_reasons(evidence: Evidence, position: Position, decision: Decision, p: 
     pending = evidence.pending_exit
     said = {
         ExitReason.TREND: f"Trend breakdown ({i.close:.2f} < MA{s.ma_period} {i.ma_50:.2f})",
-        ExitReason.VIX: f"VIX spike ({i.vix:.1f} > {s.vix_exit_threshold:g})",
-        ExitReason.RSI: f"RSI collapse ({i.rsi:.1f} < {s.rsi_exit_threshold:g})",
+        ExitReason.VIX: f"VIX spike ({_beside(i.vix, s.vix_exit_threshold)} > {s.vix_exit_threshold:g})",
+        ExitReason.RSI: f"RSI collapse ({_beside(i.rsi, s.rsi_exit_threshold)} < {s.rsi_exit_threshold:g})",
         ExitReason.ATR_PROFIT: f"ATR {s.atr_multiplier:g}x profit taking ({i.close:.2f} >= {target:.2f})",
         ExitReason.STOP_LOSS: f"Stop loss ({i.close:.2f} <= {stop_price(position.entry_price, s):.2f})",
         ExitReason.DAILY_LOSS: f"Daily loss ({decision.daily_loss_usd:.2f} USD >= {p.risk.max_daily_loss:g})",
@@ -72,6 +73,14 @@ def distances(i: Indicators, position: Position | None, p: StrategyParameters) -
         parts.append(f"{_gap(i.close, target_price(position.entry_price, position.entry_atr, p))} target")
     parts.append("VIX unknown" if isnan(i.vix) else f"VIX {i.vix:.1f}")
     return ", ".join(parts)
+
+
+def _beside(value: float, threshold: float) -> str:
+    """A value with one digit, or with as many as it takes to tell it from its threshold: 25.03 is not below 25."""
+    return next(
+        (said for digits in (1, 2, 3) if float(said := f"{value:.{digits}f}") != threshold or value == threshold),
+        f"{value:.6f}",
+    )
 
 
 def _gap(value: float, reference: float) -> str:

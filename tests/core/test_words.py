@@ -14,6 +14,7 @@ from mtum_eod.core.decision import decide
 from mtum_eod.core.evidence import Evidence, PendingExit, Window
 from mtum_eod.core.market import FindingKind
 from mtum_eod.core.parameters import LateExit, Parameters, StrategyParameters
+from mtum_eod.core.strategy import EntryRule
 
 DEFAULTS = Parameters()
 
@@ -184,3 +185,11 @@ def test_no_sentence_says_nan(evidence, enabled):
     said = f"{decide(evidence, p).reason} {words.distances(evidence.indicators, evidence.position, p.strategy)}"
 
     assert "nan" not in said.lower()
+
+
+@pytest.mark.parametrize(("vix", "said"), [(25.03, "VIX 25.03 not below 25"), (25.0, "VIX 25.0 not below 25")])
+def test_a_value_is_told_apart_from_its_threshold(vix: float, said: str):
+    """25.03 rounded to one digit would read 'VIX 25.0 not below 25', as an exact 25 does."""
+    rules = dict.fromkeys(EntryRule, True) | {EntryRule.VIX_STABLE: False}
+
+    assert f"No entry: {said}" == words.no_entry(numbers(vix=vix), rules, StrategyParameters())
