@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from mtum_eod.core.trading import SessionStatus
@@ -83,14 +83,14 @@ def run_range(
             clock.set(times.settle_at)
             settle_step(desk, session)
         progress(session, count, len(sessions))
-    marks = desk.store.equity_marks(last=last)
+    mark = desk.store.last_equity(last + timedelta(days=1))
     held = desk.ledger().holding
     return RangeResult(
         sessions=len(sessions),
         already_done=done_before,
         outcomes=tuple(outcomes),
         shares=held.shares if held else 0,
-        equity=marks[-1].value if marks else None,
+        equity=mark.value if mark else None,
     )
 
 
