@@ -22,9 +22,10 @@ from mtum_eod.errors import MtumEodError, SettingsError
 
 if TYPE_CHECKING:
     from mtum_eod.bootstrap import Workplace
+    from mtum_eod.core.review import Review
     from mtum_eod.jobs.outcome import Outcome
 
-FIRST = ("run", "settle", "status", "explain", "backtest")
+FIRST = ("run", "settle", "status", "explain", "report", "backtest")
 GROUPS = {
     "Hands on the wheel": ("halt", "resume", "cash"),
     "Records and upkeep": ("export", "data", "db", "config"),
@@ -132,6 +133,12 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", is_flag=True, expose_value=False, help="One JSON document on standard output.")(
         command
     )
+
+
+def html_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--html FILE` on a command."""
+    file = click.Path(path_type=Path)
+    return click.option("--html", type=file, help="Write one HTML file with charts and tables.")(command)
 
 
 @click.group(
@@ -349,6 +356,39 @@ def explain(door: Door, day: date | None) -> None:
     sys.exit(outcome.exit_code)
 
 
+@cli.command(epilog=examples("mtum-eod report --period month", "mtum-eod report --html report.html"))
+@click.option(
+    "--period",
+    type=click.Choice(["week", "month", "year", "all"]),
+    default="all",
+    show_default=True,
+    help="How far back from the last settled session.",
+)
+@html_option
+@json_option
+@click.pass_obj
+def report(door: Door, period: str, html: Path | None) -> None:
+    """Review the book: results beside buy-and-hold and the published figures, costs, misses, the system itself."""
+    from mtum_eod.core.review import Period
+    from mtum_eod.jobs.report import document, review_book
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    with text.progress("measuring") as shown:
+        reviewed = review_book(place.desk(), Period(period), place.loaded.settings.costs.monthly_costs, shown)
+    if html:
+        _write_page(place, reviewed, html)
+    door.say(document(reviewed), lambda: text.review(reviewed))
+
+
+def _write_page(place: Workplace, reviewed: Review, path: Path) -> None:
+    from mtum_eod.views import files
+    from mtum_eod.views.html import page
+
+    files.write(path, page(reviewed, place.clock.now()).encode())
+    click.echo(f"written: {path}", err=True)
+
+
 @cli.command("backtest", epilog=examples("mtum-eod backtest --from 2015-01-02 --to 2024-12-31"))
 @click.option("--from", "first", type=Session(), help="First session; default: the first with 300 bars.")
 @click.option("--to", "last", type=Session(), help="Last session; default: the last one that has closed.")
@@ -361,10 +401,11 @@ def explain(door: Door, day: date | None) -> None:
 )
 @click.option("--slippage-pct", type=click.FloatRange(0, 20), default=0.0, help="How much worse each side fills.")
 @click.option("--audit", is_flag=True, help="Cut off the future at every session, and the past: nothing may change.")
+@html_option
 @json_option
 @click.pass_obj
 def backtest_command(
-    door: Door, first: date | None, last: date | None, fill: str, slippage_pct: float, audit: bool
+    door: Door, first: date | None, last: date | None, fill: str, slippage_pct: float, audit: bool, html: Path | None
 ) -> None:
     """Play the live rules over history, beside buy-and-hold and the published figures."""
     from mtum_eod.core.backtest import FillModel
@@ -376,6 +417,13 @@ def backtest_command(
         _audit(door, place, first, last)
     with text.progress("measuring") as shown:
         done = run_backtest(place.desk(), first, last, shown, fill=FillModel(fill), slippage_pct=slippage_pct)
+    if html:
+        from mtum_eod.jobs.report import review_backtest
+
+        with text.progress("reviewing") as shown:
+            costs = place.loaded.settings.costs.monthly_costs
+            reviewed = review_backtest(place.desk(), done, costs, shown, slippage_pct=slippage_pct)
+        _write_page(place, reviewed, html)
     door.say(done.document, lambda: text.backtest(done))
 
 

@@ -274,7 +274,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """All rows of one view, for export."""
+    """All rows of one view."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -347,6 +347,10 @@ class BookReader(Protocol):
 
     def runs(self, limit: int) -> list[RunRecord]:
         """The newest runs, newest first."""
+        ...
+
+    def view(self, name: str) -> Records:
+        """All rows of one of the stable views, as SQL on the database would give them."""
         ...
 
 

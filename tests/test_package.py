@@ -39,15 +39,17 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 
 
 def test_the_wheel_ships_all_that_the_program_reads(wheel: zipfile.ZipFile) -> None:
-    """Every module, the migrations, the marker for types and the licence; no tests, no settings, no data."""
+    """Every module, the report's templates, the migrations, the marker for types, the licence; no tests, no data."""
     modules = {f"mtum_eod/{path.relative_to(ROOT / 'mtum_eod')}" for path in (ROOT / "mtum_eod").rglob("*.py")}
+    templates = {f"mtum_eod/views/templates/report.{kind}" for kind in ("css", "html.j2", "js")}
     migrations = {f"mtum_eod/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.py")}
     folder = f"mtum_eod-{__version__}.dist-info"
     about = {f"{folder}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
 
-    assert modules | migrations | about | {"mtum_eod/py.typed", "mtum_eod/migrations/script.py.mako"} == set(
-        wheel.namelist()
-    )
+    assert modules | templates | migrations | about | {
+        "mtum_eod/py.typed",
+        "mtum_eod/migrations/script.py.mako",
+    } == set(wheel.namelist())
 
 
 def test_the_six_given_packages_are_real_dependencies(metadata: Message) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mtum_eod.core.market import COLUMNS
 from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, Step
-from mtum_eod.ports import EquityMark, RecordedSignal, RunRecord, SessionRow
+from mtum_eod.ports import EquityMark, RecordedSignal, Records, RunRecord, SessionRow
 
 
 class NoHistory:
@@ -72,6 +72,9 @@ class NoHistory:
 
     def runs(self, limit: int) -> list[RunRecord]:  # noqa: ARG002
         return []
+
+    def view(self, name: str) -> Records:  # noqa: ARG002
+        return Records(columns=(), rows=())
 
     def close(self) -> None:
         """Nothing is open."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mtum_eod.core import metrics, quality
-from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, backtest
+from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, Trade, backtest
 from mtum_eod.core.expectations import Verdict, verdicts
 from mtum_eod.core.indicators import Floats, atr, rsi, sma
 from mtum_eod.core.market import VIX, DailyBars, Finding
@@ -50,24 +50,7 @@ class Backtest:
             "to": self.result.sessions[-1].isoformat(),
             "fill": str(self.fill),
             "capital": self.capital,
-            "trades": [
-                {
-                    "entry_session": trade.entry_session.isoformat(),
-                    "entry_price": trade.entry_price,
-                    "shares": trade.shares,
-                    "entry_atr": trade.entry_atr,
-                    "exit_session": trade.exit_session.isoformat(),
-                    "exit_price": trade.exit_price,
-                    "exit_reason": str(trade.exit_reason),
-                    "exit_reasons": [str(reason) for reason in trade.exit_reasons],
-                    "gross_pnl": trade.gross_pnl,
-                    "costs": trade.costs,
-                    "net_pnl": trade.net_pnl,
-                    "days": trade.days,
-                    "sessions": trade.sessions,
-                }
-                for trade in self.result.trades
-            ],
+            "trades": [trade_document(trade) for trade in self.result.trades],
             "open_position": held
             and {
                 "entry_session": held.entry_session.isoformat(),
@@ -76,11 +59,11 @@ class Backtest:
                 "entry_atr": held.entry_atr,
                 "unrealised": held.unrealised,
             },
-            "metrics": _numbers(self.metrics.curve)
-            | _numbers(self.metrics.trades)
+            "metrics": numbers(self.metrics.curve)
+            | numbers(self.metrics.trades)
             | {"exposure": self.metrics.exposure, "daily_losses": self.metrics.daily_losses},
-            "expectations": [_numbers(verdict) | {"holds": verdict.holds} for verdict in self.verdicts],
-            "benchmark": _numbers(self.benchmark),
+            "expectations": [numbers(verdict) | {"holds": verdict.holds} for verdict in self.verdicts],
+            "benchmark": numbers(self.benchmark),
             "blocked": [{"session": day.isoformat(), "gate": str(gate)} for day, gate in self.result.blocked],
             "equity": [
                 {"session": day.isoformat(), "value": value}
@@ -220,7 +203,26 @@ def _start(symbol: str, sessions: list[date], first: date | None) -> int:
     return start
 
 
-def _numbers(values: Any) -> dict[str, Any]:
+def trade_document(trade: Trade) -> dict[str, Any]:
+    """A trade with the names of the view `trades`."""
+    return {
+        "entry_session": trade.entry_session.isoformat(),
+        "entry_price": trade.entry_price,
+        "shares": trade.shares,
+        "entry_atr": number(trade.entry_atr),
+        "exit_session": trade.exit_session.isoformat(),
+        "exit_price": trade.exit_price,
+        "exit_reason": str(trade.exit_reason),
+        "exit_reasons": [str(reason) for reason in trade.exit_reasons],
+        "gross_pnl": trade.gross_pnl,
+        "costs": trade.costs,
+        "net_pnl": trade.net_pnl,
+        "days": trade.days,
+        "sessions": trade.sessions,
+    }
+
+
+def numbers(values: Any) -> dict[str, Any]:
     """A value's figures by name; NaN is null."""
     return {
         name: number(value) if isinstance(value := getattr(values, name), float) else value

@@ -20,6 +20,7 @@ from mtum_eod.core.trading import Action, Position
 if TYPE_CHECKING:
     from mtum_eod.core.backtest import BacktestResult
     from mtum_eod.core.expectations import Verdict
+    from mtum_eod.core.review import Review
     from mtum_eod.jobs.audit import Audit
     from mtum_eod.jobs.backtest import Backtest
     from mtum_eod.jobs.bars import BarsReport
@@ -364,3 +365,51 @@ def audit(one: Audit) -> str:
 
 def _changed(days: Sequence[date]) -> str:
     return f"decisions changed on {len(days)} sessions, first on {days[0]}" if days else "no decision changed"
+
+
+def review(one: Review) -> str:
+    """The owner's report on one page; `--html` has all of it."""
+    subject, found, trades = one.subject, one.metrics, one.metrics.trades
+    result, symbol = subject.result, subject.symbol
+    first, last = result.sessions[0], result.sessions[-1]
+    synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if subject.is_synthetic else ""
+    figures = [
+        ("total return", _pct(found.curve.total_return), _pct(one.benchmark.total_return)),
+        ("annual return", _pct(found.curve.cagr), _pct(one.benchmark.cagr)),
+        ("Sharpe ratio", plain(found.curve.sharpe, 2), plain(one.benchmark.sharpe, 2)),
+        ("maximum drawdown", _pct(found.curve.max_drawdown), _pct(one.benchmark.max_drawdown)),
+        ("exposure", _pct(found.exposure), _pct(1.0)),
+    ]
+    left = f"{one.costs.net_after_all:,.2f} after {one.costs.running_costs:,.2f} of running costs"
+    lines = [
+        click.style(subject.title, bold=True)
+        + f"  {subject.period}: {first} to {last}, {len(result.sessions):,} sessions{synthetic}",
+        *(click.style(f"  ! halted {halt}", fg="yellow") for halt in subject.halts),
+        *(click.style(f"  ! {note}", fg="yellow") for note in subject.notes),
+        "",
+        table(("", "this book", f"{symbol} held"), figures, right=(1, 2)),
+        "",
+        f"equity {subject.values[-1]:,.2f} USD, {subject.capital:,.2f} before the first of these sessions",
+        f"{trades.trades} trades closed, {trades.wins} won ({_pct(trades.win_rate)}), "
+        f"{usd(trades.average_days)} days each",
+        f"net {trades.total_pnl:,.2f} USD: gross {trades.gross_pnl:,.2f}, costs {trades.costs:,.2f}; {left}",
+        f"{len(one.missed)} entry signals without a trade, {len(one.near_misses)} flat days with three of four rules",
+    ]
+    lines += [f"  {missed.session}  {missed.why}" for missed in one.missed[-5:]]
+    if one.drift and one.drift.compared:
+        differing = len(one.drift.differing)
+        lines.append(
+            f"drift  {differing} of {one.drift.compared} decisions differ from what the final bar would have decided"
+        )
+    if subject.sessions_by_status:
+        lines.append("ledger " + ", ".join(f"{n} {status}" for status, n in sorted(subject.sessions_by_status.items())))
+    lines += [
+        f"{step.step:<10}{step.runs} runs, {step.failed} failed, {step.retries} retries, "
+        f"median {plain(step.median_seconds, 2)} s"
+        for step in one.steps
+    ]
+    for label, verdicts in subject.expectations:
+        rows = [_verdict(verdict) for verdict in verdicts]
+        heads = ("", "published", "measured", "90 % by chance", "")
+        lines += ["", f"published beside {label}", table(heads, rows, right=(1, 2, 3))]
+    return "\n".join([*lines, "", dim("No investment advice. This book only, other accounts unseen.")])

@@ -237,6 +237,12 @@ class BookQueries(ABC):
         newest = select(schema.run).order_by(schema.run.c.id.desc()).limit(limit)
         return [_run_record(row) for row in self.rows(newest)]
 
+    def view(self, name: str) -> Records:
+        """As the port says. Raises StoreError."""
+        rows = self.rows(select(text("*")).select_from(table(name)))
+        columns = self.rows(select(text("name")).select_from(text(f"pragma_table_info('{name}')")))
+        return Records(columns=tuple(column for (column,) in columns), rows=tuple(tuple(row) for row in rows))
+
 
 def _between(table: Table, first: date | None, last: date | None) -> Select[Any]:
     rows = select(table)
@@ -305,12 +311,6 @@ class SqlReader(BookQueries):
     def close(self) -> None:
         """Close the database."""
         self._reading.engine.dispose()
-
-    def view(self, name: str) -> Records:
-        """All rows of one of the stable views. Raises StoreError."""
-        rows = self.rows(select(text("*")).select_from(table(name)))
-        columns = self.rows(select(text("name")).select_from(text(f"pragma_table_info('{name}')")))
-        return Records(columns=tuple(column for (column,) in columns), rows=tuple(tuple(row) for row in rows))
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

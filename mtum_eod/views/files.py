@@ -1,0 +1,36 @@
+"""Files that an owner asks for: there whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from mtum_eod.errors import SettingsError
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, readable by its owner only; an older file there stays until the new one is whole.
+
+    Raises SettingsError where the folder is absent or will not take it.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written: {error.strerror or error}",
+            hint="name a file in a folder that exists and is yours to write in, such as ./report.html",
+        ) from error
