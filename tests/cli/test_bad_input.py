@@ -351,6 +351,12 @@ def test_data_check_names_the_faults_and_its_exit_code_their_weight(person: Pers
     assert {"MTUM.csv", "VIX.csv"} == {file.name for file in files.folder.iterdir()}
 
 
+def test_a_range_without_a_bar_is_named(person: Person):
+    typed = person.types("data check --from 2012-02-01 --to 2012-02-29 --json")
+
+    assert refused(typed, 3, "market_data", "MTUM: sample has no bar from 2012-02-01 to 2012-02-29")
+
+
 # -- the database -----------------------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,14 @@ def test_a_book_is_not_run_with_a_hole_in_it(person: Person):
     assert "2024-11-04" in typed.error["hint"]
 
 
+def test_a_book_is_not_run_backwards(person: Person):
+    person.types("run --date 2024-11-05")
+    typed = person.types("run --date 2024-11-01 --json")
+
+    assert (2, "settings") == (typed.exit_code, typed.error["code"])
+    assert "sessions are run in order" in typed.error["message"]
+
+
 AT_CLOCK = """
 import sys
 from datetime import datetime

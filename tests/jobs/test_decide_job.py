@@ -1,5 +1,6 @@
 """The step that can spend money: at most one order a session, never a short sale, whatever happens on the way."""
 
+import sqlite3
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -333,7 +334,7 @@ def test_a_partly_filled_exit_goes_on_the_next_session(bench: Bench):
     bench.settle(NEXT)
     third = bench.decide(date(2024, 11, 7)).document
 
-    assert [("partly_filled",)] == bench.sql("SELECT status FROM order_intent WHERE side = 'SELL'")
+    assert [("partly_filled",)] == bench.sql("SELECT status FROM order_intent WHERE session = '2024-11-06'")
     assert (["exit_pending"], 21) == (third["exit_reasons"], third["shares"])
     assert third["reason"].startswith("Exit pending since 2024-11-06 (VIX spike (31.0 > 30)")
 
@@ -558,3 +559,85 @@ def test_an_order_type_of_the_settings_is_used(bench: Bench):
 
     assert ("outside_window", "MKT") == (early.document["blocked_by"], document["order"]["type"])
     assert BOOK.account == document["order"]["key"].split("/")[2]
+
+
+# -- a bad day --------------------------------------------------------------------------------------------------------
+
+
+def test_a_daily_loss_alarms_blocks_the_next_entry_and_never_an_exit(bench: Bench):
+    """33 shares fall from 148 to 130: 594 USD, where 500 are the limit; three days later all entry rules hold again."""
+    bench.buy(SESSION)
+    bench.data.edit("MTUM", NEXT, close=130.0)
+    sold = bench.decide(NEXT).document
+    bench.broker.execute(SELL_KEY, 33, 130.0, 1.0)
+    bench.settle(NEXT)
+    later = date(2024, 11, 8)
+    bench.data.edit("MTUM", later, close=150.0)
+    bench.data.know_volumes(later, today=900_000.0, before=800_000.0)
+    blocked = bench.decide(later).document
+
+    assert ("SELL", 33) == (sold["action"], sold["shares"])
+    assert [1] == [urgent for words, urgent in bench.notices("daily_loss") if "equity fell 594.00 USD" in words]
+    assert ("BUY", "daily_loss", None) == (blocked["action"], blocked["blocked_by"], blocked["order"])
+
+
+def test_a_daily_loss_at_the_close_alone_is_found_by_settlement(bench: Bench):
+    """At the decision 33 shares are 59.40 USD down; at the close 600 and more."""
+    bench.buy(SESSION)
+    bench.decide(NEXT)
+    before = bench.notices("daily_loss")
+    bench.data.edit("MTUM", NEXT, close=129.0)
+    bench.settle(NEXT)
+    bench.settle(NEXT, after_close=35)
+
+    assert ([], 1) == (before, len(bench.notices("daily_loss")))
+    assert [True] == [halt.is_daily_loss for halt in bench.store.halts()]
+
+
+def test_a_daily_loss_sells_where_the_owner_wants_it(bench: Bench):
+    bench.buy(SESSION)
+    bench.parameters = Parameters(risk=RiskParameters(max_daily_loss=50.0, daily_loss_exit=True))
+    document = bench.decide(NEXT).document
+
+    assert (["daily_loss"], 33) == (document["exit_reasons"], document["shares"])
+    assert "Daily loss (59.40 USD >= 50)" == document["reason"]
+
+
+def test_a_session_that_cannot_be_settled_holds_no_decision_up(bench: Bench):
+    """MTUM's source is down the next day: yesterday's books stay open, and the position is told to be unattended."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    bench.data.down = {"MTUM"}
+    outcome = bench.decide(NEXT)
+
+    assert [f"session {SESSION} is still not settled: MTUM: no answer"] == list(outcome.notes)
+    assert ("HOLD", "data", 3) == (outcome.document["action"], outcome.document["blocked_by"], outcome.exit_code)
+    assert 1 == len(bench.notices("position_unattended"))
+
+
+def test_without_any_bar_a_position_is_told_to_be_unattended(bench: Bench):
+    """The source is down and the store has no bars left to serve."""
+    bench.buy(SESSION)
+    bench.store.close()
+
+    with sqlite3.connect(bench.path) as db:
+        db.execute("DELETE FROM bar")
+    db.close()
+    bench.data.down = {"MTUM"}
+    with pytest.raises(MarketDataError):
+        bench.decide(NEXT)
+
+    assert [("MTUM 2024-11-06: no price to decide on: MTUM: no answer", 1)] == bench.notices("position_unattended")
+
+
+def test_a_session_without_a_close_stays_open(bench: Bench):
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.data.drop("MTUM", SESSION)
+    settlement = bench.settle()
+
+    assert (False, None, "the session's close is not known yet") == (
+        settlement.is_settled,
+        settlement.mark,
+        settlement.why,
+    )
