@@ -22,6 +22,7 @@ from mtum_eod.settings import DataSource, Loaded, VixSource
 
 if TYPE_CHECKING:
     from mtum_eod.adapters.store import SqlReader, SqlStore
+    from mtum_eod.jobs.sweep import Spread
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,14 @@ class Workplace:
         from mtum_eod.adapters.store import upkeep
 
         return upkeep.check(self.database)
+
+    def spread(self, jobs: int, backend: str, address: str | None) -> Spread:
+        """What spreads a sweep over `jobs` threads or processes, or over a Dask cluster."""
+        from mtum_eod.adapters import workers
+
+        if jobs == 1 and backend != "dask":
+            return workers.in_turn
+        return workers.Spread(jobs, backend, address)
 
     def session_clock(self) -> SessionClock:
         """A clock that a run over history sets from session to session."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mtum_eod.core.review import Review
     from mtum_eod.jobs.outcome import Outcome
 
-FIRST = ("run", "settle", "status", "explain", "report", "backtest")
+FIRST = ("run", "settle", "status", "explain", "report", "backtest", "sweep")
 GROUPS = {
     "Hands on the wheel": ("halt", "resume", "cash"),
     "Records and upkeep": ("export", "data", "db", "config"),
@@ -338,11 +339,14 @@ def status(door: Door) -> None:
     door.say(now.document, lambda: text.status(now, zone))
 
 
-@cli.command(epilog=examples("mtum-eod explain --date 2024-11-05"))
+@cli.command(
+    epilog=examples("mtum-eod explain --date 2024-11-05", "mtum-eod explain --date 2024-11-05 --png session.png")
+)
 @click.option("--date", "day", type=Session(), help="The session; default: the last one that has closed.")
+@click.option("--png", type=click.Path(path_type=Path), help="Draw the session to a file.")
 @json_option
 @click.pass_obj
-def explain(door: Door, day: date | None) -> None:
+def explain(door: Door, day: date | None, png: Path | None) -> None:
     """Show every rule with its numbers and its distance to the threshold."""
     from mtum_eod.jobs.replay import replay
     from mtum_eod.views import text
@@ -351,6 +355,12 @@ def explain(door: Door, day: date | None) -> None:
     now = place.clock.now()
     session = _session(place, day) if day else _last_closed(place)
     [outcome] = replay(place.sources(), place.book, place.loaded.settings.parameters(), session, now)
+    if png:
+        from mtum_eod.jobs.picture import sessions_before
+        from mtum_eod.views.png import picture
+
+        shown = sessions_before(place.sources(), session, now, outcome.parameters.strategy)
+        _write(png, picture(outcome, shown))
     zone = place.loaded.settings.schedule.timezone
     door.say(outcome.explanation, lambda: text.explanation(outcome, zone))
     sys.exit(outcome.exit_code)
@@ -382,10 +392,15 @@ def report(door: Door, period: str, html: Path | None) -> None:
 
 
 def _write_page(place: Workplace, reviewed: Review, path: Path) -> None:
-    from mtum_eod.views import files
     from mtum_eod.views.html import page
 
-    files.write(path, page(reviewed, place.clock.now()).encode())
+    _write(path, page(reviewed, place.clock.now()).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    from mtum_eod.views import files
+
+    files.write(path, content)
     click.echo(f"written: {path}", err=True)
 
 
@@ -435,6 +450,108 @@ def _audit(door: Door, place: Workplace, first: date | None, last: date | None) 
         found = audit(place.desk(), first, last, shown)
     door.say(found.document, lambda: text.audit(found))
     sys.exit(0 if found.passed else 1)
+
+
+class Lengths(click.ParamType[tuple[int, int]]):
+    """Months of training and of testing, train=5y,test=1y."""
+
+    name = "train=5y,test=1y"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"train=([1-9]\d?)([ym]),test=([1-9]\d?)([ym])", value.replace(" ", ""))
+        if not found:
+            self.fail(f"{value!r} is not train=5y,test=1y; m is months, y years, both from 1 to 99", param, ctx)
+        months = {"y": 12, "m": 1}
+        return int(found[1]) * months[found[2]], int(found[3]) * months[found[4]]
+
+
+@cli.command(
+    epilog=examples(
+        "mtum-eod sweep --vary ma_period=20:100:5 --vary vix_entry_threshold=18,20,25",
+        "mtum-eod sweep --vary ma_period=20:100:5 --walk-forward train=5y,test=1y",
+    )
+)
+@click.option(
+    "--vary",
+    "texts",
+    multiple=True,
+    metavar="NAME=FROM:TO:STEP",
+    help="A number of [strategy] or [risk], with a range or A,B,C; once a number.",
+)
+@click.option("--from", "first", type=Session(), help="First session; default: the first with 300 bars.")
+@click.option("--to", "last", type=Session(), help="Last session; default: the last one that has closed.")
+@click.option(
+    "--by",
+    type=click.Choice(["total_return", "sharpe", "win_rate", "max_drawdown"]),
+    default="total_return",
+    show_default=True,
+    help="What makes a combination the best.",
+)
+@click.option("--walk-forward", "lengths", type=Lengths(), help="Choose on years before, judge on the year after.")
+@click.option("--jobs", type=click.IntRange(1, 512), default=1, show_default=True, help="How many chunks at a time.")
+@click.option("--backend", type=click.Choice(["threads", "loky", "dask"]), default="threads", show_default=True)
+@click.option("--address", help="With --backend dask: the scheduler, such as tcp://10.0.0.5:8786.")
+@click.option("--top", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="How many to show.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write every combination to a file.")
+@click.option("--png", "picture", type=click.Path(path_type=Path), help="With two --vary: draw the heat map.")
+@click.option("--yes", is_flag=True, help="Go on, whatever it costs.")
+@json_option
+@click.pass_obj
+def sweep(
+    door: Door,
+    texts: tuple[str, ...],
+    first: date | None,
+    last: date | None,
+    by: str,
+    lengths: tuple[int, int] | None,
+    jobs: int,
+    backend: str,
+    address: str | None,
+    top: int,
+    table: Path | None,
+    picture: Path | None,
+    yes: bool,
+) -> None:
+    """Try other parameters on history: the best with hindsight, and how far that can be trusted."""
+    from mtum_eod import settings
+
+    _usage(bool(texts), "nothing to vary; give at least one --vary NAME=FROM:TO:STEP", "sweep")
+    _usage((backend == "dask") == (address is not None), "--backend dask and --address go together", "sweep")
+    axes = settings.varied(texts)
+    _usage(picture is None or len(axes) == 2, "--png draws two varied numbers, neither more nor fewer", "sweep")
+    for path in (table, picture):
+        _usage(path is None or _can_be_written(path), f"{path} cannot be written there", "sweep")
+    from mtum_eod.jobs.sweep import By, WalkForward, run_sweep
+    from mtum_eod.views import files, text
+    from mtum_eod.views import sweep as view
+
+    place = door.workplace()
+    gc.enable()
+    with text.progress("") as shown:
+        review = run_sweep(
+            place.desk(),
+            axes,
+            first,
+            last,
+            shown,
+            place.spread(jobs, backend, address),
+            workers=jobs,
+            by=By(by),
+            walk_forward=lengths and WalkForward(train=lengths[0], test=lengths[1]),
+            accept_cost=yes,
+        )
+    if table:
+        files.write(table, view.as_csv(review).encode())
+    if picture:
+        files.write(picture, view.as_png(review))
+    door.say(review.document(top), lambda: view.text(review, top))
+
+
+def _can_be_written(path: Path) -> bool:
+    """Asked before long work: an hour's result must not end at a mistyped folder."""
+    return not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
 
 
 # -- hands on the wheel -----------------------------------------------------------------------------------------------
@@ -666,9 +783,9 @@ def config_check(door: Door) -> None:
 # -- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _usage(holds: bool, words: str) -> None:
+def _usage(holds: bool, words: str, command: str = "run") -> None:
     if not holds:
-        raise SettingsError(words, hint="`mtum-eod run --help` shows the forms of this command")
+        raise SettingsError(words, hint=f"`mtum-eod {command} --help` shows the forms of this command")
 
 
 def _session(place: Workplace, day: date) -> date:

@@ -11,9 +11,10 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from enum import Enum, StrEnum
 from itertools import pairwise
@@ -26,6 +27,7 @@ from pydantic.fields import FieldInfo
 from mtum_eod.core.events import Event
 from mtum_eod.core.parameters import (
     MIN_HISTORY_BARS,
+    SECTION_OF,
     WILDER_MEMORY,
     LateExit,
     Parameters,
@@ -688,6 +690,80 @@ def _contradictions(settings: Settings, origins: dict[str, str]) -> Iterator[tup
     if risk.require_confirmation and schedule.preflight <= schedule.confirm:
         words = "preflight comes before confirm, so its number of minutes must be larger"
         yield told(words, "schedule.preflight", "schedule.confirm")
+
+
+# -- values to try ----------------------------------------------------------------------------------------------------
+
+MOST_VALUES = 100_000
+"""Of one parameter in a sweep; what is more was not meant."""
+
+
+def varied(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The values of `--vary NAME=FROM:TO:STEP` and `--vary NAME=A,B,C` by name, each checked as a setting is.
+
+    Ranges include their end. Raises SettingsError with everything that is wrong.
+    """
+    axes: dict[str, tuple[Any, ...]] = {}
+    problems: list[str] = []
+    for text in texts:
+        name, equals, listed = (part.strip() for part in text.partition("="))
+        name = name.rpartition(".")[2]
+        if name not in SECTION_OF:
+            near = _nearest(name, SECTION_OF)
+            cure = f"did you mean {near}?" if near else f"there are: {', '.join(SECTION_OF)}"
+            problems.append(f"--vary {name}: there is no such number in [strategy] or [risk]; {cure}")
+        elif not equals or not listed:
+            problems.append(f"--vary {text}: no values; write {name}=FROM:TO:STEP or {name}=A,B,C")
+        elif name in axes:
+            problems.append(f"--vary {name}: given twice; join the values with commas")
+        else:
+            key = f"{SECTION_OF[name]}.{name}"
+            try:
+                values = [_from_text(one, KEYS[key].annotation) for part in listed.split(",") for one in _steps(part)]
+            except ValueError as error:
+                problems.append(f"--vary {text}: {error}")
+                continue
+            axes[name] = tuple(dict.fromkeys(values))
+            problems += _refused(key, axes[name])
+    if problems:
+        raise SettingsError(
+            _as_list(problems), hint="Try --vary ma_period=20:100:5 --vary vix_entry_threshold=18,20,25"
+        )
+    return axes
+
+
+def _steps(text: str) -> Iterator[str]:
+    """The numbers of FROM:TO:STEP as text, exact in the decimals they are written in; one number as it stands."""
+    parts = text.split(":")
+    if len(parts) == 1:
+        yield text.strip()
+        return
+    try:
+        first, last, step = map(Decimal, parts)
+        finite = all(number.is_finite() for number in (first, last, step))
+    except (InvalidOperation, ValueError):
+        finite = False
+    if not finite:
+        raise ValueError(f"{text} is no range; write FROM:TO:STEP, such as 20:100:5")
+    if step <= 0:
+        raise ValueError(f"the step is {step}; it must be above 0")
+    if last < first:
+        raise ValueError(f"{first} to {last} is empty; FROM is the smaller one")
+    if (last - first) / step >= MOST_VALUES:
+        raise ValueError(f"{text} has more than {MOST_VALUES:,} values; widen the step")
+    for count in range(int((last - first) / step) + 1):
+        yield f"{first + count * step:f}"
+
+
+def _refused(key: str, values: Sequence[Any]) -> Iterator[str]:
+    """The first value that the settings would not take, in words."""
+    section, _, name = key.partition(".")
+    for value in values:
+        try:
+            SECTIONS[section].model_validate({name: value})
+        except ValidationError:
+            yield _refusal(key, value, "--vary")
+            return
 
 
 # -- showing and keeping ----------------------------------------------------------------------------------------------

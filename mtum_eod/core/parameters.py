@@ -89,6 +89,15 @@ class Parameters:
     order_type: OrderType = OrderType.MOC
 
 
+SECTION_OF = {
+    one.name: section
+    for section, kind in (("strategy", StrategyParameters), ("risk", RiskParameters))
+    for one in fields(kind)
+    if isinstance(one.default, int | float)
+}
+"""The numbers that can be varied, switches among them, and the settings' section each is in."""
+
+
 def document(p: Parameters) -> dict[str, Any]:
     """The parameters as JSON keeps them beside each decision; durations in minutes."""
     schedule = {name: length.total_seconds() / 60 for name, length in asdict(p.schedule).items()}

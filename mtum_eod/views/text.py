@@ -269,7 +269,7 @@ def bars_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[date, int, int], None]]:
+def progress(what: str) -> Iterator[Callable[[object, int, int], None]]:
     """A progress bar on standard error while the block runs; silent where that is no terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -278,8 +278,8 @@ def progress(what: str) -> Iterator[Callable[[date, int, int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
 
-        def shown(session: date, count: int, total: int) -> None:
-            bar.update(task, completed=count, total=total, description=f"{what} {session}")
+        def shown(at: object, count: int, total: int) -> None:
+            bar.update(task, completed=count, total=total, description=f"{what} {at}".strip())
 
         yield shown
 
