@@ -21,9 +21,9 @@ from mtum_eod.core.parameters import (
     ScheduleParameters,
     StrategyParameters,
     VolumeChoice,
+    parameters_from,
 )
 from mtum_eod.core.parameters import document as document_of
-from mtum_eod.core.parameters import parameters_from
 from mtum_eod.core.trading import Mode, OrderType
 from mtum_eod.errors import SettingsError
 from mtum_eod.settings import (
