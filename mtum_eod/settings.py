@@ -706,12 +706,12 @@ def varied(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     axes: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
     for text in texts:
-        name, equals, listed = (part.strip() for part in text.partition("="))
-        name = name.rpartition(".")[2]
-        if name not in SECTION_OF:
+        written, equals, listed = (part.strip() for part in text.partition("="))
+        section, _, name = written.rpartition(".")
+        if section not in ("", SECTION_OF.get(name)) or name not in SECTION_OF:
             near = _nearest(name, SECTION_OF)
             cure = f"did you mean {near}?" if near else f"there are: {', '.join(SECTION_OF)}"
-            problems.append(f"--vary {name}: there is no such number in [strategy] or [risk]; {cure}")
+            problems.append(f"--vary {written}: there is no such number in [strategy] or [risk]; {cure}")
         elif not equals or not listed:
             problems.append(f"--vary {text}: no values; write {name}=FROM:TO:STEP or {name}=A,B,C")
         elif name in axes:

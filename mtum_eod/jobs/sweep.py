@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from itertools import chain
-from math import nan
+from math import nan, prod
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,24 @@ class Review:
         """Ratio, one a combination."""
         return self.tried.equity / self.capital - 1
 
+    @property
+    def out_of_sample(self) -> dict[str, float] | None:
+        """The windows of the walk forward in a row, as total returns; None without one."""
+        if not self.windows:
+            return None
+        return {
+            "total_return": self.windows[-1].equity / self.capital - 1,
+            "present": prod(1 + window.present_return for window in self.windows) - 1,
+            "buy_and_hold": prod(1 + window.hold_return for window in self.windows) - 1,
+        }
+
+    @property
+    def present_row(self) -> dict[str, Any]:
+        """The settings in force, as `row` gives a combination, and their rank."""
+        p = self.grid.base
+        values = {name: getattr(getattr(p, SECTION_OF[name]), name) for name in self.grid.axes}
+        return self.row(self.present, 0, values) | {"rank": self.rank_of_present}
+
     def neighbours(self, place: int) -> Floats:
         """Total returns of the combinations one step away from this one, along one parameter at a time."""
         at = np.array(np.unravel_index(self.tried.index[place], self.grid.shape))
@@ -154,12 +172,13 @@ class Review:
             "best": next(self.rows([best])) | {"hindsight": True},
             "neighbours": _spread(neighbours),
             "spread": _spread(returns),
-            "present": self.row(self.present, 0, present_values(self.grid)) | {"rank": self.rank_of_present},
+            "present": self.present_row,
             "buy_and_hold": self.hold_return,
             "results": list(self.rows(self.order[:top])),
             "walk_forward": [
                 {name: _plain(getattr(window, name)) for name in Window.__dataclass_fields__} for window in self.windows
             ],
+            "out_of_sample": self.out_of_sample,
             "findings": [finding.words for finding in self.findings],
         }
 
@@ -225,11 +244,6 @@ def scores(tried: Tried, by: By) -> Floats:
             By.MAX_DRAWDOWN: -tried.max_drawdown,
         }[by]
     return np.where(np.isnan(score), -np.inf, score)
-
-
-def present_values(grid: Grid) -> dict[str, Any]:
-    """What the settings in force have for the varied parameters."""
-    return {name: getattr(getattr(grid.base, SECTION_OF[name]), name) for name in grid.axes}
 
 
 @dataclass(frozen=True, slots=True)

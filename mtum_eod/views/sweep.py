@@ -29,7 +29,6 @@ def text(one: Review, top: int) -> str:
     names, order, returns = list(one.grid.axes), one.order, one.total_returns
     best = next(one.rows(order[:1]))
     neighbours = one.neighbours(int(order[0]))
-    present = one.row(one.present, 0, {})
     synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if one.is_synthetic else ""
     lines = [
         click.style("Sweep", bold=True)
@@ -41,7 +40,7 @@ def text(one: Review, top: int) -> str:
             ("", *names, "total return", "annual", "trades", "won", "drawdown", "Sharpe"),
             [
                 *(_line(str(rank), row, names) for rank, row in enumerate(one.rows(order[:top]), 1)),
-                _line(f"{one.rank_of_present:,}", present | _present(one), names),
+                _line(f"{one.rank_of_present:,}", one.present_row, names),
             ],
             right=range(1, len(names) + 7),
         ),
@@ -54,8 +53,8 @@ def text(one: Review, top: int) -> str:
     ]
     if len(names) == 2:
         lines += ["", *_map(one)]
-    if one.windows:
-        lines += ["", *_windows(one)]
+    if one.out_of_sample:
+        lines += ["", *_windows(one, one.out_of_sample)]
     lines += ["", dim("Hindsight: the best of many on one history says little about the next. No investment advice.")]
     return "\n".join(lines)
 
@@ -83,6 +82,7 @@ def as_png(one: Review) -> bytes:
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    axes.set_facecolor("0.8")  # what was skipped
     extreme = float(np.nanmax(np.abs(values))) or 1.0
     image = axes.imshow(values, cmap="RdBu", vmin=-extreme, vmax=extreme, aspect="auto", origin="lower")
     axes.set_xticks(*_ticks(columns))
@@ -125,7 +125,7 @@ def _map(one: Review) -> list[str]:
     ]
 
 
-def _windows(one: Review) -> list[str]:
+def _windows(one: Review, chained: dict[str, float]) -> list[str]:
     names = list(one.grid.axes)
     rows = [
         (
@@ -138,9 +138,6 @@ def _windows(one: Review) -> list[str]:
         )
         for window in one.windows
     ]
-    chained = one.windows[-1].equity / one.capital - 1
-    present = float(np.prod([1 + window.present_return for window in one.windows])) - 1
-    hold = float(np.prod([1 + window.hold_return for window in one.windows])) - 1
     return [
         "walk forward: each window trades what was best in the training before it",
         table(
@@ -148,17 +145,10 @@ def _windows(one: Review) -> list[str]:
             rows,
             right=range(1, len(names) + 5),
         ),
-        f"out of sample in all {_pct(chained)}, your settings {_pct(present)}, buy and hold {_pct(hold)}",
+        f"out of sample in all {_pct(chained['total_return'])}, your settings {_pct(chained['present'])}, "
+        f"buy and hold {_pct(chained['buy_and_hold'])}",
         dim("in training is hindsight; each window starts flat, and shares held at its end count at their last close"),
     ]
-
-
-def _present(one: Review) -> dict[str, Any]:
-    p = one.grid.base
-    return {
-        name: getattr(p.strategy, name) if hasattr(p.strategy, name) else getattr(p.risk, name)
-        for name in one.grid.axes
-    }
 
 
 def _line(rank: str, row: dict[str, Any], names: Iterable[str]) -> list[str]:
