@@ -52,8 +52,8 @@ def read(sources: Sources, session: date, as_of: datetime, p: StrategyParameters
     Raises MarketDataError where neither the source nor the store has a bar.
     """
     window = sources.calendar.window(session, p.history_bars)
-    prices = _fetch(sources.prices, sources.symbol, window, as_of, sources.store)
-    vix = _fetch(sources.vix, VIX, window, as_of, sources.store)
+    prices = fetch(sources.prices, sources.symbol, window, as_of, sources.store)
+    vix = fetch(sources.vix, VIX, window, as_of, sources.store)
     volumes = None
     if prices.last_status in UNFINISHED and p.volume_basis is not VolumeChoice.SESSION:
         volumes = _volumes_until(sources, window[-p.volume_lookback :], min(as_of, prices.as_of))
@@ -126,7 +126,7 @@ def _with_volume(
     return replace(found, volume=float(daily[-1]), volume_ma_20=mean, volume_basis=basis)
 
 
-def _fetch(source: MarketData, symbol: str, window: list[date], as_of: datetime, store: BookReader) -> DailyBars:
+def fetch(source: MarketData, symbol: str, window: list[date], as_of: datetime, store: BookReader) -> DailyBars:
     """The source wins over stored bars; the store serves when the source cannot be reached.
 
     Without a price nothing can be decided, so that raises; a VIX that nobody knows leaves its rules unknown.

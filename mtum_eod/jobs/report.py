@@ -84,7 +84,7 @@ def review_book(desk: Desk, period: Period, monthly_costs: Usd, progress: Progre
     rows = [row for row in _rows(store.view("sessions")) if first <= date.fromisoformat(row["session"]) <= last]
     return review(
         Subject(
-            title=f"Book {desk.book.name}",
+            title=f"{desk.book.symbol} book ({desk.book.mode} / {desk.book.account})",
             period=str(period),
             symbol=desk.book.symbol,
             source=desk.prices.name,
@@ -140,7 +140,7 @@ def _market(desk: Desk, last: date, progress: Progress) -> tuple[History | None,
 def _whole_history(desk: Desk, tape: Tape, start: int) -> tuple[str, tuple[Verdict, ...]]:
     """The rules played over all that the source knows, beside the published figures."""
     result = backtest(tape, desk.parameters, desk.capital, start=start)
-    label = f"backtest of the whole history, {result.sessions[0]} to {result.sessions[-1]}"
+    label = f"whole history, backtest {result.sessions[0].year} to {result.sessions[-1].year}"
     return label, verdicts(result, desk.capital)
 
 

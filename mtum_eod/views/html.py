@@ -21,6 +21,9 @@ from mtum_eod.views.figures import figures
 FEW_TRADES = 30
 """With fewer trades than this, chance explains a win rate as well as skill does."""
 
+ALMOST_A_YEAR = 0.95
+"""A year of sessions seldom has all 365.25 days."""
+
 LONG = 15
 WIDE = 40
 HOLDS = {True: ("as published", "good"), False: ("NOT as published", "bad"), None: ("nothing to measure", "")}
@@ -41,6 +44,7 @@ class Cell:
     key: float | str
     kind: str = ""  # good, bad, or how strong a colour: see the style sheet
     is_number: bool = True
+    below: tuple[str, ...] = ()  # smaller lines under it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,6 @@ def page(one: Review, made_at: datetime) -> str:
         "made_at": f"{made_at:%Y-%m-%d %H:%M} UTC",
         "words": findings(one),
         "cards": cards(one),
-        "expectations": expectations(one),
         "tables": tables(one),
         "months": month_rows(one),
         "month_names": MONTHS,
@@ -107,7 +110,7 @@ def findings(one: Review) -> list[str]:
         f"Of what was published, {_listed(broken) or 'nothing'} {'does' if len(broken) < 2 else 'do'} not hold here; "
         f"{_listed(kept) or 'nothing'} {'does' if len(kept) < 2 else 'do'}.",
     ]
-    if one.years < 1:
+    if one.years < ALMOST_A_YEAR:
         said.append("Less than a year: figures “a year” are this range drawn out, not what a year will bring.")
     if trades.trades < FEW_TRADES:
         said.append(f"{trades.trades} trades are few: read each rate with its interval, not alone.")
@@ -168,6 +171,7 @@ def _sign(value: float, digits: int = 2) -> str:
 def tables(one: Review) -> dict[str, Table]:
     """Every table by its place on the page."""
     return {
+        "expectations": _expectations(one),
         "comparison": _comparison(one),
         "reasons": _reasons(one),
         "trades": _trades(one),
@@ -204,24 +208,25 @@ def _key(value: float) -> float | str:
     return "" if isnan(value) else value
 
 
-def expectations(one: Review) -> list[Table]:
-    """What was published beside what was measured, a table a range."""
-    heads = ("figure", "published", "measured", "verdict", "90 % by chance")
-    return [
-        Table(caption=label[0].upper() + label[1:], heads=heads, rows=[_verdict(verdict) for verdict in found])
-        for label, found in one.subject.expectations
+def _expectations(one: Review) -> Table:
+    """What was published beside what was measured, a column a range."""
+    ranges = one.subject.expectations
+    rows = [
+        [
+            _words(found[0].name),
+            _words(_range(found[0], found[0].expected_low, found[0].expected_high)),
+            *(_verdict(verdict) for verdict in found),
+        ]
+        for found in zip(*(verdicts for _, verdicts in ranges), strict=True)
     ]
+    heads = ("figure", "published", *(label for label, _ in ranges))
+    return Table(caption="Measured, whether that is as published, and what chance makes of it", heads=heads, rows=rows)
 
 
-def _verdict(verdict: Verdict) -> list[Cell]:
+def _verdict(verdict: Verdict) -> Cell:
     said, kind = HOLDS[verdict.holds]
-    return [
-        _words(verdict.name),
-        _words(_range(verdict, verdict.expected_low, verdict.expected_high)),
-        Cell(_shown(verdict, verdict.measured), _key(verdict.measured)),
-        _words(said, kind),
-        _words(_range(verdict, verdict.interval_low, verdict.interval_high)),
-    ]
+    chance = _range(verdict, verdict.interval_low, verdict.interval_high)
+    return Cell(_shown(verdict, verdict.measured), _key(verdict.measured), kind, below=(said, chance))
 
 
 def _shown(verdict: Verdict, value: float) -> str:
