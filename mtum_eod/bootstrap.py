@@ -173,7 +173,7 @@ class Workplace:
         return upkeep.check(self.database)
 
     def spread(self, jobs: int, backend: str, address: str | None) -> Spread:
-        """What spreads a sweep over `jobs` threads or processes, or over a Dask cluster."""
+        """What spreads a sweep over `jobs` processes, or over a Dask cluster."""
         from mtum_eod.adapters import workers
 
         if jobs == 1 and backend != "dask":

@@ -491,7 +491,7 @@ class Lengths(click.ParamType[tuple[int, int]]):
 )
 @click.option("--walk-forward", "lengths", type=Lengths(), help="Choose on years before, judge on the year after.")
 @click.option("--jobs", type=click.IntRange(1, 512), default=1, show_default=True, help="How many chunks at a time.")
-@click.option("--backend", type=click.Choice(["threads", "loky", "dask"]), default="threads", show_default=True)
+@click.option("--backend", type=click.Choice(["loky", "dask"]), default="loky", help="Processes here, or a cluster.")
 @click.option("--address", help="With --backend dask: the scheduler, such as tcp://10.0.0.5:8786.")
 @click.option("--top", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="How many to show.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write every combination to a file.")
@@ -542,8 +542,8 @@ def sweep(
             walk_forward=lengths and WalkForward(train=lengths[0], test=lengths[1]),
             accept_cost=yes,
         )
-    if table:
-        files.write(table, view.as_csv(review).encode())
+        if table:
+            files.write(table, view.as_csv(review, shown).encode())
     if picture:
         files.write(picture, view.as_png(review))
     door.say(review.document(top), lambda: view.text(review, top))

@@ -17,11 +17,14 @@ from mtum_eod.views.text import dim, plain, table
 
 if TYPE_CHECKING:
     from mtum_eod.core.indicators import Floats
-    from mtum_eod.jobs.sweep import Review
+    from mtum_eod.jobs.sweep import Progress, Review
 
 FIGURES = ("total_return", "cagr", "final_equity", "trades", "win_rate", "max_drawdown", "sharpe")
 MOST_COLUMNS, MOST_ROWS = 12, 30
 """A heat map larger than this is for --png."""
+
+ROWS_AT_ONCE = 10_000
+"""Lines of a file between two words on how far it is."""
 
 
 def text(one: Review, top: int) -> str:
@@ -59,12 +62,15 @@ def text(one: Review, top: int) -> str:
     return "\n".join(lines)
 
 
-def as_csv(one: Review) -> str:
+def as_csv(one: Review, progress: Progress) -> str:
     """Every combination that was tried, in the order of the grid."""
     out = io.StringIO()
     writer = csv.DictWriter(out, [*one.grid.axes, *FIGURES], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(one.rows(range(len(one.tried))))
+    for low in range(0, len(one.tried), ROWS_AT_ONCE):
+        high = min(low + ROWS_AT_ONCE, len(one.tried))
+        writer.writerows(one.rows(range(low, high)))
+        progress("writing", high, len(one.tried))
     return out.getvalue()
 
 
