@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from functools import partial
 
 from mtum_eod.core import parameters, snapshot, timing, words
 from mtum_eod.core.decision import decide
@@ -57,7 +58,12 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     gathered = gather(desk, session)
     evidence = gathered.evidence
     decision = decide(evidence, desk.parameters)
-    intent = _intent(desk, evidence, decision)
+    try:
+        intent, unsent = _intent(desk, evidence, decision), None
+    except BrokerUnavailable as error:
+        # What was decided is kept, an exit stays due; only then is the failure told.
+        decision = replace(decision, shares=0, reason=f"{decision.reason}. Not sent: {error.message}")
+        intent, unsent = None, error
     document = snapshot.document(
         evidence,
         decision,
@@ -72,39 +78,47 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
         symbol=desk.book.symbol, document=document, evidence=evidence, decision=decision, parameters=desk.parameters
     )
     is_news = all(row.why != decision.reason for row in desk.store.ledger(session, session))
-    _record(desk, gathered, outcome, intent, run_id)
+    _record(desk, gathered, outcome, intent, run_id, is_decided=unsent is None and is_final(outcome))
     if is_news:  # a wait is repeated every minute, the owner hears of it once
         _tell(desk, outcome)
+    if unsent:
+        raise unsent
     if intent is None:
         return outcome
-    stopped = last_look(desk, intent)
+    stopped = send(desk, intent)
     if stopped:
-        keep_back(desk, intent, stopped)
         outcome = outcome.with_document(blocked_by=str(stopped.gate))
-    else:
-        submit(desk, intent)
     tell_order(desk, intent, decision.reason)
     return _with_order(desk, outcome)
 
 
-def submit(desk: TradingDesk, intent: OrderIntent) -> None:
-    """Send a committed intent, once, and write down what the broker said.
+def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -> Blocked | None:
+    """Send a committed intent and write down what the broker said; returns what came up against it meanwhile.
 
-    Where no acknowledgement came the broker is asked before anything else; what stays unknown is recorded so.
+    Where no acknowledgement came the broker is asked before anything else. Surely absent, the order goes out once
+    more under its own id if there is time; what stays unknown is recorded so.
     """
+    stopped = last_look(desk, intent)  # only now: deciding, or asking the broker, takes its time
+    if stopped:
+        desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=stopped.why)
+        return stopped
     try:
         acknowledged = desk.broker.submit(intent)
     except BrokerUnavailable:
-        recover(desk, intent, resend=None)
-        return
-    acknowledge(desk, acknowledged)
+        recover(desk, intent, resend=None if is_last_try else partial(send_again, desk))
+    else:
+        acknowledge(desk, acknowledged)
+    return None
+
+
+def send_again(desk: TradingDesk, intent: OrderIntent) -> None:
+    """Send an intent that is surely absent at the broker, for the last time."""
+    send(desk, intent, is_last_try=True)
 
 
 def is_final(outcome: Outcome) -> bool:
     """Whether this decision stands as the session's own, or a later run of the session may still make one."""
     evidence, decision = outcome.evidence, outcome.decision
-    if evidence.window is Window.EARLY:
-        return False
     if decision.action is Action.SELL:
         return decision.blocked_by not in MAY_HEAL
     return decision.blocked_by is not Gate.DATA and not (evidence.position is None and evidence.fatal_findings)
@@ -127,13 +141,20 @@ def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision) -> OrderI
     )
 
 
-def _record(desk: TradingDesk, gathered: Gathered, outcome: Outcome, intent: OrderIntent | None, run_id: int) -> None:
+def _record(
+    desk: TradingDesk,
+    gathered: Gathered,
+    outcome: Outcome,
+    intent: OrderIntent | None,
+    run_id: int,
+    *,
+    is_decided: bool,
+) -> None:
     if outcome.evidence.window is Window.EARLY:
         return
-    decided = is_final(outcome)
-    status = SessionStatus.DECIDED if decided else SessionStatus.SKIPPED
+    status = SessionStatus.DECIDED if is_decided else SessionStatus.SKIPPED
     # An exit once decided stays due, also where nothing could be sent.
-    kept = decided or outcome.decision.action is Action.SELL
+    kept = is_decided or outcome.decision.action is Action.SELL
     desk.store.record(
         Recording(
             run_id=run_id,
@@ -158,11 +179,6 @@ def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
     window = timing.window(desk.clock.now(), desk.timetable(intent.session))
     in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
     return None if in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
-
-
-def keep_back(desk: TradingDesk, intent: OrderIntent, why: Blocked) -> None:
-    """End a committed order that surely never left."""
-    desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=why.why)
 
 
 def _with_order(desk: TradingDesk, outcome: Outcome) -> Outcome:

@@ -7,14 +7,14 @@ from datetime import date, datetime
 from functools import partial
 from math import nan
 
-from mtum_eod.core import snapshot
+from mtum_eod.core import snapshot, timing
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, Window
 from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.timing import missed_sessions
-from mtum_eod.core.trading import Action, Order, OrderIntent, SessionStatus, Step
+from mtum_eod.core.trading import Action, Order, SessionStatus, Step
 from mtum_eod.errors import MarketDataError, MtumEodError, SettingsError
-from mtum_eod.jobs.decide import decide_session, keep_back, last_look, submit, tell_unattended
+from mtum_eod.jobs.decide import decide_session, send_again, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import position_of
@@ -34,6 +34,9 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
         except MarketDataError as error:
             if desk.ledger().holding:
                 tell_unattended(desk, f"{session}: no price to decide on: {error.message}")
+            if timing.window(desk.clock.now(), desk.timetable(session)) is not Window.EARLY:
+                skipped = SessionRow(session=session, status=SessionStatus.SKIPPED, why=error.message)
+                desk.store.add_rows([skipped], desk.wall_clock.now())
             raise
         run.document, run.exit_code = outcome.document, outcome.exit_code
         gate = outcome.document["blocked_by"]
@@ -45,6 +48,7 @@ def settle_step(desk: TradingDesk, session: date) -> Settlement:
     """Settle `session`; repeating it changes nothing."""
     with filed(desk, Step.SETTLE, session) as run:
         settlement = settle_session(desk, session)
+        run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
         return settlement
 
@@ -100,15 +104,7 @@ def finish_open(desk: TradingDesk, session: date) -> list[str]:
 
 def _sender(desk: TradingDesk, order: Order, session: date) -> Resend | None:
     """How an order surely absent at the broker goes out after all; None for one of an earlier session."""
-    return partial(_send_after_all, desk) if order.intent.session == session else None
-
-
-def _send_after_all(desk: TradingDesk, intent: OrderIntent) -> None:
-    stopped = last_look(desk, intent)  # only now: asking the broker takes its time
-    if stopped:
-        keep_back(desk, intent, stopped)
-    else:
-        submit(desk, intent)
+    return partial(send_again, desk) if order.intent.session == session else None
 
 
 def _recorded(desk: TradingDesk, session: date) -> Outcome | None:

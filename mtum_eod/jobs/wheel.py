@@ -49,7 +49,10 @@ def add_cash(desk: TradingDesk, kind: str, amount: float, day: date | None, note
             hint="until the first run `capital` in settings.toml is the money to start with",
         )
     now = desk.wall_clock.now()
-    session = day or desk.calendar.local_date(now)
+    today = desk.calendar.local_date(now)
+    session = day or today
+    if session > today:
+        raise SettingsError(f"{session} lies in the future, today is {today}", hint="add money once it has moved")
     flow = CashFlow(kind=CashKind(kind), amount_usd=amount, session=session, note=note)
     if flow.kind.sign * amount + desk.ledger().cash < 0:
         raise SettingsError(

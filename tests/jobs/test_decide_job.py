@@ -124,13 +124,32 @@ def test_an_order_that_arrived_though_its_answer_was_lost_is_adopted(bench: Benc
     assert [(1, 901)] == bench.sql("SELECT order_id, perm_id FROM order_intent")
 
 
-def test_an_order_that_surely_never_arrived_is_told(bench: Bench):
-    """Two looks, 5 s apart, both without it: nothing is at the broker, and the owner knows."""
+def test_an_order_that_surely_never_arrived_goes_out_once_more(bench: Bench):
+    """The connection drops before it; two whole looks without it, and it is sent under its own id."""
+    bench.broker.on_submit = "lose"
+    submit = bench.broker.submit
+
+    def lose_once(intent: OrderIntent) -> BrokerOrder:
+        try:
+            return submit(intent)
+        finally:
+            bench.broker.on_submit = "accept"
+
+    bench.broker.submit = lose_once  # type: ignore[method-assign]
+    document = bench.decide().document
+
+    assert "working" == document["order"]["status"]
+    assert [BUY_KEY] == references(bench)
+    assert [(1, "working")] == bench.sql("SELECT order_id, status FROM order_intent")
+
+
+def test_an_order_that_never_arrives_is_given_up_and_told(bench: Bench):
+    """Lost twice, looked for twice after each time, 5 s apart: nothing is at the broker, and the owner knows."""
     bench.broker.on_submit = "lose"
     document = bench.decide().document
 
     assert "not_sent" == document["order"]["status"]
-    assert [timedelta(seconds=5)] == bench.clock.slept
+    assert [timedelta(seconds=5)] * 2 == bench.clock.slept
     assert [(f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (never reached the broker)", 1)] == bench.notices(
         "run_failed"
     )
@@ -641,3 +660,27 @@ def test_a_session_without_a_close_stays_open(bench: Bench):
         settlement.mark,
         settlement.why,
     )
+
+
+def test_an_exit_that_gets_no_order_id_is_kept_and_tried_again(bench: Bench):
+    """The broker is silent when the order's id is asked for: what was decided is on record before the run fails."""
+    bench.buy(SESSION)
+    spike(bench)
+    bench.broker.silent.add("order_id")
+    with pytest.raises(BrokerUnavailable):
+        bench.decide(NEXT)
+    kept = bench.sql("SELECT status, action FROM sessions JOIN signals USING (session) WHERE session = '2024-11-06'")
+    bench.broker.silent.clear()
+    bench.decide(NEXT, before_close=18)
+
+    assert [("skipped", "SELL")] == kept
+    assert [SELL_KEY] == references(bench)[1:]
+
+
+def test_a_session_without_any_bar_has_its_row(bench: Bench):
+    """Nothing could be decided, but the run did start: the ledger must not call the session missed."""
+    bench.data.down = {"MTUM"}
+    with pytest.raises(MarketDataError):
+        bench.decide()
+
+    assert [("skipped", "MTUM: no answer")] == bench.sql("SELECT status, why FROM sessions")

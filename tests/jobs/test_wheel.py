@@ -139,3 +139,12 @@ def test_no_more_is_paid_out_than_is_there(bench: Bench):
         add_cash(bench.desk, "withdrawal", 115.01, None, "")
 
     assert 0.0 == add_cash(bench.desk, "fee", 115.0, None, "")["cash"]
+
+
+def test_money_of_the_future_is_refused(bench: Bench):
+    """It would be counted, and traded on, at once."""
+    bench.decide()
+    with pytest.raises(SettingsError, match="2024-11-06 lies in the future, today is 2024-11-05"):
+        add_cash(bench.desk, "deposit", 100.0, date(2024, 11, 6), "")
+
+    assert [] == bench.store.cash_flows()

@@ -35,16 +35,16 @@ def open_store(path: Path, *, backup_dir: Path | None = None, patience: timedelt
             upgrade(path, backup_dir)
         if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
             raise PermissionError(errno.EACCES, "file or folder is read-only")
-        engine = write_engine(path, patience)
+        # Looked at before it is opened for writing, which makes a WAL database of whatever file it finds.
+        reading = read_engine(path)
         try:
-            with engine.connect() as db:
+            with reading.engine.connect() as db:
                 revision = revision_of(db, path)
-            if revision != HEAD:
-                upgrade(path, backup_dir)
-        except BaseException:
-            engine.dispose()
-            raise
-    return SqlStore(path, engine)
+        finally:
+            reading.engine.dispose()
+        if revision != HEAD:
+            upgrade(path, backup_dir)
+        return SqlStore(path, write_engine(path, patience))
 
 
 def open_reader(path: Path) -> SqlReader | NoHistory:
