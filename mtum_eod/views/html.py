@@ -212,15 +212,16 @@ def _expectations(one: Review) -> Table:
     """What was published beside what was measured, a column a range."""
     ranges = one.subject.expectations
     rows = [
-        [
-            _words(found[0].name),
-            _words(_range(found[0], found[0].expected_low, found[0].expected_high)),
-            *(_verdict(verdict) for verdict in found),
-        ]
+        [_published(found[0]), *(_verdict(verdict) for verdict in found)]
         for found in zip(*(verdicts for _, verdicts in ranges), strict=True)
     ]
-    heads = ("figure", "published", *(label for label, _ in ranges))
-    return Table(caption="Measured, whether that is as published, and what chance makes of it", heads=heads, rows=rows)
+    heads = ("published figure", *(label for label, _ in ranges))
+    return Table(caption="Measured, and what chance makes of it", heads=heads, rows=rows)
+
+
+def _published(verdict: Verdict) -> Cell:
+    expected = _range(verdict, verdict.expected_low, verdict.expected_high)
+    return Cell(verdict.name, verdict.name, is_number=False, below=(expected,))
 
 
 def _verdict(verdict: Verdict) -> Cell:
