@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -272,8 +273,15 @@ def backtested(bench: Bench) -> tuple[Backtest, Review]:
     return done, review_backtest(desk, done, 0.0, no_progress)
 
 
+TRACES = ".main-svg .trace, .main-svg .bars .point"
+"""What a chart has once Plotly has drawn it, which takes a slow machine a while."""
+
+
 def opened(browser: Any, found: Review, folder: Path, *, width: int, scheme: str = "light") -> Path:
-    """Open the page from disk in a window of that width."""
+    """Open the page from disk in a window of that width, and wait for its charts."""
+    from selenium.common.exceptions import TimeoutException
+    from selenium.webdriver.support.ui import WebDriverWait
+
     path = folder / "report.html"
     files.write(path, page(found, NOW).encode())
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -283,6 +291,9 @@ def opened(browser: Any, found: Review, folder: Path, *, width: int, scheme: str
     for log in ("browser", "performance"):
         browser.get_log(log)  # forget what was before
     browser.get(path.as_uri())
+    all_drawn = f"return [...document.querySelectorAll('.chart')].every(c => c.querySelector('{TRACES}'))"
+    with suppress(TimeoutException):  # the tests say what is missing
+        WebDriverWait(browser, 20).until(lambda b: b.execute_script(all_drawn))
     return path
 
 
@@ -301,9 +312,7 @@ def test_a_browser_draws_every_chart_from_the_file_alone(
     """No word on the console, no request but for the file, nothing wider than the window."""
     found = reviewed(bench) if kind == "book" else backtested(bench)[1]
     path = opened(browser, found, tmp_path, width=width)
-    drawn = """
-        const lines = '.main-svg .trace, .main-svg .bars .point';
-        return [...document.querySelectorAll('.chart')].filter(c => c.querySelector(lines)).map(c => c.id)"""
+    drawn = f"return [...document.querySelectorAll('.chart')].filter(c => c.querySelector('{TRACES}')).map(c => c.id)"
     too_wide = "return document.documentElement.scrollWidth > innerWidth"
 
     assert CHARTS == browser.execute_script(drawn)
