@@ -12,6 +12,7 @@ from mtum_eod.core.backtest import BacktestResult
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.metrics import Metrics, metrics, years_between
 from mtum_eod.core.money import Usd
+from mtum_eod.core.snapshot import number
 
 RESAMPLES = 1000
 BLOCK_SESSIONS = 21
@@ -30,14 +31,15 @@ class Expectation:
     low: float
     high: float
     is_ratio: bool
+    better_above: bool | None = None  # which side of the range is the good one; None where neither is
 
 
 PUBLISHED = (
-    Expectation(name="annual return", low=0.25, high=0.40, is_ratio=True),
-    Expectation(name="win rate", low=0.60, high=0.70, is_ratio=True),
+    Expectation(name="annual return", low=0.25, high=0.40, is_ratio=True, better_above=True),
+    Expectation(name="win rate", low=0.60, high=0.70, is_ratio=True, better_above=True),
     Expectation(name="days a trade", low=15, high=30, is_ratio=False),
     Expectation(name="trades a year", low=5, high=10, is_ratio=False),
-    Expectation(name="maximum drawdown", low=0.15, high=0.20, is_ratio=True),
+    Expectation(name="maximum drawdown", low=0.15, high=0.20, is_ratio=True, better_above=False),
 )
 
 
@@ -52,6 +54,7 @@ class Verdict:
     interval_low: float  # NaN where no interval is worked out
     interval_high: float
     is_ratio: bool
+    better_above: bool | None = None  # as in the expectation
 
     @property
     def holds(self) -> bool | None:
@@ -59,6 +62,35 @@ class Verdict:
         if isnan(self.measured):
             return None
         return self.expected_low <= self.measured <= self.expected_high
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the measured figure lies outside the published range, on its good side."""
+        if self.better_above is None:
+            return False
+        return self.measured > self.expected_high if self.better_above else self.measured < self.expected_low
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in words."""
+        if self.is_better:
+            return "better than published"
+        return {True: "as published", False: "NOT as published", None: "nothing to measure"}[self.holds]
+
+    @property
+    def document(self) -> dict[str, str | float | bool | None]:
+        """The same as JSON has it."""
+        return {
+            "name": self.name,
+            "expected_low": self.expected_low,
+            "expected_high": self.expected_high,
+            "measured": number(self.measured),
+            "interval_low": number(self.interval_low),
+            "interval_high": number(self.interval_high),
+            "is_ratio": self.is_ratio,
+            "holds": self.holds,
+            "verdict": self.verdict,
+        }
 
 
 def verdicts(result: BacktestResult, capital: Usd) -> tuple[Verdict, ...]:
@@ -80,6 +112,7 @@ def verdicts(result: BacktestResult, capital: Usd) -> tuple[Verdict, ...]:
             interval_low=intervals.get(expected.name, (nan, nan))[0],
             interval_high=intervals.get(expected.name, (nan, nan))[1],
             is_ratio=expected.is_ratio,
+            better_above=expected.better_above,
         )
         for expected in PUBLISHED
     )

@@ -373,9 +373,7 @@ def document(one: Review) -> dict[str, Any]:
         "total_return": one.total_return
         and {"strategy": numbers(one.total_return.strategy), "benchmark": numbers(one.total_return.benchmark)},
         "expectations": [
-            numbers(verdict) | {"range": label, "holds": verdict.holds}
-            for label, found in subject.expectations
-            for verdict in found
+            verdict.document | {"range": label} for label, found in subject.expectations for verdict in found
         ],
         "exit_reasons": _plain(one.by_reason),
         "months": _plain(one.months),

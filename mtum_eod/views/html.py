@@ -26,7 +26,7 @@ ALMOST_A_YEAR = 0.95
 
 LONG = 15
 WIDE = 40
-HOLDS = {True: ("as published", "good"), False: ("NOT as published", "bad"), None: ("nothing to measure", "")}
+TONES = {True: "good", False: "bad", None: ""}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 RULE_WORDS = {
     EntryRule.TREND_BULLISH: "close above its mean",
@@ -103,12 +103,14 @@ def findings(one: Review) -> list[str]:
     curve, trades, symbol = one.metrics.curve, one.metrics.trades, one.subject.symbol
     verdicts = one.subject.expectations[0][1]
     kept = [verdict.name for verdict in verdicts if verdict.holds]
-    broken = [verdict.name for verdict in verdicts if verdict.holds is False]
+    broken = [verdict.name for verdict in verdicts if verdict.holds is False and not verdict.is_better]
+    better = [verdict.name for verdict in verdicts if verdict.is_better]
     said = [
         f"These rules made {pct(curve.total_return)} in all, {pct(curve.cagr)} a year; holding {symbol} made "
         f"{pct(one.benchmark.total_return)} in all, {pct(one.benchmark.cagr)} a year (prices only).",
         f"Of what was published, {_listed(broken) or 'nothing'} {'does' if len(broken) < 2 else 'do'} not hold here; "
-        f"{_listed(kept) or 'nothing'} {'does' if len(kept) < 2 else 'do'}.",
+        f"{_listed(kept) or 'nothing'} {'does' if len(kept) < 2 else 'do'}."
+        + (f" Better than published: {_listed(better)}." if better else ""),
     ]
     if one.years < ALMOST_A_YEAR:
         said.append("Less than a year: figures “a year” are this range drawn out, not what a year will bring.")
@@ -225,9 +227,9 @@ def _published(verdict: Verdict) -> Cell:
 
 
 def _verdict(verdict: Verdict) -> Cell:
-    said, kind = HOLDS[verdict.holds]
+    kind = TONES[verdict.is_better or verdict.holds]
     chance = _range(verdict, verdict.interval_low, verdict.interval_high)
-    return Cell(_shown(verdict, verdict.measured), _key(verdict.measured), kind, below=(said, chance))
+    return Cell(_shown(verdict, verdict.measured), _key(verdict.measured), kind, below=(verdict.verdict, chance))
 
 
 def _shown(verdict: Verdict, value: float) -> str:

@@ -170,3 +170,44 @@ def test_without_sessions_or_trades_there_is_no_interval():
         isnan(drawdown_interval(np.array([100.0, 101.0]))[0]),
         isnan(win_rate_interval(np.array([], dtype=bool))[0]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "measured", "expected"),
+    [
+        ("annual return", 0.41, "better than published"),
+        ("annual return", 0.24, "NOT as published"),
+        ("win rate", 0.71, "better than published"),
+        ("win rate", 0.65, "as published"),
+        ("maximum drawdown", 0.149, "better than published"),
+        ("maximum drawdown", 0.15, "as published"),
+        ("maximum drawdown", 0.21, "NOT as published"),
+        ("days a trade", 31.0, "NOT as published"),
+        ("trades a year", 4.0, "NOT as published"),
+        ("win rate", nan, "nothing to measure"),
+    ],
+)
+def test_the_good_side_of_the_published_range_is_called_better(name, measured, expected):
+    """More return or wins, less drawdown; how long and how often has no good side."""
+    [published] = [one for one in PUBLISHED if one.name == name]
+    verdict = Verdict(
+        name=name,
+        expected_low=published.low,
+        expected_high=published.high,
+        measured=measured,
+        interval_low=nan,
+        interval_high=nan,
+        is_ratio=published.is_ratio,
+        better_above=published.better_above,
+    )
+
+    assert expected == verdict.verdict
+
+
+def test_json_has_the_verdict_beside_holds():
+    """A drawdown of nothing is better than published, and still not in the range."""
+    drawdown = verdicts(history([5000.0] * 30), 5000.0)[-1].document
+
+    assert ("maximum drawdown", 0.0, False, "better than published") == tuple(
+        drawdown[key] for key in ("name", "measured", "holds", "verdict")
+    )
