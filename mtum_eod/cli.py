@@ -416,11 +416,29 @@ def _write(path: Path, content: bytes) -> None:
 )
 @click.option("--slippage-pct", type=click.FloatRange(0, 20), default=0.0, help="How much worse each side fills.")
 @click.option("--audit", is_flag=True, help="Cut off the future at every session, and the past: nothing may change.")
+@click.option(
+    "--decision-noise",
+    "trials",
+    type=click.IntRange(1, 100_000),
+    is_flag=False,
+    flag_value=200,
+    metavar="[N]",
+    help="Decide again 20 minutes earlier, N times: the band that makes plausible; 200 without N.",
+)
+@click.option("--csv", "folder", type=click.Path(path_type=Path), help="Write trades, equity and metrics to a folder.")
 @html_option
 @json_option
 @click.pass_obj
 def backtest_command(
-    door: Door, first: date | None, last: date | None, fill: str, slippage_pct: float, audit: bool, html: Path | None
+    door: Door,
+    first: date | None,
+    last: date | None,
+    fill: str,
+    slippage_pct: float,
+    audit: bool,
+    trials: int | None,
+    folder: Path | None,
+    html: Path | None,
 ) -> None:
     """Play the live rules over history, beside buy-and-hold and the published figures."""
     from mtum_eod.core.backtest import FillModel
@@ -432,6 +450,16 @@ def backtest_command(
         _audit(door, place, first, last)
     with text.progress("measuring") as shown:
         done = run_backtest(place.desk(), first, last, shown, fill=FillModel(fill), slippage_pct=slippage_pct)
+    if trials:
+        from mtum_eod.jobs.decision_noise import with_decision_noise
+
+        with text.progress("deciding early") as shown:
+            done = with_decision_noise(place.desk(), done, trials, shown, slippage_pct=slippage_pct)
+    if folder:
+        from mtum_eod.views import files, records
+
+        files.write_all(folder, {name: table.encode() for name, table in records.backtest_tables(done).items()})
+        click.echo(f"written: {folder}", err=True)
     if html:
         from mtum_eod.jobs.report import review_backtest
 

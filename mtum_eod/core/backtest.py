@@ -105,14 +105,16 @@ def backtest(
     fill: FillModel = FillModel.CLOSE,
     slippage_pct: float = 0.0,
     left_out: EntryRule | None = None,
+    decided_on: Tape | None = None,
 ) -> BacktestResult:
     """Decide every session from index `start` on, beginning flat; earlier ones only warmed the indicators up.
 
     slippage_pct: how much worse than the model's price each side fills, percent.
     left_out: an entry rule that is not asked, to see what it does.
+    decided_on: what the decisions see of the same sessions where that is not `tape`; fills and marks are `tape`'s.
     An order of the next-day models that the last session decides stays unfilled.
     """
-    run = _Run(tape, p, capital, fill, slippage_pct, left_out)
+    run = _Run(tape, p, capital, fill, slippage_pct, left_out, decided_on or tape)
     for i in range(start, len(tape.sessions)):
         run.session(i)
     return run.result(start)
@@ -129,8 +131,10 @@ class _Run:
         fill: FillModel,
         slippage_pct: float,
         left_out: EntryRule | None,
+        seen: Tape,
     ) -> None:
         self.tape = tape
+        self.seen = seen
         self.p = p
         self.capital = capital
         self.fill = fill
@@ -154,25 +158,25 @@ class _Run:
 
     def session(self, i: int) -> None:
         """Live through one session: fill what is due, decide, mark."""
-        tape, p = self.tape, self.p
-        close = tape.close[i]
+        seen, p = self.seen, self.p
+        close, price = seen.close[i], self.tape.close[i]
         if self.fill is not FillModel.CLOSE:
             self.fill_yesterdays(i)
         if self.shares:
             fired = exit_rules_fired(
-                close, tape.ma_50[i], tape.rsi[i], tape.vix[i], self.entry_price, self.entry_atr, p.strategy
+                close, seen.ma_50[i], seen.rsi[i], seen.vix[i], self.entry_price, self.entry_atr, p.strategy
             )
             if fired and not self.exit_due:
                 self.exit_due = fired
-            if self.exit_due and self.fill is FillModel.CLOSE and close > 0:
-                self.sell(i, close)
+            if self.exit_due and self.fill is FillModel.CLOSE and price > 0:
+                self.sell(i, price)
         elif not self.to_buy:
             fired_entry = entry_rules_fired(
-                close, tape.ma_50[i], tape.rsi[i], tape.volume[i], tape.volume_ma_20[i], tape.vix[i], p.strategy
+                close, seen.ma_50[i], seen.rsi[i], seen.volume[i], seen.volume_ma_20[i], seen.vix[i], p.strategy
             )
             if len(fired_entry) >= len(self.needed) and all(rule in fired_entry for rule in self.needed):
                 self.enter(i, close)
-        self.mark(i, close)
+        self.mark(i, price)
 
     def enter(self, i: int, close: float) -> None:
         """Size the entry that the rules ask for, unless a gate stands against it."""
@@ -183,9 +187,9 @@ class _Run:
         elif size.blocked_by:
             self.blocked.append((self.tape.sessions[i], size.blocked_by))
         elif self.fill is FillModel.CLOSE:
-            self.buy(i, close, size.shares, self.tape.atr[i])
+            self.buy(i, self.tape.close[i], size.shares, self.seen.atr[i])
         else:
-            self.to_buy, self.to_buy_atr = size.shares, self.tape.atr[i]
+            self.to_buy, self.to_buy_atr = size.shares, self.seen.atr[i]
 
     def last_close_before(self, i: int) -> float:
         """The close of the session before; NaN for the first."""

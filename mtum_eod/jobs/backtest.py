@@ -12,6 +12,7 @@ import pandas as pd
 
 from mtum_eod.core import metrics, quality
 from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, Trade, backtest
+from mtum_eod.core.decision_noise import DecisionNoise
 from mtum_eod.core.expectations import Verdict, verdicts
 from mtum_eod.core.indicators import Floats, atr, rsi, sma
 from mtum_eod.core.market import VIX, DailyBars, Finding
@@ -38,6 +39,7 @@ class Backtest:
     source: str
     is_synthetic: bool
     findings: tuple[Finding, ...]
+    noise: DecisionNoise | None = None  # where it was asked for
 
     @property
     def document(self) -> dict[str, Any]:
@@ -62,13 +64,14 @@ class Backtest:
             "metrics": numbers(self.metrics.curve)
             | numbers(self.metrics.trades)
             | {"exposure": self.metrics.exposure, "daily_losses": self.metrics.daily_losses},
-            "expectations": [numbers(verdict) | {"holds": verdict.holds} for verdict in self.verdicts],
+            "expectations": [verdict.document for verdict in self.verdicts],
             "benchmark": numbers(self.benchmark),
             "blocked": [{"session": day.isoformat(), "gate": str(gate)} for day, gate in self.result.blocked],
             "equity": [
                 {"session": day.isoformat(), "value": value}
                 for day, value in zip(self.result.sessions, self.result.equity, strict=True)
             ],
+            **({"decision_noise": self.noise.document} if self.noise else {}),
         }
 
 

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from mtum_eod.errors import SettingsError
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Put each of `contents` into `folder` under its name, as `write` does; the folder is made where it is absent.
+
+    Raises SettingsError where the folder cannot be had.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        taken = isinstance(error, FileExistsError | NotADirectoryError)
+        raise SettingsError(
+            f"{folder} cannot be a folder: {'a file is in its place' if taken else error.strerror or error}",
+            hint="name a folder, new or yours to write in, such as ./backtest",
+        ) from error
+    for name, content in contents.items():
+        write(folder / name, content)
 
 
 def write(path: Path, content: bytes) -> None:

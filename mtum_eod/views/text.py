@@ -19,6 +19,7 @@ from mtum_eod.core.trading import Action, Position
 
 if TYPE_CHECKING:
     from mtum_eod.core.backtest import BacktestResult
+    from mtum_eod.core.decision_noise import Band, DecisionNoise
     from mtum_eod.core.expectations import Verdict
     from mtum_eod.core.review import Review
     from mtum_eod.jobs.audit import Audit
@@ -325,10 +326,32 @@ def backtest(one: Backtest) -> str:
             [_verdict(verdict) for verdict in one.verdicts],
             right=(1, 2, 3),
         ),
+        *(_noise(one.noise, len(result.sessions)) if one.noise else ()),
         "",
         dim("Hindsight: these rules were written down after much of this history had happened. No investment advice."),
     ]
     return "\n".join(lines)
+
+
+def _noise(one: DecisionNoise, sessions: int) -> list[str]:
+    def row(name: str, band: Band, shown: Callable[[float], str]) -> tuple[str, ...]:
+        return name, *(shown(value) for value in (band.at_close, band.low, band.median, band.high))
+
+    rows = [
+        row("total return", one.total_return, _pct),
+        row("annual return", one.cagr, _pct),
+        row("trades", one.trades, "{:.0f}".format),
+        row(f"changed, of {sessions:,} sessions", one.changed_sessions, "{:.0f}".format),
+    ]
+    return [
+        "",
+        f"decided {one.minutes_early} minutes before the close, {one.trials:,} trials",
+        table(("", "at the close", "5 %", "median", "95 %"), rows, right=(1, 2, 3, 4)),
+        dim(
+            f"Assumed: price off by recent volatility within the session's range, VIX {one.vix_sensitivity:+.1f} % "
+            "for +1 % of price, volume as on the whole day."
+        ),
+    ]
 
 
 def _by_reason(result: BacktestResult) -> list[tuple[str, str, str, str]]:
@@ -346,9 +369,8 @@ def _verdict(one: Verdict) -> tuple[str, str, str, str, str]:
         return _pct(value) if one.is_ratio else f"{value:.1f}"
 
     interval = "" if isnan(one.interval_low) else f"{shown(one.interval_low)} to {shown(one.interval_high)}"
-    said = {True: "as published", False: "NOT as published", None: "nothing to measure"}[one.holds]
     expected = f"{shown(one.expected_low)} to {shown(one.expected_high)}"
-    return one.name, expected, shown(one.measured), interval, said
+    return one.name, expected, shown(one.measured), interval, one.verdict
 
 
 def _pct(value: float) -> str:
