@@ -1,4 +1,7 @@
-"""Whole processes timed in turn, A B A B, so that a busy machine is busy for both; medians of the pairs' ratios."""
+"""Two sides timed in turn, A B A B, so that a busy machine is busy for both; medians of the pairs' ratios.
+
+A side is a whole process or a call within this one.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 PROGRAM = Path(sys.executable).with_name("mtum-eod")
 """The console script of the environment this runs in."""
+
+PEERS = ("backtesting", "backtrader", "vectorbt", "numba")
+"""What the extra `bench` brings, by the names to import; numba comes with vectorbt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +31,28 @@ class Row:
 
     what: str
     against: str
-    seconds: float  # median wall time of `what`
-    seconds_against: float
+    measured: float  # of `what`: median wall time, or what `unit` says
+    measured_against: float
     ratio: float  # median of the pairs' ratios
-    goal: float
+    goal: float | None  # None where the ratio only informs
     pairs: int
+    unit: str = "s"
 
     @property
     def is_reached(self) -> bool:
-        return self.ratio <= self.goal
+        return self.goal is None or self.ratio <= self.goal
+
+    @property
+    def verdict(self) -> str:
+        return "" if self.goal is None else "reached" if self.is_reached else "**missed**"
+
+    def show(self) -> None:
+        """Print it as one line; goal 0 is none."""
+        print(
+            f"{self.ratio:8.3g}  goal {self.goal or 0:<6.3g} {self.verdict:10}  "
+            f"{self.measured:.3g} against {self.measured_against:.3g} {self.unit}  {self.what}  ÷  {self.against}",
+            flush=True,
+        )
 
 
 def compare(
@@ -51,26 +71,57 @@ def compare(
 
     databases: where the database of each is, or None for one that does not exist. before: runs before each pair.
     """
-    times: list[tuple[float, float]] = []
-    for _ in range(pairs + 1):
+
+    def pair() -> tuple[float, float]:
         before()
-        times.append(tuple(_timed(each, folder, db) for each, db in zip((command, other), databases, strict=True)))
-    measured = times[1:]
+        return _timed(command, folder, databases[0]), _timed(other, folder, databases[1])
+
+    return _row(what, against, pair, goal, pairs)
+
+
+def compare_calls(
+    what: str,
+    call: Callable[[], object],
+    against: str,
+    other: Callable[[], object],
+    *,
+    goal: float | None,
+    pairs: int,
+    times: tuple[int, int] = (1, 1),
+    per: tuple[float, float] = (1, 1),
+) -> Row:
+    """Both calls `pairs` times in turn, after one unmeasured turn that fills caches and compiles.
+
+    times: how often each is called in one turn, which counts as their mean. per: what each one's time is divided by,
+    to compare what one unit of work costs.
+    """
+
+    def pair() -> tuple[float, float]:
+        return _mean(call, times[0]) / per[0], _mean(other, times[1]) / per[1]
+
+    return _row(what, against, pair, goal, pairs)
+
+
+def _row(what: str, against: str, pair: Callable[[], tuple[float, float]], goal: float | None, pairs: int) -> Row:
+    measured = [pair() for _ in range(pairs + 1)][1:]
     row = Row(
         what=what,
         against=against,
-        seconds=median(a for a, _ in measured),
-        seconds_against=median(b for _, b in measured),
+        measured=median(a for a, _ in measured),
+        measured_against=median(b for _, b in measured),
         ratio=median(a / b for a, b in measured),
         goal=goal,
         pairs=pairs,
     )
-    print(
-        f"{row.ratio:6.2f}  goal {row.goal:<4g} {'reached' if row.is_reached else 'MISSED '}  "
-        f"{row.seconds:.3f} s against {row.seconds_against:.3f} s  {what}  ÷  {against}",
-        flush=True,
-    )
+    row.show()
     return row
+
+
+def _mean(call: Callable[[], object], times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - started) / times
 
 
 def _timed(command: Sequence[str], folder: Path, database: Path | None) -> float:
@@ -88,9 +139,24 @@ def _timed(command: Sequence[str], folder: Path, database: Path | None) -> float
     return seconds
 
 
+def peak_memory(command: Sequence[str], folder: Path) -> float:
+    """The largest resident size that the process reaches, MiB.
+
+    Started by a small process: Linux counts the starter's own peak to the one it starts.
+    """
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=-3, stderr=-3);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    small = [sys.executable, "-c", code, *command]
+    done = subprocess.run(small, cwd=folder, check=True, capture_output=True, text=True)
+    return int(done.stdout) / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def machine() -> str:
     """Versions and the kind of machine, one line, without a name or a path."""
-    names = ("pandas", "numpy", "TA-Lib", "SQLAlchemy", "exchange_calendars", "pydantic", "click")
+    names = ["pandas", "numpy", "TA-Lib", "SQLAlchemy", "exchange_calendars", "pydantic", "click"]
+    names += [name for name in PEERS if find_spec(name)]
     versions = ", ".join(f"{name} {version(name)}" for name in ("mtum-eod", *names))
     kind = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return f"Python {platform.python_version()}, {versions}; {kind}"
@@ -99,11 +165,11 @@ def machine() -> str:
 def table(rows: Sequence[Row]) -> str:
     """The rows as a table in Markdown."""
     lines = [
-        "| what | against | ratio | goal | | seconds | pairs |",
+        "| what | against | ratio | goal | | measured | pairs |",
         "|---|---|---:|---:|---|---:|---:|",
         *(
-            f"| {r.what} | {r.against} | {r.ratio:.2f} | {r.goal:g} | {'reached' if r.is_reached else '**missed**'} "
-            f"| {r.seconds:.3f} : {r.seconds_against:.3f} | {r.pairs} |"
+            f"| {r.what} | {r.against} | {r.ratio:.3g} | {f'{r.goal:.3g}' if r.goal else ''} | {r.verdict} "
+            f"| {r.measured:.3g} : {r.measured_against:.3g} {r.unit} | {r.pairs} |"
             for r in rows
         ),
     ]
