@@ -55,8 +55,9 @@ The whole process reads both CSV files and writes the document; it is held again
 
 ma_period, rsi_entry_threshold, vix_entry_threshold and atr_multiplier over the same history, indicators included.
 The final equity of each combination must be the same on both sides before anything is timed; it is. Ours works out
-drawdown, Sharpe ratio and wins besides. vectorbt, its Rust engine installed, gets 500 combinations at a time (by 100 at a
-time one trial of 1,000 took a quarter less), and its processes, like ours, are warm. The compiled floor is the bare loop over the sessions, by numba: the final equity, nothing else.
+drawdown, Sharpe ratio and wins besides. vectorbt, its Rust engine installed, gets 500 combinations at a time (by 100
+at a time one trial of 1,000 took a quarter less), and its processes, like ours, are warm. The compiled floor is the
+bare loop over the sessions, by numba: the final equity, nothing else.
 
 {sweep}
 """
