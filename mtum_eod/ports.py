@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import pandas as pd
 
+from mtum_eod.core.checks import Check
 from mtum_eod.core.events import Event as Event  # a Notice has one, so it is named from here too
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.money import Usd
@@ -21,7 +22,9 @@ from mtum_eod.core.trading import (
     Order,
     OrderIntent,
     OrderStatus,
+    OwnerAct,
     SessionStatus,
+    Split,
     Step,
 )
 
@@ -158,11 +161,31 @@ class Cash:
     settled_usd: Usd
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """What the broker says of an order that is not placed."""
+
+    is_accepted: bool
+    words: str  # the broker's own: margin and commission, or why it would refuse
+
+
 class Broker(Protocol):
     """Where orders go. Reads answer Known or Unknown; none of them raises for a silent broker."""
 
     @property
     def account(self) -> str: ...
+
+    def finish_by(self, deadline: datetime) -> None:
+        """From now on every wait for the broker ends at that instant, however long it could otherwise take."""
+        ...
+
+    def inspect(self, session: date) -> Sequence[Check]:
+        """The broker's own links of the chain: login, permissions, contract, hours, clock, data; reads only."""
+        ...
+
+    def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
+        """What the broker would say to this order; nothing is placed."""
+        ...
 
     @property
     def reread_pause(self) -> timedelta:
@@ -202,6 +225,18 @@ class Notice:
     event: Event
     words: str
     is_urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsentNotice:
+    """A message that has not reached the owner yet; the same one told again counts up."""
+
+    id: int
+    notice: Notice
+    told_at: datetime
+    times_told: int
+    attempts: int
+    last_tried_at: datetime | None
 
 
 class Notifier(Protocol):
@@ -305,6 +340,30 @@ class BookReader(Protocol):
 
     def order(self, session: date) -> Order | None: ...
 
+    def splits(self) -> list[Split]:
+        """The splits the book has gone through, ascending."""
+        ...
+
+    def shares_left(self) -> float:
+        """Shares of the symbol at the broker that are the owner's own: never counted, never sold."""
+        ...
+
+    def entry_atr(self, entry_session: date) -> float | None:
+        """ATR at entry of a position entered in that session, USD a share of today's scale."""
+        ...
+
+    def last_acknowledged_id(self) -> int:
+        """The highest order id the broker has ever acknowledged to this book; 0 where none."""
+        ...
+
+    def acts(self, session: date | None = None) -> list[OwnerAct]:
+        """What the owner did by hand, in order; of one session where one is given."""
+        ...
+
+    def unsent_notices(self) -> list[UnsentNotice]:
+        """Messages still to be sent, oldest first."""
+        ...
+
     def open_orders(self) -> list[Order]:
         """Orders something may still happen to, oldest first."""
         ...
@@ -401,8 +460,32 @@ class Store(BookReader, Protocol):
     ) -> None: ...
 
     def add_fills(self, fills: Sequence[Fill]) -> None:
-        """Keyed by execution id: adding twice equals once; a late commission fills the gap it left."""
+        """Keyed by execution id: adding twice equals once; a late commission fills the gap it left.
+
+        A higher revision takes its predecessor's place.
+        """
         ...
+
+    def replace_estimates(self, reference: str, fills: Sequence[Fill]) -> None:
+        """Put what is now known of an order in the place of the estimated executions booked for it."""
+        ...
+
+    def adopt(self, fill: Fill, entry_atr: float, atr_multiplier: float, at: datetime) -> None:
+        """Take shares bought by hand into the book, with the ATR (USD a share) of the session they count from."""
+        ...
+
+    def leave(self, shares: float, at: datetime) -> None:
+        """From now on so many shares at the broker are the owner's own."""
+        ...
+
+    def split(self, split: Split, at: datetime) -> None:
+        """Rescale the open position: its executions, its entry price and its ATR at entry; cost stays the same.
+
+        Raises StoreError where the shares would not come out whole.
+        """
+        ...
+
+    def add_act(self, act: OwnerAct) -> None: ...
 
     def settle(
         self,
@@ -434,7 +517,13 @@ class Store(BookReader, Protocol):
         """Lift every standing halt; returns how many there were."""
         ...
 
-    def add_notice(self, notice: Notice, at: datetime, run_id: int | None) -> None: ...
+    def add_notice(self, notice: Notice, at: datetime, run_id: int | None, *, is_to_send: bool) -> None:
+        """Keep a message; one that is still to be sent and says the same is counted up instead."""
+        ...
+
+    def notice_tried(self, notice_id: int, at: datetime, *, is_sent: bool) -> None:
+        """What came of sending a kept message."""
+        ...
 
     def transaction(self) -> AbstractContextManager[None]:
         """Several writes as one: all of them become durable at the end of the block, or none."""

@@ -20,6 +20,7 @@ from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.clock import SessionClock
 from mtum_eod.adapters.notices import OwnerNotices
 from mtum_eod.adapters.store import SqlStore, open_store
+from mtum_eod.core.checks import Check
 from mtum_eod.core.market import COLUMNS, VIX, DailyBars
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.trading import Book, Fill, Mode, OrderIntent, OrderStatus, Side
@@ -28,7 +29,7 @@ from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.session import decide_step, settle_step
 from mtum_eod.jobs.settle import Settlement
-from mtum_eod.ports import Answer, BrokerOrder, Cash, Known, Unknown
+from mtum_eod.ports import Answer, BrokerOrder, Cash, Known, Unknown, WhatIf
 
 SESSION = date(2024, 11, 5)
 BOOK = Book(mode=Mode.PAPER, account="DU1", symbol="MTUM", is_synthetic=False, capital_usd=5000.0)
@@ -126,7 +127,19 @@ class ScriptedBroker:
         self.executed: list[Fill] = []
         self.forgets = False  # orders no longer stand in any list
         self.looks = 0
+        self.deadline: datetime | None = None
+        self.checks: tuple[Check, ...] = ()
+        self.thinks: Answer[WhatIf] = Known(WhatIf(is_accepted=True, words="fine"))
         self.on_look: dict[int, float] = {}  # at that look the position becomes this
+
+    def finish_by(self, deadline: datetime) -> None:
+        self.deadline = deadline
+
+    def inspect(self, session: date) -> tuple[Check, ...]:  # noqa: ARG002
+        return self.checks
+
+    def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:  # noqa: ARG002
+        return self.thinks
 
     def next_order_id(self) -> int:
         if "order_id" in self.silent:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from mtum_eod.core.market import COLUMNS
-from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, Step
-from mtum_eod.ports import EquityMark, RecordedSignal, Records, RunRecord, SessionRow
+from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, OwnerAct, Split, Step
+from mtum_eod.ports import EquityMark, RecordedSignal, Records, RunRecord, SessionRow, UnsentNotice
 
 
 class NoHistory:
@@ -36,6 +36,24 @@ class NoHistory:
 
     def order(self, session: date) -> Order | None:  # noqa: ARG002
         return None
+
+    def splits(self) -> list[Split]:
+        return []
+
+    def shares_left(self) -> float:
+        return 0.0
+
+    def entry_atr(self, entry_session: date) -> float | None:  # noqa: ARG002
+        return None
+
+    def last_acknowledged_id(self) -> int:
+        return 0
+
+    def acts(self, session: date | None = None) -> list[OwnerAct]:  # noqa: ARG002
+        return []
+
+    def unsent_notices(self) -> list[UnsentNotice]:
+        return []
 
     def open_orders(self) -> list[Order]:
         return []

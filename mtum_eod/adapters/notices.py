@@ -25,7 +25,7 @@ class OwnerNotices:
     def tell(self, notice: Notice) -> None:
         LOG.log(logging.WARNING if notice.is_urgent else logging.INFO, "%s: %s", notice.event, notice.words)
         with suppress(MtumEodError):
-            self._store.add_notice(notice, self._clock.now(), None)
+            self._store.add_notice(notice, self._clock.now(), None, is_to_send=False)
         if self._urls and notice.event in self._events:
             self._send(notice)
 

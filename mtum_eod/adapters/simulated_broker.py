@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
+from mtum_eod.core.checks import Check
 from mtum_eod.core.ledger import ledger
 from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
-from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown
+from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown, WhatIf
 
 if TYPE_CHECKING:
     from mtum_eod.adapters.store import SimulatedOrders
@@ -50,6 +51,16 @@ class SimulatedBroker:
         self._calendar = calendar
         self._clock = clock
         self._cost_ratio = cost_ratio
+
+    def finish_by(self, deadline: datetime) -> None:
+        """Nothing is waited for: the broker is this very process."""
+
+    def inspect(self, session: date) -> tuple[Check, ...]:  # noqa: ARG002
+        return ()
+
+    def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
+        cost = self._cost_ratio * intent.shares * intent.decision_price_usd
+        return Known(WhatIf(is_accepted=True, words=f"simulated: commission about {cost:.2f} USD"))
 
     def next_order_id(self) -> int:
         return self._orders.last_order_id() + 1

@@ -161,6 +161,40 @@ class Fill:
     price_usd: float  # a share, as printed
     commission_usd: Usd | None  # None until reported
     is_estimated: bool = False
+    revision: int = 0  # a correction has the id of what it corrects and a higher revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A change of scale: what was one share is `ratio` shares from this session on."""
+
+    session: date
+    ratio: float  # 2.0 for two new shares for an old one, 0.1 for a reverse split of ten into one
+
+
+class Act(StrEnum):
+    """What an owner can do by hand that the book must remember."""
+
+    APPROVE = "approve"
+    DECLINE = "decline"
+    CANCEL = "cancel"
+    FLATTEN = "flatten"
+    ADOPT = "adopt"
+    LEAVE = "leave"
+    FILL = "fill"
+    RESOLVE = "resolve"
+    GO_LIVE = "go_live"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerAct:
+    """One act of the owner: who did what, when and why."""
+
+    act: Act
+    session: date | None
+    at: datetime
+    by: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,13 @@ from datetime import date
 from typing import Any
 
 from mtum_eod.core import timing
+from mtum_eod.core.checks import Check
 from mtum_eod.core.snapshot import utc
 from mtum_eod.core.timing import Due, SessionFacts
 from mtum_eod.core.trading import OrderStatus, SessionStatus, Step
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.preflight import Check, preflight_step
+from mtum_eod.jobs.preflight import preflight_step
 from mtum_eod.jobs.session import decide_step, file_missed, settle_step
 from mtum_eod.jobs.settle import Settlement
 from mtum_eod.ports import BookReader, SessionRow

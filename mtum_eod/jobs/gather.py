@@ -60,13 +60,12 @@ def position_of(store: BookReader, ledger: Ledger) -> Position | None:
     held = ledger.holding
     if held is None:
         return None
-    entry = store.signal(held.entry_session)
-    atr = entry.document["atr"] if entry else None
+    atr = store.entry_atr(held.entry_session)
     return Position(
         shares=held.shares,
         entry_price=held.entry_price,
         entry_session=held.entry_session,
-        entry_atr=nan if atr is None else float(atr),
+        entry_atr=nan if atr is None else atr,
         entry_commission_usd=held.entry_commission_usd,
     )
 

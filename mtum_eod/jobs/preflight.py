@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 from mtum_eod.core import quality
+from mtum_eod.core.checks import Check
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
@@ -17,20 +17,11 @@ from mtum_eod.ports import Notice, Unknown
 CALENDAR_MARGIN = timedelta(days=60)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One link of the chain."""
-
-    name: str
-    passed: bool
-    words: str
-
-
 def preflight_step(desk: TradingDesk, session: date) -> tuple[Check, ...]:
     """Check data, broker and calendar for `session`, file the result, and tell the owner when it changed."""
     before = desk.store.last_run(Step.PREFLIGHT, session)
     with filed(desk, Step.PREFLIGHT, session) as run:
-        checks = (*_data(desk, session), _broker(desk), _calendar(desk, session))
+        checks = (*_data(desk, session), _broker(desk), *desk.broker.inspect(session), _calendar(desk, session))
         failed = [check for check in checks if not check.passed]
         run.exit_code = 3 if failed else 0
         run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"

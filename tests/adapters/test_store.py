@@ -466,7 +466,8 @@ def test_runs_are_filed_with_what_became_of_them(store: SqlStore, path: Path):
 def test_cash_flows_and_notices_are_kept(store: SqlStore, run_id: int, path: Path):
     flow = CashFlow(kind=CashKind.DIVIDEND, amount_usd=12.5, session=day("01-04"), note="Q4")
     store.add_cash_flow(flow, at("01-04"))
-    store.add_notice(Notice(event=Event.RUN_FAILED, words="no answer", is_urgent=True), at("01-04"), run_id)
+    failed = Notice(event=Event.RUN_FAILED, words="no answer", is_urgent=True)
+    store.add_notice(failed, at("01-04"), run_id, is_to_send=False)
 
     notices = sql(path, "SELECT event, words, is_urgent, run_id FROM notice")
     assert ([flow], [("run_failed", "no answer", 1, 1)]) == (store.cash_flows(), notices)

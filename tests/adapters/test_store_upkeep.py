@@ -16,8 +16,8 @@ from mtum_eod.errors import StoreError
 NEXT_REVISION = """
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -46,10 +46,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def become(then: str = "") -> None:
         folder = tmp_path / "migrations"
         shutil.copytree(upkeep.migrations_dir(), folder)
-        (folder / "versions" / "0002_host.py").write_text(NEXT_REVISION.format(then=then))
+        (folder / "versions" / "0003_host.py").write_text(NEXT_REVISION.format(then=then))
         monkeypatch.setattr(upkeep, "migrations_dir", lambda: folder)
         for module in (connect, opening, upkeep):
-            monkeypatch.setattr(module, "HEAD", "0002")
+            monkeypatch.setattr(module, "HEAD", "0003")
 
     return become
 
@@ -99,12 +99,12 @@ def test_the_migrations_make_the_tables_the_program_describes(path: Path):
 
 
 def test_a_new_database_is_at_the_newest_revision_and_upgrading_again_changes_nothing(path: Path):
-    assert (None, "0001") == (upkeep.upgrade(path), upkeep.upgrade(path))
+    assert (None, "0002") == (upkeep.upgrade(path), upkeep.upgrade(path))
 
 
 def test_an_older_database_is_upgraded_behind_a_backup(written: Path, next_version: Any):
     next_version()
-    with pytest.raises(StoreError, match="schema revision 0001, this program reads 0002") as refused:
+    with pytest.raises(StoreError, match="schema revision 0002, this program reads 0003") as refused:
         open_reader(written)
     store = open_store(written)
     store.start_run(Step.SETTLE, None, at("01-17"))
@@ -113,7 +113,7 @@ def test_an_older_database_is_upgraded_behind_a_backup(written: Path, next_versi
 
     (kept,) = (written.parent / "backups").iterdir()
     assert ("mtum-eod db upgrade" in refused.value.hint, 6) == (True, fills)
-    assert ([("0001",)], [("0002",)], 0o600) == (
+    assert ([("0002",)], [("0003",)], 0o600) == (
         sql(kept, "SELECT version_num FROM alembic_version"),
         sql(written, "SELECT version_num FROM alembic_version"),
         stat.S_IMODE(kept.stat().st_mode),
@@ -125,7 +125,7 @@ def test_an_upgrade_that_fails_half_way_leaves_the_older_database_whole(written:
     with pytest.raises(StoreError, match="no such table: nowhere"):
         open_store(written)
 
-    assert ([("0001",)], []) == (
+    assert ([("0002",)], []) == (
         sql(written, "SELECT version_num FROM alembic_version"),
         sql(written, "SELECT name FROM pragma_table_info('run') WHERE name = 'host'"),
     )
@@ -140,7 +140,7 @@ def test_a_backup_of_a_database_in_use_is_one_private_file_with_every_commit(wri
     made = upkeep.backup(written, tmp_path / "kept")
     store.close()
 
-    assert ([made], 0o600, 7, "-0001.db") == (
+    assert ([made], 0o600, 7, "-0002.db") == (
         list((tmp_path / "kept").iterdir()),
         stat.S_IMODE(made.stat().st_mode),
         fills_in(made),
@@ -150,7 +150,7 @@ def test_a_backup_of_a_database_in_use_is_one_private_file_with_every_commit(wri
 
 def test_only_the_newest_backups_of_this_database_are_kept(written: Path, tmp_path: Path):
     folder = tmp_path / "kept"
-    foreign = upkeep.backup(written, folder).rename(folder / "other-20240101T000000000000Z-0001.db")
+    foreign = upkeep.backup(written, folder).rename(folder / "other-20240101T000000000000Z-0002.db")
     made = [upkeep.backup(written, folder, keep=2) for _ in range(4)]
 
     assert (made[2:], {foreign, *made[2:]}) == (upkeep.backups(written, folder), set(folder.iterdir()))
@@ -262,7 +262,7 @@ def test_a_sound_book_has_no_findings_and_is_not_touched(written: Path):
         ),
         ("DELETE FROM settings_version", [f"signal row {n} refers to a row of settings_version that does not exist"
                                           for n in range(1, 9)]),
-        ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0001"]),
+        ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0002"]),
     ],
     ids=["short", "cash", "value", "realised", "reference", "revision"],
 )  # fmt: skip

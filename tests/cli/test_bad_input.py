@@ -503,10 +503,10 @@ def test_a_halt_waits_for_no_run(person: Person, another_run: subprocess.Popen[s
 
 @pytest.fixture
 def small_disk(person: Person) -> Iterator[Path]:
-    """A disk of 1 MiB for the database."""
+    """A disk of 2 MiB for the database."""
     disk = person.folder.parent / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("this machine does not let the test mount a small disk")
     person.environment["MTUM_EOD_DATABASE__URL"] = str(disk / "book.db")
     yield disk

@@ -274,7 +274,7 @@ def test_what_is_no_backup_is_not_restored(person: Person, name: str, code: int)
 def test_upgrade_says_what_was_there(person: Person):
     documents = [person.types("db upgrade --json").document for _ in range(2)]
 
-    assert [None, "0001"] == [document["before"] for document in documents]
+    assert [None, "0002"] == [document["before"] for document in documents]
     assert "is up to date" in person.types("db upgrade").out
 
 

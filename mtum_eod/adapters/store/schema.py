@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in migrations/, told without importing Alembic. Four digits, ascending."""
 
 
@@ -190,7 +190,47 @@ execution = Table(
     _required("price_usd", Float),
     Column("commission_usd", Float),
     _required("is_estimated", Boolean),
+    _required("revision", Integer, server_default=text("0")),
     Index("execution_by_reference", "reference"),
+    sqlite_autoincrement=True,
+)
+
+split = Table(
+    "split",
+    metadata,
+    _required("session", Session, primary_key=True),
+    _required("ratio", Float),
+    _required("recorded_at", Instant),
+)
+
+entry_basis = Table(
+    "entry_basis",
+    metadata,
+    _required("entry_session", Session, primary_key=True),
+    _required("atr", Float),
+    _required("atr_multiplier", Float),
+    _required("recorded_at", Instant),
+)
+
+left_shares = Table(
+    "left_shares",
+    metadata,
+    _required("id", Integer, primary_key=True),
+    _required("shares", Float),
+    _required("recorded_at", Instant),
+    sqlite_autoincrement=True,
+)
+
+owner_act = Table(
+    "owner_act",
+    metadata,
+    _required("id", Integer, primary_key=True),
+    _required("act", Text),
+    Column("session", Session),
+    _required("acted_at", Instant),
+    _required("acted_by", Text),
+    _required("words", Text),
+    Index("owner_act_by_session", "session"),
     sqlite_autoincrement=True,
 )
 
@@ -230,6 +270,12 @@ notice = Table(
     _required("words", Text),
     _required("is_urgent", Boolean),
     _required("told_at", Instant),
+    _required("is_to_send", Boolean, server_default=text("0")),
+    _required("times_told", Integer, server_default=text("1")),
+    _required("attempts", Integer, server_default=text("0")),
+    Column("last_tried_at", Instant),
+    Column("sent_at", Instant),
+    Index("notice_unsent", "id", sqlite_where=text("is_to_send = 1 AND sent_at IS NULL")),
     sqlite_autoincrement=True,
 )
 

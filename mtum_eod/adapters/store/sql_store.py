@@ -21,6 +21,8 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    and_,
+    delete,
     func,
     or_,
     select,
@@ -34,8 +36,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.connect import SQLITE_FAILURES, Reading, read_copy, refusals
+from mtum_eod.core.events import Event
 from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars
 from mtum_eod.core.trading import (
+    Act,
     Book,
     CashFlow,
     CashKind,
@@ -47,15 +51,20 @@ from mtum_eod.core.trading import (
     OrderKind,
     OrderStatus,
     OrderType,
+    OwnerAct,
     SessionStatus,
     Side,
+    Split,
     Step,
 )
-from mtum_eod.errors import OrderStateUnknown, SettingsError
-from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, Records, RunRecord, SessionRow
+from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
+from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, Records, RunRecord, SessionRow, UnsentNotice
 
 SAME_BAR_RELATIVE = 1e-9
 """Two prices or volumes closer than this are the same; what is nearer comes from reading decimals."""
+
+WHOLE_SHARES = 1e-6
+"""How far a number of shares may lie from a whole one and still be it: ratios are measured, not announced."""
 
 BAR_RANKS = {str(status): rank for rank, status in enumerate(BarStatus)}
 OPEN_STATUSES = [str(status) for status in OrderStatus if status.is_open]
@@ -115,6 +124,7 @@ class BookQueries(ABC):
                 price_usd=row.price_usd,
                 commission_usd=row.commission_usd,
                 is_estimated=row.is_estimated,
+                revision=row.revision,
             )
             for row in self.rows(select(schema.execution).order_by(execution.executed_at, execution.id))
         ]
@@ -129,6 +139,51 @@ class BookQueries(ABC):
     def order(self, session: date) -> Order | None:
         orders = self._orders(schema.order_intent.c.session == session)
         return orders[0] if orders else None
+
+    def splits(self) -> list[Split]:
+        split = schema.split
+        return [
+            Split(session=row.session, ratio=row.ratio) for row in self.rows(select(split).order_by(split.c.session))
+        ]
+
+    def shares_left(self) -> float:
+        newest = select(schema.left_shares.c.shares).order_by(schema.left_shares.c.id.desc()).limit(1)
+        return next((float(row.shares) for row in self.rows(newest)), 0.0)
+
+    def entry_atr(self, entry_session: date) -> float | None:
+        basis = schema.entry_basis.c
+        for row in self.rows(select(basis.atr).where(basis.entry_session == entry_session)):
+            return float(row.atr)
+        entry = self.signal(entry_session)
+        atr = entry.document["atr"] if entry else None
+        return None if atr is None else float(atr)
+
+    def last_acknowledged_id(self) -> int:
+        order = schema.order_intent.c
+        newest = select(func.coalesce(func.max(order.order_id), 0)).where(order.perm_id.is_not(None))
+        return int(self.rows(newest)[0][0])
+
+    def acts(self, session: date | None = None) -> list[OwnerAct]:
+        table = schema.owner_act
+        wanted = select(table).order_by(table.c.id)
+        return [
+            OwnerAct(act=Act(row.act), session=row.session, at=row.acted_at, by=row.acted_by, words=row.words)
+            for row in self.rows(wanted if session is None else wanted.where(table.c.session == session))
+        ]
+
+    def unsent_notices(self) -> list[UnsentNotice]:
+        table = schema.notice
+        return [
+            UnsentNotice(
+                id=row.id,
+                notice=Notice(event=Event(row.event), words=row.words, is_urgent=row.is_urgent),
+                told_at=row.told_at,
+                times_told=row.times_told,
+                attempts=row.attempts,
+                last_tried_at=row.last_tried_at,
+            )
+            for row in self.rows(select(table).where(_is_unsent()).order_by(table.c.id))
+        ]
 
     def open_orders(self) -> list[Order]:
         return self._orders(schema.order_intent.c.status.in_(OPEN_STATUSES))
@@ -242,6 +297,10 @@ class BookQueries(ABC):
         rows = self.rows(select(text("*")).select_from(table(name)))
         columns = self.rows(select(text("name")).select_from(text(f"pragma_table_info('{name}')")))
         return Records(columns=tuple(column for (column,) in columns), rows=tuple(tuple(row) for row in rows))
+
+
+def _is_unsent() -> ColumnElement[bool]:
+    return and_(schema.notice.c.is_to_send, schema.notice.c.sent_at.is_(None))
 
 
 def _between(table: Table, first: date | None, last: date | None) -> Select[Any]:
@@ -515,28 +574,77 @@ class SqlStore(BookQueries):
     def add_fills(self, fills: Sequence[Fill]) -> None:
         if not fills:
             return
-        statement = insert(schema.execution)
+        table, statement = schema.execution.c, insert(schema.execution)
+        new = statement.excluded
         fill_gap = statement.on_conflict_do_update(
             index_elements=["execution_id"],
-            set_={"commission_usd": statement.excluded.commission_usd},
-            where=schema.execution.c.commission_usd.is_(None),
+            set_={"commission_usd": new.commission_usd},
+            where=(table.revision == new.revision) & table.commission_usd.is_(None),
         )
-        rows = [
-            {
-                "execution_id": fill.execution_id,
-                "reference": fill.reference,
-                "session": fill.session,
-                "executed_at": fill.executed_at,
-                "side": fill.side,
-                "shares": fill.shares,
-                "price_usd": fill.price_usd,
-                "commission_usd": fill.commission_usd,
-                "is_estimated": fill.is_estimated,
-            }
-            for fill in fills
-        ]
+        corrected = ("executed_at", "side", "shares", "price_usd", "commission_usd", "revision")
+        correct = statement.on_conflict_do_update(
+            index_elements=["execution_id"],
+            set_={name: new[name] for name in corrected},
+            where=table.revision < new.revision,
+        )
+        rows = [_fill_values(fill) for fill in fills]
         with self.writing() as db:
             db.execute(fill_gap, rows)
+            db.execute(correct, rows)
+
+    def replace_estimates(self, reference: str, fills: Sequence[Fill]) -> None:
+        table = schema.execution
+        with self.writing() as db:
+            db.execute(delete(table).where(table.c.reference == reference, table.c.is_estimated))
+            self.add_fills(fills)
+
+    def adopt(self, fill: Fill, entry_atr: float, atr_multiplier: float, at: datetime) -> None:
+        with self.writing() as db:
+            self.add_fills([fill])
+            _write_basis(db, fill.session, entry_atr, atr_multiplier, at)
+
+    def leave(self, shares: float, at: datetime) -> None:
+        with self.writing() as db:
+            db.execute(insert(schema.left_shares).values(shares=shares, recorded_at=at))
+
+    def split(self, split: Split, at: datetime) -> None:
+        table = schema.execution
+        with self.writing() as db:
+            db.execute(insert(schema.split).values(session=split.session, ratio=split.ratio, recorded_at=at))
+            held = 0
+            entry: list[Fill] = []
+            for fill in self.fills():
+                held += fill.shares if fill.side is Side.BUY else -fill.shares
+                entry = [*entry, fill] if held else []
+            for fill in entry:
+                shares = fill.shares * split.ratio
+                if abs(shares - round(shares)) > WHOLE_SHARES:
+                    raise StoreError(
+                        f"{fill.execution_id}: a split of {split.ratio:g} makes {shares:g} of its {fill.shares} shares",
+                        hint="look at the broker's statement and put the book right with `mtum-eod reconcile`",
+                    )
+                rescaled = {"shares": round(shares), "price_usd": fill.price_usd / split.ratio}
+                db.execute(update(table).where(table.c.execution_id == fill.execution_id).values(rescaled))
+            if entry:
+                basis = self._basis(db, entry[0].session)
+                if basis is not None:
+                    _write_basis(db, entry[0].session, basis[0] / split.ratio, basis[1], at)
+
+    def _basis(self, db: Connection, entry_session: date) -> tuple[float, float] | None:
+        """ATR at entry and its multiplier, on the scale in force; None where no decision entered."""
+        basis = schema.entry_basis.c
+        row = db.execute(select(basis.atr, basis.atr_multiplier).where(basis.entry_session == entry_session)).first()
+        if row is not None:
+            return float(row.atr), float(row.atr_multiplier)
+        entry = self.signal(entry_session)
+        if entry is None or entry.document["atr"] is None:
+            return None
+        return float(entry.document["atr"]), float(entry.settings["strategy"]["atr_multiplier"])
+
+    def add_act(self, act: OwnerAct) -> None:
+        row = {"act": act.act, "session": act.session, "acted_at": act.at, "acted_by": act.by, "words": act.words}
+        with self.writing() as db:
+            db.execute(insert(schema.owner_act).values(row))
 
     def settle(
         self,
@@ -628,16 +736,29 @@ class SqlStore(BookQueries):
         with self.writing() as db:
             return _lift(db, text("true"), at, by)
 
-    def add_notice(self, notice: Notice, at: datetime, run_id: int | None) -> None:
+    def add_notice(self, notice: Notice, at: datetime, run_id: int | None, *, is_to_send: bool) -> None:
+        table = schema.notice
         row = {
             "run_id": run_id,
             "event": notice.event,
             "words": notice.words,
             "is_urgent": notice.is_urgent,
             "told_at": at,
+            "is_to_send": is_to_send,
         }
+        same = (table.c.event == notice.event) & (table.c.words == notice.words) & _is_unsent()
         with self.writing() as db:
-            db.execute(insert(schema.notice).values(row))
+            if is_to_send:
+                again = db.execute(update(table).where(same).values(times_told=table.c.times_told + 1))
+                if again.rowcount:
+                    return
+            db.execute(insert(table).values(row))
+
+    def notice_tried(self, notice_id: int, at: datetime, *, is_sent: bool) -> None:
+        table = schema.notice
+        values = {"attempts": table.c.attempts + 1, "last_tried_at": at, "sent_at": at if is_sent else None}
+        with self.writing() as db:
+            db.execute(update(table).where(table.c.id == notice_id).values(values))
 
 
 def _id(db: Connection, table: Table, row: dict[str, Any]) -> int:
@@ -652,6 +773,27 @@ def _settings_id(db: Connection, settings: dict[str, Any], at: datetime) -> int:
     row = {"sha256": sha256, "settings": settings, "first_used_at": at}
     db.execute(insert(table).values(row).on_conflict_do_nothing())
     return int(db.execute(select(table.c.id).where(table.c.sha256 == sha256)).scalar_one())
+
+
+def _fill_values(fill: Fill) -> dict[str, Any]:
+    return {
+        "execution_id": fill.execution_id,
+        "reference": fill.reference,
+        "session": fill.session,
+        "executed_at": fill.executed_at,
+        "side": fill.side,
+        "shares": fill.shares,
+        "price_usd": fill.price_usd,
+        "commission_usd": fill.commission_usd,
+        "is_estimated": fill.is_estimated,
+        "revision": fill.revision,
+    }
+
+
+def _write_basis(db: Connection, entry_session: date, atr: float, atr_multiplier: float, at: datetime) -> None:
+    values = {"atr": atr, "atr_multiplier": atr_multiplier, "recorded_at": at}
+    statement = insert(schema.entry_basis).values(entry_session=entry_session, **values)
+    db.execute(statement.on_conflict_do_update(index_elements=["entry_session"], set_=values))
 
 
 def _ledger_values(row: SessionRow, at: datetime) -> dict[str, Any]:
