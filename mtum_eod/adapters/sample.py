@@ -90,13 +90,13 @@ class SampleData:
     def _partial(self, symbol: str, session: date, final: Floats, as_of: datetime) -> Floats:
         """The bar as it stands at `as_of`: open fixed, high, low and last as far as the path has gone."""
         minute, minutes = self._minute(session, as_of)
-        path = _path(self._seed, symbol == VIX, session, minutes, final)[: minute + 1]
+        path = price_path(self._seed, symbol == VIX, session, minutes, final)[: minute + 1]
         volume = np.nan if symbol == VIX else self._volume_by(session, final[4], as_of)
         return np.array([final[0], path.max(), path.min(), path[-1], volume])
 
     def _volume_by(self, session: date, volume: float, instant: datetime) -> float:
         minute, minutes = self._minute(session, instant)
-        return float(np.round(volume * _volume_curve(self._seed, session, minutes)[minute]))
+        return float(np.round(volume * volume_curve(self._seed, session, minutes)[minute]))
 
     def _minute(self, session: date, instant: datetime) -> tuple[int, int]:
         """Minutes from the open to `instant`, and to the close."""
@@ -149,7 +149,7 @@ def _stream(seed: int, session: date, what: int) -> np.random.RandomState:
     return np.random.RandomState([seed, session.toordinal(), what])
 
 
-def _path(seed: int, is_index: bool, session: date, minutes: int, final: Floats) -> Floats:
+def price_path(seed: int, is_index: bool, session: date, minutes: int, final: Floats) -> Floats:
     """Last price at each minute from open to close, both included; its extremes are the day's."""
     opened, high, low, close, _ = final
     steps = np.append(0.0, np.cumsum(_stream(seed, session, 1 if is_index else 2).standard_normal(minutes)))
@@ -163,7 +163,7 @@ def _path(seed: int, is_index: bool, session: date, minutes: int, final: Floats)
     return path
 
 
-def _volume_curve(seed: int, session: date, minutes: int) -> Floats:
+def volume_curve(seed: int, session: date, minutes: int) -> Floats:
     """Share of the day's volume traded by each minute, 0 at the open and 1 at the close; U-shaped."""
     elapsed = (np.arange(minutes) + 0.5) / minutes
     shape = 1 + 1.5 * np.exp(-elapsed / 0.08) + 2.5 * np.exp((elapsed - 1) / 0.03)
