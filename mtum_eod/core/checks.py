@@ -13,3 +13,4 @@ class Check:
     passed: bool
     words: str
     cure: str = ""
+    exit_code: int = 3  # of the command, where this failed

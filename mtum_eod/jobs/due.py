@@ -13,7 +13,7 @@ from mtum_eod.core.timing import Due, SessionFacts
 from mtum_eod.core.trading import OrderStatus, SessionStatus, Step
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.preflight import preflight_step
+from mtum_eod.jobs.preflight import exit_code, preflight_step
 from mtum_eod.jobs.session import decide_step, file_missed, settle_step
 from mtum_eod.jobs.settle import Settlement
 from mtum_eod.ports import BookReader, SessionRow
@@ -58,7 +58,7 @@ class Done:
             return self.outcome.exit_code
         if self.settlement:
             return self.settlement.exit_code
-        return 0 if all(check.passed for check in self.checks) else 3
+        return exit_code(self.checks)
 
 
 def do_due(desk: TradingDesk) -> Done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
 from mtum_eod.core import quality
@@ -9,7 +10,7 @@ from mtum_eod.core.checks import Check
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
-from mtum_eod.errors import MtumEodError
+from mtum_eod.errors import BrokerUnavailable, MtumEodError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.ports import Notice, Unknown
@@ -21,14 +22,24 @@ def preflight_step(desk: TradingDesk, session: date) -> tuple[Check, ...]:
     """Check data, broker and calendar for `session`, file the result, and tell the owner when it changed."""
     before = desk.store.last_run(Step.PREFLIGHT, session)
     with filed(desk, Step.PREFLIGHT, session) as run:
-        checks = (*_data(desk, session), _broker(desk), *desk.broker.inspect(session), _calendar(desk, session))
-        failed = [check for check in checks if not check.passed]
-        run.exit_code = 3 if failed else 0
+        looked_at = checks(desk, session)
+        failed = [check for check in looked_at if not check.passed]
+        run.exit_code = exit_code(looked_at)
         run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"
         if failed and (before is None or before.outcome != run.outcome):
             said = f"Preflight of {session} failed: {run.outcome}"
             desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
-        return checks
+        return looked_at
+
+
+def checks(desk: Desk, session: date) -> tuple[Check, ...]:
+    """Every link of the chain that can be looked at before `session` is decided; reads only."""
+    return (*_data(desk, session), *_broker(desk, session), _calendar(desk, session))
+
+
+def exit_code(looked_at: Iterable[Check]) -> int:
+    """The first failure's code; 0 where all passed."""
+    return next((check.exit_code for check in looked_at if not check.passed), 0)
 
 
 def _data(desk: Desk, session: date) -> tuple[Check, ...]:
@@ -48,11 +59,14 @@ def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
     return Check(name=f"{symbol} bars", passed=not fatal, words=words)
 
 
-def _broker(desk: Desk) -> Check:
+def _broker(desk: Desk, session: date) -> Iterator[Check]:
+    """Whether the broker answers and, if it does, what it says of itself."""
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
-        return Check(name="broker", passed=False, words=held.why)
-    return Check(name="broker", passed=True, words=f"{desk.broker.account} holds {held.value:g} shares")
+        yield Check(name="broker", passed=False, words=held.why, exit_code=BrokerUnavailable.exit_code)
+        return
+    yield Check(name="broker", passed=True, words=f"{desk.broker.account} holds {held.value:g} shares")
+    yield from desk.broker.inspect(session)
 
 
 def _calendar(desk: Desk, session: date) -> Check:
