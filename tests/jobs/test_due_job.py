@@ -76,7 +76,7 @@ def test_a_failing_preflight_is_repeated_and_told_on_change_only(bench: Bench):
         f"Preflight of {SESSION} failed: broker: the list of positions never ended",
         f"Preflight of {SESSION} failed: VIX bars: VIX: no answer; broker: the list of positions never ended",
     ] == told
-    assert [3, 3, 3, 3, 0] == [code for (code,) in bench.sql("SELECT exit_code FROM runs ORDER BY id")]
+    assert [4, 4, 4, 3, 0] == [code for (code,) in bench.sql("SELECT exit_code FROM runs ORDER BY id")]
 
 
 def test_preflight_names_a_fault_in_the_bars(bench: Bench):
