@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mtum_eod.adapters.calendar import ExchangeCalendar, local_date
 from mtum_eod.adapters.clock import SessionClock, SystemClock
 from mtum_eod.adapters.no_history import NoHistory
+from mtum_eod.core.checks import Check
 from mtum_eod.core.trading import Book, Mode
 from mtum_eod.errors import SettingsError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -171,6 +172,29 @@ class Workplace:
         from mtum_eod.adapters.store import upkeep
 
         return upkeep.check(self.database)
+
+    def examine_database(self) -> Check:
+        """Whether the database will do; none at all will, the first run makes it."""
+        if not self.database.exists():
+            return Check(name="database", passed=True, words=f"none yet; the first run makes {self.database}")
+        try:
+            found, cure = self.check(), "`mtum-eod db restore` brings a backup back"
+        except StoreError as error:
+            found, cure = [error.message], error.hint
+        words = "; ".join(found) or f"{self.database}: sound, and the books add up"
+        code = StoreError.exit_code
+        return Check(name="database", passed=not found, words=words, cure=cure if found else "", exit_code=code)
+
+    @contextmanager
+    def restored(self) -> Iterator[BookReader | None]:
+        """The book as it comes back from a backup made now and restored aside; None where there is no database."""
+        if not self.database.exists():
+            yield None
+            return
+        from mtum_eod.adapters.store.rehearsal import rehearse
+
+        with rehearse(self.database) as book:
+            yield book
 
     def spread(self, jobs: int, backend: str, address: str | None) -> Spread:
         """What spreads a sweep over `jobs` processes, or over a Dask cluster."""

@@ -22,11 +22,14 @@ from mtum_eod import __version__
 from mtum_eod.errors import MtumEodError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mtum_eod.bootstrap import Workplace
+    from mtum_eod.core.checks import Check
     from mtum_eod.core.review import Review
     from mtum_eod.jobs.outcome import Outcome
 
-FIRST = ("run", "settle", "status", "explain", "report", "backtest", "sweep")
+FIRST = ("run", "settle", "status", "explain", "doctor", "report", "backtest", "sweep")
 GROUPS = {
     "Hands on the wheel": ("halt", "resume", "cash"),
     "Records and upkeep": ("export", "data", "db", "config"),
@@ -68,6 +71,8 @@ class Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Seen before anything is parsed: a program that asked for JSON gets its own typing errors as JSON too.
         ctx.ensure_object(Door).as_json = "--json" in args
+        if args[:1] == ["--test"]:  # the original plan's name for it
+            args = ["doctor", *args[1:]]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -364,6 +369,66 @@ def explain(door: Door, day: date | None, png: Path | None) -> None:
     zone = place.loaded.settings.schedule.timezone
     door.say(outcome.explanation, lambda: text.explanation(outcome, zone))
     sys.exit(outcome.exit_code)
+
+
+@cli.command(
+    epilog=examples(
+        "mtum-eod doctor                       every link of the chain, with its cure",
+        "mtum-eod doctor --full                indicators recomputed, a restore rehearsed, books compared",
+        "mtum-eod doctor --place-test-order    what the broker would say to an order; none is placed",
+        "mtum-eod doctor --go-live             what the paper book has shown so far",
+    )
+)
+@click.option("--full", is_flag=True, help="Also recompute the indicators, rehearse a restore, compare executions.")
+@click.option("--place-test-order", is_flag=True, help="Also ask the broker what it would say to one share.")
+@click.option("--go-live", is_flag=True, help="What the paper book has shown of what live trading rests on.")
+@json_option
+@click.pass_obj
+def doctor(door: Door, full: bool, place_test_order: bool, go_live: bool) -> None:
+    """Check the whole chain, with a cure for each failure; nothing is written, no order is placed."""
+    from mtum_eod.jobs.doctor import Diagnosis
+    from mtum_eod.views import text
+
+    _usage(not (go_live and (full or place_test_order)), "--go-live goes alone: it looks at the paper book only")
+    if go_live:
+        door.overrides["mode"] = "paper"
+    place = door.workplace()
+    shown: list[Check] = []
+    for check in _proven(place) if go_live else _examined(place, full=full, with_order=place_test_order):
+        if not door.as_json:
+            click.echo(text.check(check))
+        shown.append(check)
+    diagnosis = Diagnosis(checks=tuple(shown))
+    door.say(diagnosis.document, lambda: text.diagnosis(diagnosis))
+    sys.exit(diagnosis.exit_code)
+
+
+def _examined(place: Workplace, *, full: bool, with_order: bool) -> Iterator[Check]:
+    """Each check as soon as it is done: one of them may wait for a broker that does not answer."""
+    from mtum_eod.jobs import doctor
+
+    yield place.examine_database()
+    try:
+        desk = place.desk()
+    except MtumEodError as error:
+        yield doctor.failed("desk", error)
+        return
+    session = doctor.session_in_hand(desk)
+    yield from doctor.examine(desk, session)
+    if with_order:
+        yield doctor.examine_order(desk, session)
+    if full:
+        try:
+            with place.restored() as restored:
+                yield from doctor.examine_fully(desk, restored)
+        except MtumEodError as error:
+            yield doctor.failed("restore", error)
+
+
+def _proven(place: Workplace) -> Iterator[Check]:
+    from mtum_eod.jobs.doctor import proven_on_paper
+
+    yield from proven_on_paper(place.reader(), place.loaded.settings.symbol)
 
 
 @cli.command(epilog=examples("mtum-eod report --period month", "mtum-eod report --html report.html"))

@@ -59,8 +59,8 @@ class SimulatedBroker:
         return ()
 
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
-        cost = self._cost_ratio * intent.shares * intent.decision_price_usd
-        return Known(WhatIf(is_accepted=True, words=f"simulated: commission about {cost:.2f} USD"))
+        words = f"the embedded broker takes it, at {self._cost_ratio:.2%} of the value"
+        return Known(WhatIf(is_accepted=True, words=f"{intent.reference}: {words}"))
 
     def next_order_id(self) -> int:
         return self._orders.last_order_id() + 1

@@ -19,12 +19,14 @@ from mtum_eod.core.trading import Action, Position
 
 if TYPE_CHECKING:
     from mtum_eod.core.backtest import BacktestResult
+    from mtum_eod.core.checks import Check
     from mtum_eod.core.decision_noise import Band, DecisionNoise
     from mtum_eod.core.expectations import Verdict
     from mtum_eod.core.review import Review
     from mtum_eod.jobs.audit import Audit
     from mtum_eod.jobs.backtest import Backtest
     from mtum_eod.jobs.bars import BarsReport
+    from mtum_eod.jobs.doctor import Diagnosis
     from mtum_eod.jobs.due import Agenda, Done
     from mtum_eod.jobs.history import RangeResult
     from mtum_eod.jobs.outcome import Outcome
@@ -75,6 +77,19 @@ def decision(outcome: Outcome, zone: str) -> str:
     lines += [click.style(f"  ! {warning}", fg="yellow") for warning in document["warnings"]]
     lines += [dim(f"  {note}") for note in outcome.notes]
     return "\n".join(lines)
+
+
+def check(looked_at: Check) -> str:
+    """One link of the chain on a line; where it will not do, its cure on the next."""
+    said = f"  {_mark(looked_at.passed)} {looked_at.name:<22} {looked_at.words}"
+    return said if looked_at.passed or not looked_at.cure else f"{said}\n    {'':<22} {dim(looked_at.cure)}"
+
+
+def diagnosis(done: Diagnosis) -> str:
+    """How many links will do."""
+    failed = [each for each in done.checks if not each.passed]
+    said = f"\n{len(failed)} of {len(done.checks)} will not do" if failed else f"\nall {len(done.checks)} will do"
+    return click.style(said, fg="red" if failed else "green", bold=True)
 
 
 def heading(outcome: Outcome) -> str:

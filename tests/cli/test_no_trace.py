@@ -28,6 +28,7 @@ LOOKS = [
     "data show --last 5",
     "export trades",
     "export signals --format json",
+    "doctor --full --place-test-order",
     "db check",
 ]
 FEW = ["run --date 2024-11-05 --dry-run", "explain", "status", "data show", "export trades", "db check"]

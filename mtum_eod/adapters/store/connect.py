@@ -171,7 +171,7 @@ def read_copy(path: Path) -> Reading:
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     with tempfile.TemporaryDirectory(prefix="mtum-eod-") as folder:
         copy = Path(folder) / "copy.db"
-        _copy_consistently(path, copy)
+        copy_consistently(path, copy)
         source = _connect(copy, "mode=rw")
         try:
             source.backup(memory)
@@ -180,7 +180,7 @@ def read_copy(path: Path) -> Reading:
     return Reading(_engine(lambda: memory, StaticPool), lambda: True)
 
 
-def _copy_consistently(path: Path, copy: Path) -> None:
+def copy_consistently(path: Path, copy: Path) -> None:
     """Copy file and WAL so that they belong together.
 
     A checkpoint may write into the file while it is copied, but what it writes is in the WAL too, until a writer
