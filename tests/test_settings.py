@@ -563,10 +563,11 @@ def test_the_systems_own_word_on_an_unreadable_path_is_passed_on(write: Write):
     assert f"{path}: the settings file cannot be read: Not a directory" == refusal(path).message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 def test_an_unreadable_file_is_refused(write: Write):
     """The system's own word is passed on."""
     path = write("capital = 1\n", mode=0o000)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user reads every file; .ci/run tries it without that power")
 
     assert f"{path}: the settings file cannot be read: Permission denied" == refusal(path).message
 

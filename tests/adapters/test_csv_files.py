@@ -227,11 +227,12 @@ def test_a_file_instead_of_the_folder_is_named(tmp_path: Path) -> None:
         read(CsvData(tmp_path / "data", CALENDAR))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
     """Mode 000."""
     source = write(tmp_path, YAHOO)
     (tmp_path / "MTUM.csv").chmod(0)
+    if os.access(tmp_path / "MTUM.csv", os.R_OK):
+        pytest.skip("this user reads every file; .ci/run tries it without that power")
 
     with pytest.raises(MarketDataError, match=r"cannot be read .Permission denied"):
         read(source)
