@@ -41,7 +41,7 @@ from mtum_eod.errors import SettingsError
 
 FILE_NAME = "settings.toml"
 PREFIX = "MTUM_EOD_"
-NOT_SETTINGS = {"MTUM_EOD_TEST_DATA"}
+NOT_SETTINGS = {"MTUM_EOD_TEST_DATA", "MTUM_EOD_TEST_IB_ASYNC"}
 """Variables of the same prefix that speak to the tests."""
 
 ENVIRONMENT = "environment"
