@@ -59,6 +59,8 @@ def _decide_flat(evidence: Evidence, decision: Decision, p: Parameters) -> Decis
         elif evidence.fatal_findings:
             gate = Gate.DATA
         reason = words.no_entry(evidence.indicators, decision.entry_rules, p.strategy)
+        if evidence.approved_shares is not None:
+            reason += f". The {evidence.approved_shares} shares approved are not bought"
         return replace(decision, blocked_by=gate, reason=reason)
 
     decision = replace(decision, action=Action.BUY, reason=words.entry(evidence.indicators, p.strategy))
@@ -75,6 +77,9 @@ def _decide_flat(evidence: Evidence, decision: Decision, p: Parameters) -> Decis
         return _stop(decision, risk)
     if size.blocked_by is Gate.SIZE:
         return _stop(decision, gates.Blocked(gate=Gate.SIZE, why=words.too_small(evidence, p.risk)))
+    awaiting = gates.approval_block(evidence, size.shares, p.risk)
+    if awaiting:
+        return replace(_stop(decision, awaiting), shares_awaiting=size.shares)
     return replace(decision, shares=size.shares)
 
 

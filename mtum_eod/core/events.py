@@ -11,6 +11,7 @@ class Event(StrEnum):
     ORDER_SENT = "order_sent"
     ORDER_FILLED = "order_filled"
     ORDER_REJECTED = "order_rejected"
+    APPROVAL = "approval"
     RUN_FAILED = "run_failed"
     RUN_MISSED = "run_missed"
     MISMATCH = "mismatch"

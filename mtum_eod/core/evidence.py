@@ -97,6 +97,7 @@ class Evidence:
     mismatch: str = ""  # words, where book and broker disagree
     broker_shares: int | None = None  # whole shares the broker holds; None where it did not say
     has_order: bool = False  # of whatever kind; a session has at most one
+    approved_shares: int | None = None  # what the owner said yes to; None where they have not
 
     @property
     def fatal_findings(self) -> tuple[Finding, ...]:
@@ -118,6 +119,7 @@ class Decision:
     exit_reasons: tuple[ExitReason, ...] = ()
     exit_unknown: tuple[ExitReason, ...] = ()
     shares: int = 0  # the order's; 0 where none goes out
+    shares_awaiting: int = 0  # what the owner is asked to approve; 0 where nothing is asked
     blocked_by: Gate | None = None
     reason: str = ""
     warnings: tuple[str, ...] = ()

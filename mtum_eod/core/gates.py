@@ -19,6 +19,9 @@ MAX_ENTRY_PRICE_AGE = timedelta(minutes=5)
 MAX_EXIT_PRICE_AGE = timedelta(minutes=30)
 MAX_VIX_AGE = timedelta(minutes=30)
 
+APPROVAL_SLACK_SHARES = 1
+"""By how much an order may differ from what the owner approved; prices move while a person reads."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
@@ -75,9 +78,20 @@ def risk_block(evidence: Evidence, loss_hit: bool, p: Parameters) -> Blocked | N
     if move > p.risk.max_price_move_pct:
         limit = p.risk.max_price_move_pct
         return Blocked(gate=Gate.PRICE_MOVE, why=f"close moved {move:.1f} % since the last one, more than {limit:g} %")
-    if p.risk.require_confirmation:
-        return Blocked(gate=Gate.AWAITING_APPROVAL, why="waiting for the owner's approval")
     return None
+
+
+def approval_block(evidence: Evidence, shares: int, risk: RiskParameters) -> Blocked | None:
+    """Whether the owner has still to say yes to buying `shares`; None where they need not, or have."""
+    if not risk.require_confirmation:
+        return None
+    approved = evidence.approved_shares
+    if approved is None:
+        return Blocked(gate=Gate.AWAITING_APPROVAL, why="waiting for the owner's approval")
+    if abs(shares - approved) <= APPROVAL_SLACK_SHARES:
+        return None
+    why = f"waiting for the owner's approval again: {approved} shares were approved, now it would be {shares}"
+    return Blocked(gate=Gate.AWAITING_APPROVAL, why=why)
 
 
 def exceeds_position_limit(shares: int, price: float, equity: float, risk: RiskParameters) -> bool:

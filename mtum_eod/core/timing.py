@@ -102,6 +102,7 @@ class SessionFacts:
     preflight_passed: bool = False
     preflight_tried_at: datetime | None = None  # the latest attempt
     is_decided: bool = False  # its ledger row stands: decided, skipped or missed
+    awaits_approval: bool = False  # its entry waits for the owner, who has said neither yes nor no
     order_unacknowledged: bool = False  # an intent is committed, and the broker's word on it is not
     is_settled: bool = False
     settle_tried_at: datetime | None = None  # the latest attempt
@@ -122,7 +123,8 @@ def due(now: datetime, today: SessionFacts | None, unsettled: Sequence[SessionFa
 
     1. Deciding today's session, from its decision time until its ledger row stands, and again until the close
        while its order is unacknowledged. It settles by itself what is open, so no unfinished business of an earlier
-       session, which may stay unfinished for days, can keep a position from being sold.
+       session, which may stay unfinished for days, can keep a position from being sold. While the owner is asked
+       nothing is decided; from the hard stop on the question has lapsed, and that is to be told.
     2. Settling an earlier session, the oldest first.
     3. Preflight, from its time until it passes, not from the decision time on.
     4. Settling today's session.
@@ -158,7 +160,9 @@ def _steps(today: SessionFacts | None, unsettled: Sequence[SessionFacts] = ()) -
 
 def _decide(facts: SessionFacts) -> Iterator[tuple[Due, datetime | None]]:
     times = facts.timetable
-    if not facts.is_decided:
+    if facts.awaits_approval:
+        yield Due(at=times.hard_stop_at, step=Step.DECIDE, session=times.session, why="nobody approved the entry"), None
+    elif not facts.is_decided:
         yield Due(at=times.decide_at, step=Step.DECIDE, session=times.session, why="the session is not decided"), None
     elif facts.order_unacknowledged:
         why = "the order is not acknowledged"

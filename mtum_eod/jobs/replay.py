@@ -99,6 +99,7 @@ def evidence_of(inputs: dict[str, Any], indicators: Indicators) -> Evidence:
         mismatch=inputs["mismatch"],
         broker_shares=inputs["broker_shares"],
         has_order=inputs["has_order"],
+        approved_shares=inputs.get("approved_shares"),  # absent from records older than the question
     )
 
 

@@ -149,10 +149,28 @@ def test_each_gate_alone_blocks_an_entry(gate, obstacle):
     assert (action, 0, gate) == outcome(decide(*against(obstacle)))
 
 
+def test_the_owner_is_asked_for_as_many_shares_as_would_go_out():
+    """5,000 USD at 200.00, with buffer and cost 202.202 a share."""
+    asked = decide(flat(), parameters(require_confirmation=True))
+    approved = decide(flat(approved_shares=24), parameters(require_confirmation=True))
+
+    assert (24, 0, Gate.AWAITING_APPROVAL) == (asked.shares_awaiting, asked.shares, asked.blocked_by)
+    assert (0, 24, None) == (approved.shares_awaiting, approved.shares, approved.blocked_by)
+
+
+def test_an_entry_that_no_longer_holds_is_not_bought_for_having_been_approved():
+    """The VIX rose while the owner read the question."""
+    decision = decide(flat(numbers(vix=26.0), approved_shares=24), parameters(require_confirmation=True))
+
+    assert (Action.HOLD, 0, None) == outcome(decision)
+    assert "No entry: VIX 26.0 not below 25. The 24 shares approved are not bought" == decision.reason
+
+
 PAIRS = [
     (first, second)
     for first, second in combinations(AGAINST_AN_ENTRY, 2)
-    if (first[0], second[0]) != (Gate.CASH, Gate.SIZE)  # a book too small for a share is not short of cash
+    # a book too small for a share is not short of cash, and has nothing to approve
+    if (first[0], second[0]) not in ((Gate.CASH, Gate.SIZE), (Gate.AWAITING_APPROVAL, Gate.SIZE))
 ]
 
 

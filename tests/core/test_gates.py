@@ -94,7 +94,6 @@ def test_a_move_of_exactly_the_limit_passes():
         (flat(daily_loss_latched=True), False, {}, Gate.DAILY_LOSS),
         (flat(), True, {}, Gate.DAILY_LOSS),
         (flat(numbers(previous_close=100.0)), False, {}, Gate.PRICE_MOVE),
-        (flat(), False, {"require_confirmation": True}, Gate.AWAITING_APPROVAL),
         (flat(numbers(previous_close=nan)), False, {}, None),
     ],
 )
@@ -102,6 +101,27 @@ def test_the_days_risk_blocks(evidence, loss_hit, changes, expected):
     blocked = gates.risk_block(evidence, loss_hit, parameters(**changes))
 
     assert expected == (blocked and blocked.gate)
+
+
+@pytest.mark.parametrize(
+    ("approved", "shares", "why"),
+    [
+        (None, 24, "waiting for the owner's approval"),
+        (24, 24, None),
+        (24, 25, None),
+        (24, 23, None),
+        (24, 26, "waiting for the owner's approval again: 24 shares were approved, now it would be 26"),
+        (24, 22, "waiting for the owner's approval again: 24 shares were approved, now it would be 22"),
+    ],
+)
+def test_an_approval_is_good_for_one_share_more_or_fewer(approved, shares, why):
+    blocked = gates.approval_block(flat(approved_shares=approved), shares, RiskParameters(require_confirmation=True))
+
+    assert (why and Blocked(gate=Gate.AWAITING_APPROVAL, why=why)) == blocked
+
+
+def test_nobody_is_asked_where_no_confirmation_is_required():
+    assert gates.approval_block(flat(), 24, RiskParameters()) is None
 
 
 @pytest.mark.parametrize(

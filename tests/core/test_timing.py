@@ -443,6 +443,18 @@ def test_no_preflight_begins_at_the_decision_time_itself():
 
 
 @pytest.mark.parametrize(
+    ("now", "expected"),
+    [("20:00", None), ("20:44", None), ("20:45", Step.DECIDE), ("20:59", Step.DECIDE), ("21:30", Step.DECIDE)],
+)
+def test_a_question_waits_until_the_hard_stop_and_then_lapses(now, expected):
+    """Asked an hour before the close; nothing is decided every minute while the owner reads."""
+    asked = SessionFacts(timetable=table(require_confirmation=True), preflight_passed=True, awaits_approval=True)
+    step = due(utc(WINTER, now), asked)
+
+    assert expected == (step and step.step)
+
+
+@pytest.mark.parametrize(
     ("now", "state", "expected"),
     [
         ("19:00", {}, "the chain is not checked yet"),
@@ -519,6 +531,7 @@ def any_facts(draw: st.DrawFn, session: date = WINTER) -> SessionFacts:
         preflight_passed=draw(st.booleans()),
         preflight_tried_at=draw(st.none() | INSTANTS),
         is_decided=draw(st.booleans()),
+        awaits_approval=draw(st.booleans()),
         order_unacknowledged=draw(st.booleans()),
         is_settled=draw(st.booleans()),
         settle_tried_at=draw(st.none() | INSTANTS),
@@ -543,7 +556,12 @@ def test_no_step_is_due_before_its_instant(now, today, unsettled):
 def test_an_attempt_just_made_is_not_due_again_at_once(now, today, unsettled):
     """Preflight and settlement wait for their next slot, so nothing else starves."""
     just_tried = replace(
-        today, preflight_tried_at=now, settle_tried_at=now, is_decided=True, order_unacknowledged=False
+        today,
+        preflight_tried_at=now,
+        settle_tried_at=now,
+        is_decided=True,
+        awaits_approval=False,
+        order_unacknowledged=False,
     )
     earlier = [replace(one, settle_tried_at=now) for one in unsettled]
     step = due(now, just_tried, earlier)
@@ -565,7 +583,7 @@ def test_what_is_next_is_due_when_its_instant_comes(now, today, unsettled):
 @given(INSTANTS, any_facts(), st.lists(any_facts(MONDAY), max_size=2))
 def test_an_undecided_session_is_always_due_for_deciding(now, today, unsettled):
     """From its decision time on nothing comes before it."""
-    undecided = replace(today, is_decided=False)
+    undecided = replace(today, is_decided=False, awaits_approval=False)
     at = max(now, undecided.timetable.decide_at)
 
     assert (Step.DECIDE, WINTER) == step_of(due(at, undecided, unsettled))
