@@ -1,0 +1,1 @@
+"""Years of simulated trouble: the whole program under a virtual clock, broker, market and owner."""

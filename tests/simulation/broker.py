@@ -1,0 +1,219 @@
+"""A broker that holds the truth: what was ordered, executed, held and paid, whatever it says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from random import Random
+
+from mtum_eod.core.checks import Check
+from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, OrderType, Side
+from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.ports import Answer, BrokerOrder, Cash, Known, Unknown, WhatIf
+from simulation.market import SYMBOL, Market, calendar
+
+ACCOUNT = "DU1"
+CUT_OFF = timedelta(minutes=15)
+
+
+@dataclass
+class Resting:
+    """An order at the broker."""
+
+    intent: OrderIntent
+    perm_id: int
+    status: OrderStatus
+    arrived_at: datetime
+    filled: int = 0
+    words: str = ""
+
+
+@dataclass
+class Execution:
+    """An execution, and when the broker first tells of it and of its commission."""
+
+    fill: Fill
+    told_from: datetime
+    commission_from: datetime
+
+
+@dataclass
+class VirtualBroker:
+    """A Broker. It takes market-on-close orders until the cut-off, fills at the close, forgets at midnight."""
+
+    market: Market
+    usd: float
+    chance: Random
+    now: datetime
+    account: str = ACCOUNT
+    reread_pause: timedelta = timedelta(seconds=5)
+    by_hand: int = 0  # shares the owner bought elsewhere, less those sold there
+    resting: dict[str, Resting] = field(default_factory=dict)
+    executed: list[Execution] = field(default_factory=list)
+    arrivals: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # all that ever came over the wire
+    spendable: list[float] = field(default_factory=list)  # when each of these arrived
+    sent: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # when each try left the program
+    halted: list[str] = field(default_factory=list)  # what stood still by the owner's word at each of these
+    on_the_wire: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # sent, not there yet
+    last_id: int = 0
+    proceeds: tuple[date, float] | None = None  # of the newest sale, and its session
+    away_until: datetime | None = None
+    rejects: bool = False
+    auction: dict[str, float] = field(default_factory=dict)  # how the next auction differs
+
+    # -- truth --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_away(self) -> bool:
+        return self.away_until is not None and self.now < self.away_until
+
+    @property
+    def ours(self) -> int:
+        """Shares that our own executions add up to."""
+        return sum(e.fill.shares if e.fill.side is Side.BUY else -e.fill.shares for e in self.executed)
+
+    def reach(self, instant: datetime) -> None:
+        """Let time pass: orders on the wire arrive, the close fills."""
+        for arrives_at, intent in [wired for wired in self.on_the_wire if wired[0] <= instant]:
+            self.on_the_wire.remove((arrives_at, intent))
+            self._arrive(intent, arrives_at)
+        for order in self.resting.values():
+            if order.status is OrderStatus.WORKING and instant >= calendar().close(order.intent.session):
+                self._auction(order, calendar().close(order.intent.session))
+        self.now = instant
+
+    def restart(self) -> None:
+        """The Gateway comes up again: what was on the wire is lost, ids begin anew below those used."""
+        self.on_the_wire.clear()
+        self.last_id = max(0, self.last_id - 3)
+
+    def _arrive(self, intent: OrderIntent, at: datetime) -> None:
+        known = next((o for o in self.resting.values() if o.intent.order_id == intent.order_id), None)
+        if known is not None and known.intent == intent:
+            return  # the same order again under its own id: the broker sees one
+        self.arrivals.append((at, intent))
+        self.spendable.append(self._spendable())
+        order = Resting(intent, perm_id=1000 + len(self.arrivals), status=OrderStatus.WORKING, arrived_at=at)
+        self.resting[f"{intent.reference}#{len(self.arrivals)}"] = order
+        if known is not None:
+            order.status, order.words = OrderStatus.REJECTED, "103: duplicate order id"
+        elif self.rejects:
+            order.status, order.words = OrderStatus.REJECTED, "201: order rejected"
+        elif intent.order_type is OrderType.MKT:
+            self._fill(order, intent.shares, self.market.price(at), at)
+            order.status = OrderStatus.FILLED
+
+    def _auction(self, order: Resting, close: datetime) -> None:
+        wanted = order.intent.shares
+        done = int(wanted * self.auction["partial"]) if "partial" in self.auction else wanted
+        if "nothing" in self.auction:
+            done = 0
+        if done:
+            first = done // 2 if self.chance.random() < 0.3 else 0
+            for shares in (first, done - first):
+                if shares:
+                    self._fill(order, shares, self.market.close(order.intent.session), close)
+        order.status = OrderStatus.FILLED if done == wanted else OrderStatus.CANCELLED
+        order.words = "" if done == wanted else f"expired with {done} of {wanted} shares filled"
+
+    def _fill(self, order: Resting, shares: int, price: float, at: datetime) -> None:
+        intent = order.intent
+        sign = 1 if intent.side is Side.BUY else -1
+        commission = round(max(1.0, 0.005 * shares), 2)
+        self.usd -= sign * shares * price + commission
+        if sign < 0:
+            before = self.proceeds[1] if self.proceeds and self.proceeds[0] == intent.session else 0.0
+            self.proceeds = (intent.session, before + shares * price)
+        order.filled += shares
+        fill = Fill(
+            execution_id=f"0001.{len(self.executed) + 1:05d}",
+            reference=intent.reference,
+            session=intent.session,
+            executed_at=at,
+            side=intent.side,
+            shares=shares,
+            price_usd=price,
+            commission_usd=commission,
+        )
+        told_from = at + timedelta(minutes=self.auction.get("late_report", 0.05))
+        commission_from = max(told_from, at + timedelta(minutes=self.auction.get("late_commission", 0.1)))
+        self.executed.append(Execution(fill, told_from, commission_from))
+
+    def _today(self, instant: datetime) -> bool:
+        return calendar().local_date(instant) == calendar().local_date(self.now)
+
+    # -- what it says -------------------------------------------------------------------------------------------------
+
+    def finish_by(self, deadline: datetime) -> None:
+        """Waiting takes no time here; the clock is moved by the troubles."""
+
+    def inspect(self, session: date) -> Sequence[Check]:  # noqa: ARG002
+        return ()
+
+    def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:  # noqa: ARG002
+        return Known(WhatIf(is_accepted=True, words="fine"))
+
+    def next_order_id(self) -> int:
+        if self.is_away:
+            raise BrokerUnavailable("the broker is away", hint="look at the Gateway")
+        return self.last_id + 1
+
+    def submit(self, intent: OrderIntent) -> BrokerOrder:
+        if self.is_away:
+            raise BrokerUnavailable("the broker is away", hint="look at the Gateway")
+        self.last_id = max(self.last_id, intent.order_id)
+        self._arrive(intent, self.now)
+        return self._report(self._order(intent))
+
+    def cancel(self, reference: str) -> Answer[BrokerOrder]:
+        found = [o for o in self.resting.values() if o.intent.reference == reference]
+        if self.is_away or not found:
+            return Unknown("no answer to the cancellation")
+        if found[-1].status is OrderStatus.WORKING:
+            found[-1].status = OrderStatus.CANCELLED
+        return Known(self._report(found[-1]))
+
+    def orders(self) -> Answer[list[BrokerOrder]]:
+        if self.is_away:
+            return Unknown("the broker is away")
+        return Known([self._report(order) for order in self.resting.values() if self._today(order.arrived_at)])
+
+    def executions(self) -> Answer[list[Fill]]:
+        if self.is_away:
+            return Unknown("the broker is away")
+        return Known(
+            [
+                e.fill if self.now >= e.commission_from else replace(e.fill, commission_usd=None)
+                for e in self.executed
+                if self._today(e.fill.executed_at) and self.now >= e.told_from
+            ]
+        )
+
+    def shares_held(self, symbol: str) -> Answer[float]:
+        if self.is_away:
+            return Unknown("the broker is away")
+        return Known(float(self.ours + self.by_hand) if symbol == SYMBOL else 0.0)
+
+    def cash(self) -> Answer[Cash]:
+        if self.is_away:
+            return Unknown("the broker is away")
+        return Known(Cash(spendable_usd=self._spendable(), settled_usd=self._spendable()))
+
+    def _spendable(self) -> float:
+        """Without what was sold today: it settles on the next session."""
+        is_unsettled = self.proceeds and self.proceeds[0] == calendar().local_date(self.now)
+        return self.usd - (self.proceeds[1] if self.proceeds and is_unsettled else 0.0)
+
+    def _order(self, intent: OrderIntent) -> Resting:
+        return next(o for o in reversed(self.resting.values()) if o.intent.reference == intent.reference)
+
+    def _report(self, order: Resting) -> BrokerOrder:
+        return BrokerOrder(
+            reference=order.intent.reference,
+            order_id=order.intent.order_id,
+            perm_id=order.perm_id,
+            status=order.status,
+            filled_shares=order.filled,
+            words=order.words,
+        )

@@ -1,0 +1,115 @@
+"""Living a life: cron, the owner and the world take turns, and after every turn the invariants are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+
+from simulation import invariants
+from simulation.market import calendar
+from simulation.plan import CALLS, Life, Trouble
+from simulation.world import MINUTE, World
+
+SETTLE_ATTEMPTS = 4
+HOUR = timedelta(hours=1)
+
+
+def live(life: Life) -> World:
+    """The world after that life. Raises Broken where an invariant does not hold; the world stands in `.world`."""
+    world = World(life)
+    try:
+        lives = Driver(world)
+        for number, session in enumerate(world.market.lived):
+            lives.through(number, session)
+    except invariants.Broken as broken:
+        broken.world = world
+        raise
+    finally:
+        world.db.close()
+    return world
+
+
+class Driver:
+    """Cron on a home server, and everything that happens around it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.off_until: datetime | None = None
+
+    def through(self, number: int, session: date) -> None:
+        """One session from its open to two hours after its close."""
+        troubles = [trouble for trouble in self.world.life.troubles if trouble.session == number]
+        self.world.begin(session, troubles)
+        self._play(session, troubles)
+        self.world.end()
+
+    def _play(self, session: date, troubles: list[Trouble]) -> None:
+        world = self.world
+        close = calendar().close(session)
+        outside = sorted((close - t.minute * MINUTE, n, t) for n, t in enumerate(troubles) if t.place not in CALLS)
+        is_wanted = True
+        for at, begins_a_step in _cron(session):
+            while outside and outside[0][0] <= at:
+                when, _, trouble = outside.pop(0)
+                world.clock.set(max(when, world.clock.now()))
+                self._befall(session, trouble)
+                world.check(invariants.AFTER_EVENTS)
+                is_wanted = True
+            is_wanted = is_wanted or begins_a_step
+            if self.off_until and at < self.off_until:
+                world.is_untroubled = False
+                continue
+            if not is_wanted or at < world.clock.now():
+                continue
+            world.clock.set(at)
+            ended = world.run()
+            is_wanted = bool(troubles or ended.exit_code != 0) and ended.step != ""
+
+    def _befall(self, session: date, trouble: Trouble) -> None:
+        world, size, now = self.world, trouble.size, self.world.clock.now()
+        world.reach(trouble)
+        match trouble.place, trouble.what:
+            case "auction", "partial":
+                world.broker.auction["partial"] = size
+            case "auction", "nothing":
+                world.broker.auction["nothing"] = 1.0
+            case "auction", what:
+                world.broker.auction[what] = 700 * size
+            case "broker", "rejects":
+                world.broker.rejects = True
+            case "broker", "restarts":
+                world.broker.restart()
+            case "broker", "away":
+                world.broker.away_until = now + 4 * HOUR * size
+            case "market", what:
+                world.market.faults[session] = what
+            case "server", "off":
+                world.is_untroubled = False
+                self.off_until = now + (100 * HOUR * size if size > 0.8 else 2 * HOUR * size)
+            case "owner", "halts":
+                world.halt(allow_exits=False)
+            case "owner", "halts_entries":
+                world.halt(allow_exits=True)
+            case "owner", "resumes":
+                world.resume()
+            case "owner", "runs_again":
+                world.run()
+            case "owner", "deposits":
+                world.deposit(round(1000 * size, 2))
+            case "owner", "buys":
+                world.trade_by_hand(1 + int(3 * size))
+            case "owner", "sells":
+                world.trade_by_hand(-1 - int(3 * size))
+
+
+def _cron(session: date) -> Iterator[tuple[datetime, bool]]:
+    """The minutes at which cron's call can matter, and whether a step may begin then."""
+    opened, close = calendar().open(session), calendar().close(session)
+    yield opened + 5 * MINUTE, False
+    for minutes in range(120, 20, -15):
+        if close - minutes * MINUTE > opened:
+            yield close - minutes * MINUTE, minutes == 120
+    for minutes in range(20, 0, -1):
+        yield close - minutes * MINUTE, minutes == 20
+    for attempt in range(SETTLE_ATTEMPTS):
+        yield close + (20 + 15 * attempt) * MINUTE, attempt == 0

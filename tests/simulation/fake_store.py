@@ -1,0 +1,842 @@
+"""The book in memory: a Store that passes the suite of the real one and costs a simulated session next to nothing.
+
+It is a second writing of the same rules, by other means: no SQL, no text forms, the views worked out in Python. So it
+also serves as the model that the real store is held against, see tests/adapters/test_store_sequences.py.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from functools import partial
+from math import isnan
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars
+from mtum_eod.core.trading import (
+    Book,
+    CashFlow,
+    Fill,
+    Halt,
+    Order,
+    OrderIntent,
+    OrderStatus,
+    OwnerAct,
+    SessionStatus,
+    Side,
+    Split,
+    Step,
+)
+from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
+from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, Records, RunRecord, SessionRow, UnsentNotice
+
+NAMES = list(COLUMNS)
+STATUSES = np.array([str(status) for status in BarStatus], dtype=object)
+"""By rank: how far a bar is on its way to final."""
+
+RANKS = {status: rank for rank, status in enumerate(BarStatus)}
+
+NO_END = 1 << 62
+"""Larger than any number of a row."""
+
+DOCUMENT = (
+    *("mode", "source", "synthetic", "dry_run", "as_of", "close", "ma_50", "rsi", "atr"),
+    *("volume", "volume_ma_20", "volume_basis", "vix", "trend_bullish", "vix_stable", "rsi_bullish", "volume_confirm"),
+    *("entry_confluence", "exit_reasons", "exit_confluence", "action", "shares", "blocked_by", "reason"),
+)
+POSITION = ("shares", "entry_price", "entry_session", "entry_atr", "target")
+
+Key = TypeVar("Key", bound=Any)
+Row = TypeVar("Row")
+Undo = list[Callable[[], None]]
+View = tuple[str, list[tuple[Any, ...]]]
+"""Names of the columns, and the rows."""
+
+
+class Table(Generic[Key, Row]):
+    """Rows by key, ascending, and which of them are `marked`; each change notes how it is taken back."""
+
+    def __init__(self, undo: Undo, is_marked: Callable[[Row], bool] = lambda row: False) -> None:  # noqa: ARG005
+        self.undo = undo
+        self.is_marked = is_marked
+        self.rows: dict[Key, Row] = {}
+        self.keys: list[Key] = []
+        self.marked_keys: list[Key] = []
+        self.version = 0
+
+    def put(self, key: Key, row: Row) -> None:
+        old = self.rows.get(key)
+        self.undo.append(lambda: self._set(key, old))
+        self._set(key, row)
+
+    def drop(self, key: Key) -> None:
+        old = self.rows[key]
+        self.undo.append(lambda: self._set(key, old))
+        self._set(key, None)
+
+    def add(self, row: Row) -> int:
+        """Put a row under the next number."""
+        number = self.keys[-1] + 1 if self.keys else 1
+        self.put(number, row)
+        return int(number)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self.rows[key] for key in self.keys)
+
+    def between(self, first: Key | None, last: Key | None) -> list[Row]:
+        begin = 0 if first is None else bisect_left(self.keys, first)
+        end = len(self.keys) if last is None else bisect_right(self.keys, last)
+        return [self.rows[key] for key in self.keys[begin:end]]
+
+    def before(self, key: Key) -> Row | None:
+        """The last row whose key is smaller."""
+        place = bisect_left(self.keys, key)
+        return self.rows[self.keys[place - 1]] if place else None
+
+    def marked(self) -> list[Row]:
+        return [self.rows[key] for key in self.marked_keys]
+
+    def image(self) -> tuple[Any, ...]:
+        return dict(self.rows), list(self.keys), list(self.marked_keys)
+
+    def put_back(self, image: tuple[Any, ...]) -> None:
+        self.version += 1
+        self.rows, self.keys, self.marked_keys = dict(image[0]), list(image[1]), list(image[2])
+
+    def _set(self, key: Key, row: Row | None) -> None:
+        self.version += 1
+        old = self.rows.get(key)
+        if row is None:
+            del self.rows[key]
+            self.keys.remove(key)
+        else:
+            self.rows[key] = row
+            if old is None:
+                insort(self.keys, key)
+        was, will = old is not None and self.is_marked(old), row is not None and self.is_marked(row)
+        if was and not will:
+            self.marked_keys.remove(key)
+        elif will and not was:
+            insort(self.marked_keys, key)
+
+
+class Bars:
+    """Every bar of one symbol that was ever written, in the order they were: the last of a session is the newest."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.revisions = np.empty(1024, dtype=np.int64)
+        self.days = np.empty(1024, dtype="datetime64[D]")
+        self.numbers = np.empty((1024, len(COLUMNS)))
+        self.ranks = np.empty(1024, dtype=np.int8)
+
+    def add(self, revisions: Any, days: Any, numbers: Any, ranks: Any) -> None:
+        end = self.count + len(days)
+        while end > len(self.days):
+            for name in ("revisions", "days", "numbers", "ranks"):
+                setattr(self, name, np.concatenate([getattr(self, name)] * 2))
+        added = slice(self.count, end)
+        self.revisions[added], self.days[added] = revisions, days
+        self.numbers[added], self.ranks[added] = numbers, ranks
+        self.count = end
+
+    def newest(self, first: Any, last: Any, revision: int | None = None) -> npt.NDArray[np.intp]:
+        """Where the newest bar of each session from `first` to `last` stands, ascending by session."""
+        days = self.days[: self.count]
+        seen = (days >= first) & (days <= last)
+        if revision is not None:
+            seen &= self.revisions[: self.count] <= revision
+        found = np.flatnonzero(seen)
+        found = found[np.argsort(days[found], kind="stable")]
+        is_last = np.ones(len(found), dtype=bool)
+        is_last[:-1] = np.diff(days[found]) > np.timedelta64(0)
+        return found[is_last]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A decision as it was written."""
+
+    id: int
+    recorded: RecordedSignal
+    drift: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An order, and the signal it came from."""
+
+    order: Order
+    signal_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run, and how often it had to ask again."""
+
+    record: RunRecord
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message."""
+
+    notice: UnsentNotice
+    is_to_send: bool
+    is_sent: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.is_to_send and not self.is_sent
+
+
+class FakeStore:
+    """A Store without a file. `image` and `put_back` are its backup and its restore."""
+
+    def __init__(self) -> None:
+        self._undo: Undo = []
+        self._depth = 0
+        self._book: Book | None = None
+        self._bars: dict[str, Bars] = {}
+        self._bars_revision = 0
+        self._runs: Table[int, Run] = Table(self._undo)
+        self._last_runs: Table[tuple[Step, date], int] = Table(self._undo)
+        self._signals: Table[tuple[date, int], Signal] = Table(self._undo, _sells)
+        self._ledger: Table[date, SessionRow] = Table(self._undo, lambda row: not row.is_settled)
+        self._orders: Table[date, Intent] = Table(self._undo, lambda intent: intent.order.status.is_open)
+        self._sessions: Table[str, date] = Table(self._undo)  # of an order, by its reference
+        self._fills: Table[int, Fill] = Table(self._undo)
+        self._fill_numbers: Table[str, int] = Table(self._undo)  # by execution id
+        self._splits: Table[date, Split] = Table(self._undo)
+        self._bases: Table[date, tuple[float, float]] = Table(self._undo)
+        self._left: Table[int, float] = Table(self._undo)
+        self._acts: Table[int, OwnerAct] = Table(self._undo)
+        self._flows: Table[int, CashFlow] = Table(self._undo)
+        self._halts: Table[bool, Halt] = Table(self._undo)
+        self._notices: Table[int, Kept] = Table(self._undo, lambda kept: kept.is_waiting)
+        self._marks: Table[date, EquityMark] = Table(self._undo, lambda mark: not mark.is_final)
+        self._fills_in_order: tuple[int, list[Fill]] = (0, [])
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    # -- several writes as one ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        begun = len(self._undo)
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            while len(self._undo) > begun:
+                self._undo.pop()()
+            raise
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._undo.clear()
+
+    def image(self) -> dict[str, Any]:
+        """Everything in the book now."""
+        tables = {name: table.image() for name, table in vars(self).items() if isinstance(table, Table)}
+        bars = {symbol: deepcopy(bars) for symbol, bars in self._bars.items()}
+        return tables | {"book": self._book, "bars": bars, "revision": self._bars_revision}
+
+    def put_back(self, image: Mapping[str, Any]) -> None:
+        """The book as it was in `image`."""
+        for name, table in vars(self).items():
+            if isinstance(table, Table):
+                table.put_back(image[name])
+        self._book, self._bars_revision = image["book"], image["revision"]
+        self._bars = deepcopy(image["bars"])
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def book(self) -> Book | None:
+        return self._book
+
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:
+        bars = self._bars.get(symbol) or Bars()
+        found = bars.newest(np.datetime64(first), np.datetime64(last), revision)
+        index = pd.DatetimeIndex(bars.days[found].astype("datetime64[ns]"), name="session")
+        frame = pd.DataFrame(bars.numbers[found], index=index, columns=NAMES)
+        frame["status"] = STATUSES[bars.ranks[found]]
+        return frame
+
+    def bars_revision(self) -> int:
+        return self._bars_revision
+
+    def fills(self) -> list[Fill]:
+        version, fills = self._fills_in_order
+        if version != self._fills.version:
+            fills = sorted(self._fills, key=lambda fill: fill.executed_at)  # stable: by number where at one instant
+            self._fills_in_order = (self._fills.version, fills)
+        return list(fills)
+
+    def cash_flows(self) -> list[CashFlow]:
+        return sorted(self._flows, key=lambda flow: flow.session)
+
+    def order(self, session: date) -> Order | None:
+        intent = self._orders.rows.get(session)
+        return intent.order if intent else None
+
+    def splits(self) -> list[Split]:
+        return list(self._splits)
+
+    def shares_left(self) -> float:
+        return self._left.before(NO_END) or 0.0
+
+    def entry_atr(self, entry_session: date) -> float | None:
+        if entry_session in self._bases.rows:
+            return self._bases.rows[entry_session][0]
+        entry = self.signal(entry_session)
+        return entry.document["atr"] if entry else None
+
+    def last_acknowledged_id(self) -> int:
+        return max((i.order.intent.order_id for i in self._orders if i.order.perm_id is not None), default=0)
+
+    def acts(self, session: date | None = None) -> list[OwnerAct]:
+        return [act for act in self._acts if session is None or act.session == session]
+
+    def unsent_notices(self) -> list[UnsentNotice]:
+        return [kept.notice for kept in self._notices.marked()]
+
+    def open_orders(self) -> list[Order]:
+        return [intent.order for intent in self._orders.marked()]
+
+    def halts(self) -> list[Halt]:
+        return list(self._halts)
+
+    def ledger(self, first: date | None = None, last: date | None = None) -> list[SessionRow]:
+        return self._ledger.between(first, last)
+
+    def last_row(self) -> SessionRow | None:
+        return self._ledger.before(date.max)
+
+    def unsettled_rows(self) -> list[SessionRow]:
+        return self._ledger.marked()
+
+    def signal(self, session: date) -> RecordedSignal | None:
+        newest = self._signals.before((session, NO_END))
+        return newest.recorded if newest and newest.recorded.session == session else None
+
+    def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:
+        sells = self._signals.marked_keys
+        place = bisect_left(sells, (entry_session, NO_END))
+        if place == len(sells):
+            return None
+        recorded = self._signals.rows[sells[place]].recorded
+        return recorded.session, recorded.document["reason"]
+
+    def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]:
+        return self._marks.between(first, last)
+
+    def provisional_marks(self) -> list[EquityMark]:
+        return self._marks.marked()
+
+    def last_equity(self, before: date) -> EquityMark | None:
+        return self._marks.before(before)
+
+    def last_run(self, step: Step, session: date) -> RunRecord | None:
+        number = self._last_runs.rows.get((step, session))
+        return self._runs.rows[number].record if number else None
+
+    def runs(self, limit: int) -> list[RunRecord]:
+        return [self._runs.rows[number].record for number in self._runs.keys[: -limit - 1 : -1]]
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def start_run(self, step: Step, session: date | None, at: datetime) -> int:
+        with self.transaction():
+            number = len(self._runs.keys) + 1
+            record = RunRecord(
+                id=number,
+                step=step,
+                session=session,
+                started_at=at,
+                ended_at=None,
+                outcome="",
+                exit_code=None,
+                error="",
+            )
+            self._runs.put(number, Run(record))
+            if session is not None:
+                self._last_runs.put((step, session), number)
+        return number
+
+    def end_run(
+        self,
+        run_id: int,
+        at: datetime,
+        outcome: str,
+        exit_code: int,
+        error: str = "",
+        retries: int = 0,
+        document: dict[str, Any] | None = None,  # noqa: ARG002 (no read gives it back)
+    ) -> None:
+        run = self._runs.rows.get(run_id)
+        if run is not None:
+            record = replace(run.record, ended_at=at, outcome=outcome, exit_code=exit_code, error=error)
+            with self.transaction():
+                self._runs.put(run_id, Run(record, retries))
+
+    def record(self, recording: Recording) -> None:
+        with self.transaction():
+            self._bind(recording.book)
+            self.add_bars(recording.bars)
+            signal_id = self._write_signal(recording)
+            self._write_row(recording.row)
+            if recording.intent is not None:
+                self._write_intent(recording, recording.intent, signal_id)
+
+    def _bind(self, book: Book) -> None:
+        bound = self._book
+        if bound is not None and bound.name != book.name:
+            raise SettingsError(
+                f"the book here is {bound.name}; this run is for {book.name}",
+                hint=f"use another database: MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{book.mode}.db",
+            )
+        if bound is None or (bound.capital_usd != book.capital_usd and not self._fills.rows):
+            _demand(book.capital_usd > 0, "capital is positive")
+            self._undo.append(partial(setattr, self, "_book", bound))
+            self._book = book
+
+    def _write_signal(self, recording: Recording) -> int | None:
+        if recording.signal is None:
+            return None
+        self._demand_run(recording.run_id)
+        number = len(self._signals.keys) + 1
+        recorded = RecordedSignal(
+            session=recording.row.session,
+            document=_as_json(recording.signal),
+            settings=_as_json(recording.settings),
+            inputs=json.loads(json.dumps(recording.inputs)),
+            bars_revision=self._bars_revision,
+        )
+        self._signals.put((recording.row.session, number), Signal(number, recorded))
+        return number
+
+    def _write_row(self, row: SessionRow) -> None:
+        old = self._ledger.rows.get(row.session)
+        if old and old.status is SessionStatus.MISSED and row.status is SessionStatus.DECIDED:
+            raise SettingsError(
+                f"session {row.session} stands in the ledger as missed; it cannot be decided any more",
+                hint=f"see what it would have been with `mtum-eod run --date {row.session} --dry-run`",
+            )
+        if old is None:
+            self._ledger.put(row.session, row)
+        elif old.status is SessionStatus.SKIPPED and row.status is not SessionStatus.MISSED:
+            self._ledger.put(row.session, replace(row, is_settled=old.is_settled or row.is_settled))
+
+    def _write_intent(self, recording: Recording, intent: OrderIntent, signal_id: int | None) -> None:
+        _demand(intent.shares > 0 and not isnan(intent.decision_price_usd), "an order has shares and a price")
+        first = self.order(intent.session)
+        if first is not None:
+            raise OrderStateUnknown(
+                f"a second order for session {intent.session} was refused: {intent.reference} after "
+                f"{first.intent.reference}",
+                hint="a session has one order at most; see what became of it with `mtum-eod status`",
+            )
+        _demand(intent.reference not in self._sessions.rows, "a reference is an order's own")
+        self._demand_run(recording.run_id)
+        order = Order(intent=intent, status=OrderStatus.INTENT, intended_at=recording.recorded_at)
+        self._orders.put(intent.session, Intent(order, signal_id))
+        self._sessions.put(intent.reference, intent.session)
+
+    def _demand_run(self, run_id: int) -> None:
+        _demand(run_id in self._runs.rows, "what is recorded belongs to a run")
+
+    def update_order(
+        self,
+        reference: str,
+        status: OrderStatus,
+        at: datetime,  # noqa: ARG002 (no read gives it back)
+        *,
+        order_id: int | None = None,
+        perm_id: int | None = None,
+        words: str = "",
+    ) -> None:
+        session = self._sessions.rows.get(reference)
+        if session is None:
+            raise OrderStateUnknown(
+                f"order {reference} is {status} at the broker, but not on record",
+                hint="look at the broker's own order list, then at `mtum-eod status`",
+            )
+        old = self._orders.rows[session]
+        intent = old.order.intent if order_id is None else replace(old.order.intent, order_id=order_id)
+        perm_id = old.order.perm_id if perm_id is None else perm_id
+        order = replace(old.order, intent=intent, status=status, perm_id=perm_id, words=words)
+        with self.transaction():
+            self._orders.put(session, Intent(order, old.signal_id))
+
+    def add_fills(self, fills: Sequence[Fill]) -> None:
+        with self.transaction():
+            for fill in fills:
+                _demand(fill.shares > 0 and fill.price_usd > 0, "an execution has shares and a price")
+                number = self._fill_numbers.rows.get(fill.execution_id)
+                if number is None:
+                    self._fill_numbers.put(fill.execution_id, self._fills.add(fill))
+                elif (old := self._fills.rows[number]).revision == fill.revision and old.commission_usd is None:
+                    self._fills.put(number, replace(old, commission_usd=fill.commission_usd))
+            for fill in fills:
+                number = self._fill_numbers.rows[fill.execution_id]
+                old = self._fills.rows[number]
+                if old.revision < fill.revision:
+                    corrected = ("executed_at", "side", "shares", "price_usd", "commission_usd", "revision")
+                    self._fills.put(number, replace(old, **{name: getattr(fill, name) for name in corrected}))
+
+    def replace_estimates(self, reference: str, fills: Sequence[Fill]) -> None:
+        with self.transaction():
+            for fill in list(self._fills):
+                if fill.reference == reference and fill.is_estimated:
+                    self._fills.drop(self._fill_numbers.rows[fill.execution_id])
+                    self._fill_numbers.drop(fill.execution_id)
+            self.add_fills(fills)
+
+    def adopt(self, fill: Fill, entry_atr: float, atr_multiplier: float, at: datetime) -> None:  # noqa: ARG002
+        with self.transaction():
+            self.add_fills([fill])
+            self._write_basis(fill.session, entry_atr, atr_multiplier)
+
+    def _write_basis(self, entry_session: date, atr: float, atr_multiplier: float) -> None:
+        _demand(atr > 0 and atr_multiplier > 0, "an ATR and its multiplier are positive")
+        self._bases.put(entry_session, (atr, atr_multiplier))
+
+    def leave(self, shares: float, at: datetime) -> None:  # noqa: ARG002
+        with self.transaction():
+            _demand(shares >= 0, "shares left are not negative")
+            self._left.add(shares)
+
+    def split(self, split: Split, at: datetime) -> None:  # noqa: ARG002
+        with self.transaction():
+            _demand(split.ratio > 0 and split.session not in self._splits.rows, "a session has one split, of a ratio")
+            self._splits.put(split.session, split)
+            trips = _round_trips(self.fills())
+            entry = trips[-1] if trips and _held(trips[-1]) else []
+            for fill in entry:
+                shares = fill.shares * split.ratio
+                _demand(abs(shares - round(shares)) <= 1e-6, f"a split of {split.ratio:g} leaves whole shares")
+                number = self._fill_numbers.rows[fill.execution_id]
+                rescaled = replace(fill, shares=round(shares), price_usd=fill.price_usd / split.ratio)
+                self._fills.put(number, rescaled)
+            if entry:
+                atr, multiplier = self._basis(entry[0].session, self.signal(entry[0].session))
+                if atr is not None:
+                    self._write_basis(entry[0].session, atr / split.ratio, multiplier)
+
+    def _basis(self, entry_session: date, signal: RecordedSignal | None) -> tuple[Any, Any]:
+        """ATR at entry and its multiplier; None and None where no decision entered."""
+        if entry_session in self._bases.rows:
+            return self._bases.rows[entry_session]
+        return (signal.document["atr"], signal.settings["strategy"]["atr_multiplier"]) if signal else (None, None)
+
+    def add_act(self, act: OwnerAct) -> None:
+        with self.transaction():
+            self._acts.add(act)
+
+    def settle(
+        self,
+        session: date,
+        at: datetime,  # noqa: ARG002
+        marks: Sequence[EquityMark],
+        *,
+        is_settled: bool,
+        drift_actions: Mapping[date, str],
+    ) -> None:
+        with self.transaction():
+            for mark in marks:
+                numbers = (mark.cash, mark.position_value, mark.value, mark.realised, mark.unrealised)
+                _demand(not any(map(isnan, numbers)), "a mark is made of numbers")
+                old = self._marks.rows.get(mark.session)
+                if old is None or mark.is_final or not old.is_final:
+                    self._marks.put(mark.session, mark)
+            row = self._ledger.rows.get(session)
+            if is_settled and row:
+                self._ledger.put(session, replace(row, is_settled=True))
+            for day, action in drift_actions.items():
+                signal = self._signals.before((day, NO_END))
+                if signal and signal.recorded.session == day:
+                    self._signals.put((day, signal.id), replace(signal, drift=action))
+
+    def add_rows(self, rows: Sequence[SessionRow], at: datetime) -> None:  # noqa: ARG002
+        with self.transaction():
+            for row in rows:
+                if row.session not in self._ledger.rows:
+                    self._ledger.put(row.session, row)
+
+    def add_bars(self, bars: Sequence[DailyBars]) -> int:
+        with self.transaction():
+            return sum(self._add_bars(read) for read in bars)
+
+    def _add_bars(self, read: DailyBars) -> int:
+        if read.frame.empty:
+            return 0
+        bars = self._bars.setdefault(read.symbol, Bars())
+        days = read.frame.index.to_numpy().astype("datetime64[D]")
+        numbers = read.frame[NAMES].to_numpy(dtype="float64")
+        newest = days.max()
+        ranks = np.full(len(days), RANKS[BarStatus.FINAL])
+        ranks[days == newest] = RANKS[read.last_status]
+        found = bars.newest(days.min(), newest)
+        is_stored = np.isin(days, bars.days[found])
+        stored = found[np.searchsorted(bars.days[found], days[is_stored])]
+        old, new = bars.numbers[stored], numbers[is_stored]
+        near = (np.abs(old - new) <= 1e-9 * np.abs(old)) | (np.isnan(old) & np.isnan(new))
+        same = np.zeros(len(days), dtype=bool)
+        same[is_stored] = near.all(axis=1) & (ranks[is_stored] <= bars.ranks[stored])
+        changed = np.flatnonzero(~same)
+        if len(changed):
+            self._undo.append(partial(setattr, bars, "count", bars.count))
+            self._undo.append(partial(setattr, self, "_bars_revision", self._bars_revision))
+            revisions = self._bars_revision + 1 + np.arange(len(changed))
+            bars.add(revisions, days[changed], numbers[changed], ranks[changed])
+            self._bars_revision += len(changed)
+        return len(changed)
+
+    def add_cash_flow(self, flow: CashFlow, at: datetime) -> None:  # noqa: ARG002
+        with self.transaction():
+            _demand(flow.amount_usd > 0, "an amount is positive")
+            self._flows.add(flow)
+
+    def halt(self, halt: Halt) -> None:
+        with self.transaction():
+            self._halts.put(halt.is_daily_loss, halt)
+
+    def resume(self, at: datetime, by: str) -> int:  # noqa: ARG002
+        with self.transaction():
+            standing = list(self._halts.keys)
+            for kind in standing:
+                self._halts.drop(kind)
+        return len(standing)
+
+    def add_notice(self, notice: Notice, at: datetime, run_id: int | None, *, is_to_send: bool) -> None:
+        with self.transaction():
+            if run_id is not None:
+                self._demand_run(run_id)
+            said = (notice.event, notice.words)
+            again = [told for told in self.unsent_notices() if (told.notice.event, told.notice.words) == said]
+            for told in again if is_to_send else ():
+                self._notices.put(told.id, Kept(replace(told, times_told=told.times_told + 1), is_to_send))
+            if again and is_to_send:
+                return
+            number = len(self._notices.keys) + 1
+            told = UnsentNotice(id=number, notice=notice, told_at=at, times_told=1, attempts=0, last_tried_at=None)
+            self._notices.put(number, Kept(told, is_to_send))
+
+    def notice_tried(self, notice_id: int, at: datetime, *, is_sent: bool) -> None:
+        kept = self._notices.rows.get(notice_id)
+        if kept:
+            tried = replace(kept.notice, attempts=kept.notice.attempts + 1, last_tried_at=at)
+            with self.transaction():
+                self._notices.put(notice_id, Kept(tried, kept.is_to_send, is_sent))
+
+    # -- the views ----------------------------------------------------------------------------------------------------
+
+    def view(self, name: str) -> Records:
+        columns, rows = getattr(self, f"_view_{name}")()
+        return Records(columns=tuple(columns.split()), rows=tuple(rows))
+
+    def _view_sessions(self) -> View:
+        rows = [(_day(row.session), str(row.status), row.why, int(row.is_settled)) for row in self._ledger]
+        return "session status why settled", rows
+
+    def _view_equity(self) -> View:
+        numbers = ("cash", "position_value", "value", "realised", "unrealised")
+        rows = [(_day(mark.session), *(getattr(mark, name) for name in numbers)) for mark in self._marks]
+        return "session cash position_value value realised unrealised", rows
+
+    def _view_runs(self) -> View:
+        columns = "id step session started_at ended_at outcome exit_code error retries"
+        return columns, [
+            (
+                r.id,
+                str(r.step),
+                _day(r.session),
+                _instant(r.started_at),
+                _instant(r.ended_at),
+                r.outcome,
+                r.exit_code,
+                r.error,
+                run.retries,
+            )
+            for run in self._runs
+            for r in [run.record]
+        ]
+
+    def _view_fills(self) -> View:
+        columns = "execution_id executed_at session action symbol quantity price value commission estimated reason"
+        rows = []
+        for fill in self.fills():
+            intent = self._intent(fill.reference)
+            signal = self._signal_of(intent)
+            reason = signal.recorded.document.get("reason") if signal else None
+            kind = str(intent.order.intent.kind) if intent else None
+            rows.append(
+                (
+                    fill.execution_id,
+                    _instant(fill.executed_at),
+                    _day(fill.session),
+                    str(fill.side),
+                    self._book.symbol if self._book else None,
+                    fill.shares,
+                    fill.price_usd,
+                    fill.shares * fill.price_usd,
+                    fill.commission_usd,
+                    int(fill.is_estimated),
+                    kind if reason is None else reason,
+                    intent.signal_id if intent else None,
+                )
+            )
+        return f"{columns} signal_id", rows
+
+    def _view_signals(self) -> View:
+        """The newest of each session; every key of the document is a column."""
+        newest = {session: self._signals.rows[session, number] for session, number in self._signals.keys}
+        intents = {intent.signal_id: intent.order for intent in self._orders}
+        rows = []
+        for session, signal in newest.items():
+            document, order = signal.recorded.document, intents.get(signal.id)
+            position = document.get("position") or {}
+            rows.append(
+                (signal.id, _day(session), *(_plain(document.get(name)) for name in DOCUMENT))
+                + (_order_values(order) if order else (None,) * 5)
+                + (*(position.get(name) for name in POSITION), _plain(document.get("warnings")), signal.drift)
+            )
+        nested = [f"order_{name}" for name in ("key", "side", "type", "shares", "status")]
+        nested += [f"position_{name}" for name in POSITION]
+        return " ".join(("id", "session", *DOCUMENT, *nested, "warnings", "drift_action")), rows
+
+    def _view_position(self) -> View:
+        trips = [trip for trip in _round_trips(self.fills()) if _held(trip) > 0]
+        rows = []
+        for trip in trips:
+            atr, multiplier = self._entry(trip)
+            price = _average(trip, Side.BUY)
+            target = price + multiplier * atr if None not in (price, atr, multiplier) else None
+            rows.append((_held(trip), price, _day(_entry_session(trip)), atr, target))
+        return "shares entry_price entry_session entry_atr target", rows
+
+    def _view_trades(self) -> View:
+        columns = "entry_session entry_price shares entry_atr exit_session exit_price exit_reason exit_reasons"
+        closed = [trip for trip in _round_trips(self.fills()) if _held(trip) == 0]
+        rows = [self._trade(trip) for trip in closed]
+        return f"{columns} gross_pnl costs net_pnl days sessions estimated", sorted(rows, key=lambda row: row[0] or "")
+
+    def _trade(self, trip: list[Fill]) -> tuple[Any, ...]:
+        entry, exit_ = _entry_session(trip), max(fill.session for fill in trip if fill.side is Side.SELL)
+        decided = [s for (day, _), s in self._signals.rows.items() if entry and entry < day <= exit_ and _sells(s)]
+        first = min(decided, key=lambda signal: (signal.recorded.session, signal.id), default=None)
+        reasons = first.recorded.document.get("exit_reasons") if first else None
+        if reasons is None:
+            by_hand = self._intent(min(fill.reference for fill in trip if fill.side is Side.SELL))
+            reasons = [str(by_hand.order.intent.kind)] if by_hand else None
+        gross = -sum(_signed(fill) * fill.price_usd for fill in trip)
+        costs = sum((fill.commission_usd for fill in trip if fill.commission_usd is not None), 0.0)
+        return (
+            _day(entry),
+            _average(trip, Side.BUY),
+            sum(fill.shares for fill in trip if fill.side is Side.BUY),
+            self._entry(trip)[0],
+            _day(exit_),
+            _average(trip, Side.SELL),
+            reasons[0] if reasons else None,
+            _plain(reasons),
+            gross,
+            costs,
+            gross - costs,
+            (exit_ - entry).days if entry else None,
+            len([day for day in self._ledger.keys if entry and entry < day <= exit_]),
+            int(any(fill.is_estimated for fill in trip)),
+        )
+
+    def _entry(self, trip: list[Fill]) -> tuple[Any, Any]:
+        """ATR at entry and its multiplier, of the decision whose order entered."""
+        entry = _entry_session(trip)
+        intent = self._orders.rows.get(entry) if entry else None
+        signal = self._signal_of(intent) if intent and intent.order.intent.side is Side.BUY else None
+        return self._basis(entry, signal.recorded if signal else None) if entry else (None, None)
+
+    def _intent(self, reference: str) -> Intent | None:
+        session = self._sessions.rows.get(reference)
+        return self._orders.rows[session] if session else None
+
+    def _signal_of(self, intent: Intent | None) -> Signal | None:
+        if intent is None or intent.signal_id is None:
+            return None
+        return self._signals.rows[intent.order.intent.session, intent.signal_id]
+
+
+def _demand(holds: bool, rule: str) -> None:
+    """Refuse, as the tables' own constraints do."""
+    if not holds:
+        raise StoreError(f"the book refused: {rule}", hint="nothing of it was written")
+
+
+def _as_json(document: dict[str, Any]) -> Any:
+    """The document as it comes back from text."""
+    try:
+        return json.loads(json.dumps(document, allow_nan=False))
+    except ValueError as error:
+        raise StoreError(f"the book refused: {error}", hint="nothing of it was written") from error
+
+
+def _sells(signal: Signal) -> bool:
+    return signal.recorded.document.get("action") == "SELL"
+
+
+def _signed(fill: Fill) -> int:
+    return fill.shares if fill.side is Side.BUY else -fill.shares
+
+
+def _held(trip: list[Fill]) -> int:
+    return sum(_signed(fill) for fill in trip)
+
+
+def _round_trips(fills: Sequence[Fill]) -> list[list[Fill]]:
+    """Executions between two moments at which no share is held; the last one may be open."""
+    trips: list[list[Fill]] = []
+    for fill in fills:
+        if not trips or _held(trips[-1]) == 0:
+            trips.append([])
+        trips[-1].append(fill)
+    return trips
+
+
+def _entry_session(trip: list[Fill]) -> date | None:
+    return min((fill.session for fill in trip if fill.side is Side.BUY), default=None)
+
+
+def _average(trip: list[Fill], side: Side) -> Any:
+    shares = sum(fill.shares for fill in trip if fill.side is side)
+    return sum(fill.price_usd * fill.shares for fill in trip if fill.side is side) / shares if shares else None
+
+
+def _order_values(order: Order) -> tuple[Any, ...]:
+    intent = order.intent
+    return intent.reference, str(intent.side), str(intent.order_type), intent.shares, str(order.status)
+
+
+def _day(session: date | None) -> str | None:
+    return None if session is None else session.isoformat()
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z".replace(".000000Z", "Z")
+
+
+def _plain(value: Any) -> Any:
+    """A part of a document as SQL has it: 0 and 1 for booleans, lists as text."""
+    if isinstance(value, bool):
+        return int(value)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) if isinstance(value, list) else value

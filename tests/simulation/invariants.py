@@ -1,0 +1,220 @@
+"""What must hold after every event, whatever happened. Each invariant is a function: the world in, complaints out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from mtum_eod.core.trading import OrderStatus, OrderType, SessionStatus, Side
+from simulation.broker import CUT_OFF
+from simulation.market import calendar
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+Invariant = Callable[["World"], Iterator[str]]
+CENT = 0.005
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(f"{name}: {words}")
+        self.name = name
+
+
+# -- after every event: what the broker has seen ----------------------------------------------------------------------
+
+
+def one_order_a_session(world: World) -> Iterator[str]:
+    """The broker sees at most one order of a session."""
+    arrivals = world.broker.arrivals
+    seen = {}
+    for at, intent in arrivals[-3:]:
+        if intent.session in seen:
+            yield f"{seen[intent.session]} and {intent} at {at}"
+        seen[intent.session] = intent
+
+
+def orders_come_in_time(world: World) -> Iterator[str]:
+    """No market-on-close order leaves past the hard stop, none at all near the close or on another day."""
+    for at, intent in world.broker.sent[-1:]:
+        close = calendar().close(intent.session)
+        margin = CUT_OFF if intent.order_type is OrderType.MOC else 2 * world.minute
+        if not calendar().open(intent.session) <= at < close - margin:
+            yield f"{intent.reference} {intent.order_type} was sent at {at}, the close is at {close}"
+
+
+def never_short(world: World) -> Iterator[str]:
+    """Our own executions never add up to less than nothing."""
+    if world.broker.ours < 0:
+        yield f"{world.broker.ours} shares"
+
+
+def never_beyond_the_cap_or_the_cash(world: World) -> Iterator[str]:
+    """What an entry may cost at worst is within the cap and the cash it had."""
+    risk = world.parameters.risk
+    for (at, intent), usd in zip(world.broker.arrivals[-1:], world.broker.spendable[-1:], strict=True):
+        cost = intent.shares * intent.decision_price_usd
+        if intent.side is Side.BUY and (cost > risk.max_position_size + CENT or cost > usd + CENT):
+            yield f"{intent.shares} shares at {intent.decision_price_usd} with {usd:.2f} USD at {at}"
+
+
+def nothing_while_halted(world: World) -> Iterator[str]:
+    """No order leaves while a halt stands against it."""
+    for (at, intent), halted in zip(world.broker.sent[-1:], world.broker.halted[-1:], strict=True):
+        if halted == "all" or (halted == "entries" and intent.side is Side.BUY):
+            yield f"{intent.reference} was sent at {at} while {halted} were halted"
+
+
+# -- after every run: what the book says ------------------------------------------------------------------------------
+
+
+def every_execution_once(world: World) -> Iterator[str]:
+    """What is booked happened, once, at that price and commission."""
+    truth = {e.fill.execution_id: e.fill for e in world.broker.executed}
+    booked = world.book_fills()
+    if len({fill.execution_id for fill in booked}) != len(booked):
+        yield "an execution is booked twice"
+    for fill in booked[-6:]:
+        true = truth.get(fill.execution_id)
+        if fill.is_estimated:
+            continue
+        if true is None or (true.shares, true.price_usd, true.side, true.reference) != (
+            fill.shares,
+            fill.price_usd,
+            fill.side,
+            fill.reference,
+        ):
+            yield f"booked {fill}, true is {true}"
+        elif fill.commission_usd not in (None, true.commission_usd):
+            yield f"commission {fill.commission_usd} of {fill.execution_id}, true is {true.commission_usd}"
+
+
+def a_decision_stands(world: World) -> Iterator[str]:
+    """A session once decided keeps its decision."""
+    rows = world.store.ledger(world.today, world.today)
+    recorded = world.store.signal(world.today)
+    if recorded and rows and rows[0].status is SessionStatus.DECIDED:
+        document = {name: recorded.document[name] for name in ("action", "shares", "reason", "as_of")}
+        before = world.decided.setdefault(world.today, document)
+        if before != document:
+            yield f"{world.today}: {before} became {document}"
+
+
+# -- at a session's end: book, broker and rules together --------------------------------------------------------------
+
+
+def every_session_has_a_row(world: World) -> Iterator[str]:
+    """From the book's first session on the ledger has no hole."""
+    rows = [row.session for row in world.store.ledger(world.ledger_checked_from)]
+    if rows:
+        wanted = calendar().sessions(world.ledger_checked_from or rows[0], rows[-1])
+        if rows != wanted:
+            yield f"missing {sorted(set(wanted) - set(rows))}, beyond {sorted(set(rows) - set(wanted))}"
+        world.ledger_checked_from = rows[-1]
+
+
+def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
+    """What a settled session's order has booked is what the broker executed for it."""
+    for row in world.store.ledger(*world.recent):
+        if row.is_settled and row.session not in world.restored:
+            booked = sum(fill.shares for fill in world.book_fills() if fill.session == row.session)
+            true = sum(e.fill.shares for e in world.broker.executed if e.fill.session == row.session)
+            if booked != true:
+                yield f"{row.session} is settled with {booked} shares, the broker executed {true}"
+
+
+def money_adds_up(world: World) -> Iterator[str]:
+    """With everything collected, the book's cash is the account's to the cent, over the whole life."""
+    if world.is_settled_truth():
+        ours, true = world.ledger().cash, world.broker.usd - world.hand_usd
+        if abs(ours - true) > CENT:
+            yield f"the book has {ours:.4f} USD, the account {true:.4f}"
+
+
+def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
+    """An exit once decided is sold, stays pending, or is told."""
+    recorded = world.store.signal(world.today)
+    if recorded is None or recorded.document["action"] != "SELL" or not world.broker.ours:
+        return
+    held = world.ledger().holding
+    is_pending = held and world.store.exit_decided_since(held.entry_session)
+    if not (is_pending or any(notice.is_urgent for _, notice in world.told_today())):
+        yield f"{world.today}: {recorded.document['reason']}; {world.broker.ours} shares are still held"
+
+
+def an_order_that_failed_is_told(world: World) -> Iterator[str]:
+    """An order rejected, withdrawn, lost or in doubt reaches the owner."""
+    order = world.store.order(world.today)
+    failed = (OrderStatus.REJECTED, OrderStatus.CANCELLED, OrderStatus.NOT_SENT, OrderStatus.UNKNOWN)
+    if order and order.status in failed and not world.notices_lost:
+        key = str(order.intent.session)
+        if not any(key in notice.words for _, notice in world.told_today()):
+            yield f"{order.intent.reference} is {order.status} and nobody was told"
+
+
+def what_was_missed_is_told(world: World) -> Iterator[str]:
+    """A session nobody ran is told of."""
+    for row in world.store.ledger(*world.recent):
+        if row.status is SessionStatus.MISSED and row.session not in world.missed_told and not world.notices_lost:
+            yield f"{row.session} was missed and nobody was told"
+
+
+def decided_as_the_rules_say(world: World) -> Iterator[str]:
+    """On whole data the action is the one that plain loops over the truth come to."""
+    recorded = world.store.signal(world.today)
+    if recorded is None or world.entry_is_blurred:
+        return
+    document = recorded.document
+    needed = ("close", "ma_50", "rsi", "vix") + (() if world.entry else ("volume",))
+    if any(document[name] is None for name in needed):
+        return
+    day = world.market.position[world.today]
+    expected = world.oracle.action(day, world.entry, exit_pending=world.exit_decided)
+    if expected and "daily_loss" not in document["exit_reasons"] and document["action"] != expected:
+        yield f"{world.today}: {document['action']} ({document['reason']}), the rules say {expected}"
+
+
+def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
+    """Where nothing came between, the session is decided, its order sent and filled, its books closed."""
+    if not world.is_untroubled:
+        return
+    rows = world.store.ledger(world.today, world.today)
+    recorded = world.store.signal(world.today)
+    if not rows or rows[0].status is not SessionStatus.DECIDED or recorded is None:
+        yield f"{world.today} is not decided: {rows}"
+    elif not rows[0].is_settled:
+        yield f"{world.today} is not settled"
+    elif recorded.document["action"] != "HOLD" and recorded.document["blocked_by"] not in ("daily_loss", "size"):
+        arrived = any(intent.session == world.today for _, intent in world.broker.arrivals)
+        if not arrived:
+            yield f"{world.today}: {recorded.document['action']} was not sent ({recorded.document['blocked_by']})"
+
+
+AFTER_EVENTS: tuple[Invariant, ...] = (
+    one_order_a_session,
+    orders_come_in_time,
+    never_short,
+    never_beyond_the_cap_or_the_cash,
+    nothing_while_halted,
+)
+AFTER_RUNS: tuple[Invariant, ...] = (every_execution_once, a_decision_stands)
+AT_SESSION_END: tuple[Invariant, ...] = (
+    every_session_has_a_row,
+    a_settled_session_is_the_brokers,
+    money_adds_up,
+    an_exit_is_never_forgotten,
+    an_order_that_failed_is_told,
+    what_was_missed_is_told,
+    decided_as_the_rules_say,
+    an_untroubled_session_is_whole,
+)
+
+
+def check(world: World, invariants: tuple[Invariant, ...]) -> None:
+    """Raise Broken for the first complaint."""
+    for invariant in invariants:
+        for words in invariant(world):
+            raise Broken(invariant.__name__, words)

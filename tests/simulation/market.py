@@ -1,0 +1,124 @@
+"""A market made of one seed: bars that trade often, seen as far as the clock has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtum_eod.adapters.bars import last_known, status
+from mtum_eod.adapters.calendar import ExchangeCalendar
+from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars
+
+SYMBOL = "MTUM"
+WARM_UP = 400
+FIRST_SESSIONS = (date(2014, 1, 2), date(2021, 1, 4))
+"""Between these a life begins; the calendar must know it to its end, ten years later."""
+
+
+@cache
+def calendar() -> ExchangeCalendar:
+    """The exchange's real sessions, with their half days and clock changes, built once a process."""
+    return ExchangeCalendar(date(2031, 1, 2))
+
+
+class Market:
+    """A MarketData: a random walk that crosses its mean often, under a VIX that crosses both thresholds."""
+
+    name = "virtual"
+    is_synthetic = False
+
+    def __init__(self, seed: int, sessions: int) -> None:
+        first, last = (calendar().nearest(day)[1] for day in FIRST_SESSIONS)
+        chance = np.random.RandomState([seed % 2**32, 1])
+        begins = calendar().sessions(first, last)
+        start = begins[chance.randint(len(begins))]
+        at = calendar().sessions(calendar().first_session, start)[-1]
+        days = [*calendar().window(at, WARM_UP + 1)]
+        days += calendar().sessions(calendar().nearest(at)[1], date(2031, 1, 2))[: sessions + 1]
+        self.lived = days[WARM_UP : WARM_UP + sessions]
+        self.days: npt.NDArray[np.datetime64] = np.array(days, dtype="datetime64[D]")
+        self.position = {day: n for n, day in enumerate(days)}
+        self.bars = _bars(chance, len(days))
+        self.vix = _vix(chance, len(days))
+        self.faults: dict[date, str] = {}  # what is wrong with a session's last bar while it is the last
+        index = pd.DatetimeIndex(self.days.astype("datetime64[ns]"), name="session")
+        self._frames = {
+            SYMBOL: pd.DataFrame(self.bars, index=index, columns=list(COLUMNS)),
+            VIX: pd.DataFrame(self.vix, index=index, columns=list(COLUMNS)),
+        }
+
+    def price(self, instant: datetime) -> float:
+        """The last price at an instant of a session."""
+        session = calendar().local_date(instant)
+        return float(self._partial(self.bars[self.position[session]], session, instant)[3])
+
+    def close(self, session: date) -> float:
+        return float(self.bars[self.position[session], 3])
+
+    def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
+        newest = last_known(calendar(), last, as_of)
+        low, high = np.searchsorted(self.days, [np.datetime64(first), np.datetime64(newest) + 1])
+        frame = self._frames[symbol].iloc[low:high]
+        end = newest if len(frame) else None
+        last_status = status(calendar(), end, as_of) if end else BarStatus.FINAL
+        if end and last_status is BarStatus.PARTIAL:
+            frame = frame.copy()
+            frame.iloc[-1] = self._partial(frame.iloc[-1].to_numpy(), end, as_of)
+        fault = self.faults.get(end) if end and end == calendar().local_date(as_of) else None
+        if fault == "no_bar":
+            frame = frame.iloc[:-1]
+        elif fault == "nan":
+            frame = frame.copy()
+            frame.iloc[-1, 3] = np.nan
+        return DailyBars(symbol=symbol, frame=frame, as_of=as_of, last_status=last_status, source=self.name)
+
+    def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
+        return {
+            day: float(round(self.bars[self.position[day], 4] * _elapsed(day, min(cut, as_of))))
+            for day, cut in cuts.items()
+        }
+
+    def _partial(self, final: npt.NDArray[np.float64], session: date, instant: datetime) -> npt.NDArray[np.float64]:
+        """The bar so far: the price goes straight from open to close and has arrived after 70 % of the session.
+
+        So the decision's bar is the final one but for its volume, and a backtest must decide the same.
+        """
+        opened, high, low, close, volume = final
+        elapsed = _elapsed(session, instant)
+        reached = min(1.0, elapsed / 0.7)
+        last = round(opened + (close - opened) * reached, 2)
+        if reached == 1.0:
+            return np.array([opened, high, low, close, np.round(volume * elapsed)])
+        return np.array([opened, max(opened, last), min(opened, last), last, np.round(volume * elapsed)])
+
+
+def _elapsed(session: date, instant: datetime) -> float:
+    opened, closed = calendar().open(session), calendar().close(session)
+    return min(max((instant - opened) / (closed - opened), 0.0), 1.0)
+
+
+def _bars(chance: np.random.RandomState, count: int) -> npt.NDArray[np.float64]:
+    swing = 0.012 * np.sin(np.arange(count) * 2 * np.pi / chance.uniform(15, 60))
+    moves = 0.0002 + swing * chance.uniform(0, 1) + 0.009 * chance.standard_t(5, count)
+    close = 120 * np.exp(np.cumsum(np.clip(moves, -0.12, 0.12)) * 0.8)
+    before = np.append(120.0, close[:-1])
+    opened = before * np.exp(0.004 * chance.standard_normal(count))
+    high = np.maximum(opened, close) * (1 + 0.003 * chance.random_sample(count))
+    low = np.minimum(opened, close) * (1 - 0.003 * chance.random_sample(count))
+    volume = np.round(900_000 * np.exp(0.4 * chance.standard_normal(count)))
+    return np.column_stack([np.round(np.column_stack([opened, high, low, close]), 2), volume])
+
+
+def _vix(chance: np.random.RandomState, count: int) -> npt.NDArray[np.float64]:
+    level = np.empty(count)
+    now = 18.0
+    for day, shock in enumerate(chance.standard_normal(count)):
+        now = max(9.0, now + 0.08 * (19.0 - now) + 1.5 * shock)
+        level[day] = round(now, 2)
+    prices = np.column_stack([level, np.round(level + 0.5, 2), np.round(level - 0.5, 2), level])
+    return np.column_stack([prices, np.full(count, np.nan)])

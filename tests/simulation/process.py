@@ -1,0 +1,143 @@
+"""One run of the program, as a process that can be killed: after that no call of its gets through to the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+from mtum_eod.core.market import DailyBars
+from mtum_eod.core.trading import OrderIntent
+from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
+from mtum_eod.ports import Unknown
+from simulation.plan import CALLS
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+
+class Died(BaseException):
+    """The process was killed: nothing of the program may catch it, and what it does while unwinding has no effect."""
+
+
+class Process:
+    """The ports as one process has them; the troubles of the day sit between it and the world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.is_dead = False
+
+    def port(self, name: str, real: Any) -> Any:
+        """`real` with trouble on the way."""
+        return Port(self, name, real)
+
+    def die(self) -> None:
+        self.is_dead = True
+        self.world.notices_lost = True
+        raise Died
+
+    def call(self, place: str, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
+        """Call `real` as the trouble that waits there will have it."""
+        if self.is_dead:
+            raise Died
+        if place == "broker.submit":
+            self.world.broker.sent.append((self.world.clock.now(), args[0]))
+            self.world.broker.halted.append(self.world.halted)
+        trouble = self.world.trouble_at(place) if place in CALLS else None
+        if trouble is None:
+            answer = real(*args, **values)
+            if place == "store.add_notice":
+                self.world.hear(args[0])
+            return answer
+        if trouble.what == "dies_before":
+            self.die()
+        if trouble.what == "dies_after":
+            real(*args, **values)
+            self.die()
+        if place.startswith("store."):
+            self.world.notices_lost = True
+            if trouble.what == "unsure":  # the commit is durable, the disk says it is not
+                real(*args, **values)
+            raise StoreError(f"{place}: the disk refused", hint="look at the disk")
+        if trouble.what in ("meanwhile", "halted_meanwhile"):
+            self.world.meanwhile(trouble.what)
+            return real(*args, **values)
+        if trouble.what == "slow":
+            self.world.clock.sleep(timedelta(seconds=10 + 290 * trouble.size))
+            return Unknown("no answer in time") if place.startswith("broker.") else real(*args, **values)
+        if place == "broker.submit":
+            return self._submit(real, trouble.what, trouble.size, *args)
+        if place == "broker.next_order_id":
+            raise BrokerUnavailable("no order id came", hint="look at the Gateway")
+        if place.startswith("broker."):
+            return Unknown("the list never ended")
+        if trouble.what == "absent":
+            return {}
+        if trouble.what == "unknown":
+            raise MarketDataError("the source does not answer", hint="wait")
+        return _spoilt(real(*args, **values), trouble.what)
+
+    def _submit(self, real: Callable[..., Any], what: str, size: float, intent: OrderIntent) -> Any:
+        if what == "twice":
+            real(intent)
+            return real(intent)
+        if what == "late":
+            arrives_at = self.world.clock.now() + timedelta(seconds=1 + 30 * size)
+            self.world.broker.on_the_wire.append((arrives_at, intent))
+            self.world.broker.last_id = max(self.world.broker.last_id, intent.order_id)
+        if what == "unanswered":
+            real(intent)
+        raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")
+
+
+class Port:
+    """A port of one process: what it is asked goes through `Process.call`."""
+
+    def __init__(self, process: Process, name: str, real: Any) -> None:
+        self._process = process
+        self._name = name
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._real, name)
+        if not callable(real):
+            return real
+        place = f"{self._name}.{name}"
+        if name == "transaction":
+            return partial(self._transaction, place, real)
+        return partial(self._process.call, place, real)
+
+    @contextmanager
+    def _transaction(self, place: str, real: Callable[..., Any]) -> Iterator[None]:
+        """The call that counts is the commit."""
+        done = False
+
+        def commit() -> None:
+            nonlocal done
+            done = True
+            block.__exit__(None, None, None)
+
+        block = real()
+        block.__enter__()
+        try:
+            yield
+            self._process.call(place, commit)
+        except BaseException as error:
+            if not done:
+                block.__exit__(type(error), error, error.__traceback__)
+            raise
+
+
+def _spoilt(bars: DailyBars, what: str) -> DailyBars:
+    """Bars with the fault asked for in the last row."""
+    if what == "old":
+        return replace(bars, as_of=bars.as_of - timedelta(minutes=40))
+    if what == "no_bar" or bars.frame.empty:
+        return replace(bars, frame=bars.frame.iloc[:-1])
+    frame = bars.frame.copy()
+    frame.iloc[-1, 3] = nan
+    return replace(bars, frame=frame)

@@ -1,0 +1,330 @@
+"""A life: years of sessions of the whole program, in a world that follows from one integer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from re import findall
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mtum_eod.adapters.clock import SessionClock
+from mtum_eod.adapters.notices import OwnerNotices
+from mtum_eod.adapters.store import SqlStore, connect, open_store
+from mtum_eod.core.ledger import Ledger, ledger
+from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
+from mtum_eod.core.trading import Book, Fill, Mode, Side
+from mtum_eod.errors import AlreadyRunning, MtumEodError
+from mtum_eod.jobs import wheel
+from mtum_eod.jobs.desk import TradingDesk
+from mtum_eod.jobs.due import do_due
+from mtum_eod.ports import Notice, Store
+from simulation import invariants
+from simulation.broker import ACCOUNT, VirtualBroker
+from simulation.market import SYMBOL, Market, calendar
+from simulation.oracle import Oracle
+from simulation.plan import CALLS, Life, Trouble, stream
+from simulation.process import Died, Process
+
+CAPITAL = 5000.0
+MINUTE = timedelta(minutes=1)
+
+
+class WorldClock(SessionClock):
+    """The present of everything in one world."""
+
+    def __init__(self, instant: datetime, broker: VirtualBroker) -> None:
+        super().__init__(instant)
+        self._broker = broker
+
+    def set(self, instant: datetime) -> None:
+        super().set(instant)
+        if hasattr(self, "_broker"):
+            self._broker.reach(instant)
+
+    def sleep(self, duration: timedelta) -> None:
+        self.set(self.now() + duration)
+
+
+class VirtualLock:
+    """The lock of the database: the kernel gives it back when its holder dies."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        if self.is_held:
+            raise AlreadyRunning("another run holds the lock")
+        self.is_held = True
+        try:
+            yield
+        finally:
+            self.is_held = False
+
+
+@cache
+def template() -> bytes:
+    """An empty book as the migrations make it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "book.db"
+        open_store(path).close()
+        db = sqlite3.connect(path)
+        try:
+            db.execute("PRAGMA journal_mode = DELETE")
+            return db.serialize()
+        finally:
+            db.close()
+
+
+def memory_store(image: bytes | None = None) -> tuple[SqlStore, sqlite3.Connection]:
+    """The real store on a database in memory, and the database itself for snapshots."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db.deserialize(image or template())
+    db.execute("PRAGMA foreign_keys = ON")
+    return SqlStore(Path("memory.db"), connect._engine(lambda: db, connect.StaticPool)), db
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one run of the program ended."""
+
+    step: str
+    exit_code: int | None  # None: it was killed
+    error: str = ""
+
+
+@dataclass
+class World:
+    """Everything outside the program, and the driver that plays cron."""
+
+    life: Life
+    log: list[str] = field(default_factory=list)
+    reached: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        seed = self.life.seed
+        self.market = Market(seed, self.life.sessions)
+        begin = calendar().open(self.market.lived[0])
+        self.broker = VirtualBroker(market=self.market, usd=CAPITAL, chance=stream(seed, "broker"), now=begin)
+        self.clock = WorldClock(begin, self.broker)
+        self.book = Book(mode=Mode.PAPER, account=ACCOUNT, symbol=SYMBOL, is_synthetic=False, capital_usd=CAPITAL)
+        self.parameters = _parameters(seed)
+        self.store: Store
+        self.store, self.db = memory_store()
+        self.lock = VirtualLock()
+        self.waiting: dict[tuple[str, int], Trouble] = {}
+        self.calls: Counter[str] = Counter()
+        self.today: date = self.market.lived[0]
+        self.minute = MINUTE
+        self.oracle = Oracle(self.market, self.parameters.strategy)
+        self.halted = ""  # what the owner's halts stand against: entries or all
+        self.hand_usd = 0.0  # what the owner's own trades at the broker brought
+        self.told: list[tuple[date, Notice]] = []
+        self.notices_lost = False  # a message could not be kept today
+        self.missed_told: set[date] = set()
+        self.restored: set[date] = set()
+        self.decided: dict[date, dict[str, Any]] = {}
+        self.ledger_checked_from: date | None = None
+        self.recent: tuple[date, date] = (self.today, self.today)
+        self.entry: tuple[float, int] | None = None
+        self.entry_is_blurred = False
+        self.exit_decided = False
+        self.is_untroubled = True
+
+    # -- the days -----------------------------------------------------------------------------------------------------
+
+    def begin(self, session: date, troubles: list[Trouble]) -> None:
+        """The exchange opens."""
+        self.today = session
+        self.clock.set(calendar().open(session))
+        self.recent = (calendar().window(session, 4)[0], session)
+        self.waiting = {(trouble.place, trouble.nth): trouble for trouble in troubles if trouble.place in CALLS}
+        self.calls.clear()
+        self.broker.auction, self.broker.rejects, self.notices_lost = {}, False, False
+        self.entry = self.held()
+        holding = self.ledger().holding
+        booked = (round(holding.entry_price, 6), holding.entry_session) if holding else None
+        true = self.entry and (round(self.entry[0], 6), self.market.days[self.entry[1]].item())
+        self.entry_is_blurred = booked != true
+        self.is_untroubled = not (
+            troubles
+            or self.entry_is_blurred
+            or self.broker.by_hand
+            or self.broker.is_away
+            or self.store.halts()
+            or self.store.open_orders()
+            or self.store.unsettled_rows()
+        )
+
+    def end(self) -> None:
+        """Two hours after the close, all is as it will be today."""
+        self.check(invariants.AT_SESSION_END)
+        recorded = self.store.signal(self.today)
+        if recorded and recorded.document["action"] == "SELL":
+            self.exit_decided = True
+        self.exit_decided = self.exit_decided and self.broker.ours > 0
+        self.told = [told for told in self.told if told[0] >= self.recent[0]]
+
+    # -- trouble ------------------------------------------------------------------------------------------------------
+
+    def trouble_at(self, place: str) -> Trouble | None:
+        """The trouble that waits at this call of `place` in this session."""
+        self.calls[place] += 1
+        trouble = self.waiting.pop((place, self.calls[place]), None) if self.waiting else None
+        if trouble is not None:
+            self.reach(trouble)
+        return trouble
+
+    def reach(self, trouble: Trouble) -> None:
+        self.reached[trouble.place, trouble.what] += 1
+        self.say(f"{trouble.place} {trouble.what}")
+
+    def say(self, words: str) -> None:
+        self.log.append(f"{self.clock.now():%Y-%m-%d %H:%M:%S} {words}")
+
+    def meanwhile(self, what: str) -> None:
+        """Something else happens in the midst of a run."""
+        if what == "halted_meanwhile":
+            self.halt(allow_exits=False)
+        else:
+            self.run()
+
+    def check(self, kinds: tuple[invariants.Invariant, ...]) -> None:
+        invariants.check(self, kinds)
+
+    # -- one run of the program ---------------------------------------------------------------------------------------
+
+    def desk(self, process: Process) -> TradingDesk:
+        store = process.port("store", self.store)
+        prices = process.port("prices", self.market)
+        clock = process.port("clock", self.clock)
+        return TradingDesk(
+            calendar=calendar(),
+            clock=clock,
+            wall_clock=clock,
+            prices=prices,
+            vix=prices,
+            broker=process.port("broker", self.broker),
+            store=store,
+            notifier=OwnerNotices(store=store, clock=self.clock, urls=(), events=()),
+            book=self.book,
+            parameters=self.parameters,
+        )
+
+    def run(self) -> Ended:
+        """What cron does once a minute: `mtum-eod run --if-due`, in a process of its own."""
+        return self.typed(lambda desk: do_due(desk), needs_lock=True)
+
+    def typed(self, command: Callable[[TradingDesk], Any], *, needs_lock: bool = False) -> Ended:
+        """Run one command in a fresh process."""
+        process = Process(self)
+        ended = Ended("", 1, "unexpected")
+        try:
+            if needs_lock:
+                with self.lock.hold():
+                    done = command(self.desk(process))
+            else:
+                done = command(self.desk(process))
+            step = getattr(done, "step", None)
+            ended = Ended(str(step) if step else "", getattr(done, "exit_code", 0))
+        except Died:
+            ended = Ended("killed", None)
+        except MtumEodError as error:
+            ended = Ended("failed", error.exit_code, f"{type(error).__name__}: {error.message}")
+        except invariants.Broken:
+            raise
+        except Exception as error:  # whatever else comes out is a defect by itself
+            raise invariants.Broken("nothing_unexpected", f"{type(error).__name__}: {error}") from error
+        self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
+        if ended.step:
+            self.say(f"{ended.step} -> {ended.exit_code} {ended.error}".rstrip())
+        return ended
+
+    # -- what invariants ask for ---------------------------------------------------------------------------------------
+
+    def book_fills(self) -> list[Fill]:
+        return self.store.fills()
+
+    def ledger(self) -> Ledger:
+        return ledger(CAPITAL, self.store.fills(), self.store.cash_flows())
+
+    def is_settled_truth(self) -> bool:
+        """Whether the book has all that the broker ever executed, commissions included."""
+        fills = self.book_fills()
+        return len(fills) == len(self.broker.executed) and all(
+            fill.commission_usd is not None and not fill.is_estimated for fill in fills
+        )
+
+    def told_today(self) -> list[tuple[date, Notice]]:
+        return [told for told in self.told if told[0] >= self.today]
+
+    def hear(self, notice: Notice) -> None:
+        """A message that was kept for the owner."""
+        self.told.append((calendar().local_date(self.clock.now()), notice))
+        if notice.event == "run_missed":
+            self.missed_told.update(self.days_named(notice.words))
+
+    def days_named(self, words: str) -> list[date]:
+        """The sessions a message about missed ones covers."""
+        days = [date.fromisoformat(word) for word in findall(r"\d{4}-\d\d-\d\d", words)]
+        return calendar().sessions(min(days), max(days))
+
+    def held(self) -> tuple[float, int] | None:
+        """Average price and day of the position our executions add up to, None where they add up to nothing."""
+        shares, paid, day = 0, 0.0, 0
+        for execution in self.broker.executed:
+            fill = execution.fill
+            if fill.side is Side.BUY:
+                day = day if shares else self.market.position[fill.session]
+                shares, paid = shares + fill.shares, paid + fill.shares * fill.price_usd
+            else:
+                paid -= paid / shares * fill.shares
+                shares -= fill.shares
+        return (paid / shares, day) if shares > 0 else None
+
+    # -- the owner ----------------------------------------------------------------------------------------------------
+
+    def halt(self, *, allow_exits: bool) -> None:
+        ended = self.typed(
+            lambda desk: wheel.halt(desk, why="a feeling", by="owner", allow_exits=allow_exits, cancel=False)
+        )
+        if ended.exit_code == 0:
+            self.halted = "entries" if allow_exits and self.halted != "all" else "all"
+
+    def resume(self) -> None:
+        if self.typed(lambda desk: desk.store.resume(desk.wall_clock.now(), "owner")).exit_code == 0:
+            self.halted = ""
+
+    def deposit(self, usd: float) -> None:
+        ended = self.typed(lambda desk: wheel.add_cash(desk, "deposit", usd, None, ""))
+        if ended.exit_code == 0:
+            self.broker.usd += usd
+
+    def trade_by_hand(self, shares: int) -> None:
+        """The owner trades the same symbol past the program."""
+        price = self.market.price(self.clock.now())
+        self.broker.by_hand += shares
+        self.broker.usd -= shares * price
+        self.hand_usd -= shares * price
+
+
+def _parameters(seed: int) -> Parameters:
+    """Settings under which a life trades often."""
+    chance = stream(seed, "settings")
+    return Parameters(
+        strategy=StrategyParameters(
+            ma_period=chance.choice((5, 10, 20, 50)),
+            atr_multiplier=chance.choice((0.8, 1.5, 4.0)),
+            rsi_entry_threshold=chance.choice((40.0, 45.0, 50.0)),
+            rsi_exit_threshold=chance.choice((30.0, 38.0)),
+            volume_lookback=chance.choice((5, 20)),
+        ),
+        risk=RiskParameters(max_daily_loss=chance.choice((150.0, 500.0)), late_exit=chance.choice(tuple(LateExit))),
+    )
