@@ -9,7 +9,8 @@ funds), `.exchange.rules` (read-only, feeds, lots, cut-off, zone, ...), `.exchan
 `.exchange.contracts`, `.market.splits`, `.managed_accounts`, `.hold("MTUM", 19, 204.10)`.
 Time: `tws.clock.set(instant)`, `.advance(minutes=20)`; passing a close executes the auction, at the bar's close unless
 an `Auction` says otherwise. `tws.clock` is an `mtum_eod.ports.Clock`.
-What came: `tws.received`, `tws.asked("placeOrder")`, `tws.wait_for("placeOrder")`: `Request`s with client_id, name, values.
+What came: `tws.received`, `tws.asked("placeOrder")`, `tws.wait_for("placeOrder")`: `Request`s with client_id, name and
+values.
 At a message: `tws.on("placeOrder", call, when="before")`, or `"after"`; the conversation waits until `call` returns.
 What happens: `tws.fill(order, shares, price)`, `.correct(execution, price)`, `.reject(order)`, `.cancel(order)`,
 `.suspend(order)`, `.say(1100)`, `.disconnect()`, `.refuse()`, `.accept()`, `.restart(first_id=1)`.

@@ -69,6 +69,7 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tws", daemon=True)
         self._listening: asyncio.Server | None = None
+        self._broken: list[Exception] = []  # the server's own defects; a test hears of them when it leaves
 
     # -- what a test looks at ---------------------------------------------------------------------------------------
 
@@ -110,6 +111,8 @@ class Server:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if self._broken:
+            raise self._broken[0]
 
     def on(self, name: str, hook: Hook, when: When = "before") -> None:
         """Call `hook` with each message of that name; the client's conversation stands still until it returns.
@@ -173,6 +176,10 @@ class Server:
         self.accept()
 
     # -- for the sessions -------------------------------------------------------------------------------------------
+
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Do this beside everything else; a defect in it is kept for the test to hear of."""
+        return self._loop.create_task(self._watched(work))
 
     def note(self, request: Request) -> None:
         """Remember a request."""
@@ -289,9 +296,17 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = Session(self, reader, writer)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await session.run()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watched(session.run())
         session.close()
+
+    async def _watched(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the other side has gone
+        except Exception as broken:
+            self._broken.append(broken)
 
     def _drop_all(self) -> None:
         for session in list(self.sessions):

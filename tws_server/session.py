@@ -59,7 +59,7 @@ class Session:
         if self.version < lowest:
             return
         self._server.sessions.append(self)
-        self._sender = asyncio.create_task(self._send_all())
+        self._sender = self._server.start(self._send_all())
         connected = f"{self._server.clock.now():%Y%m%d %H:%M:%S} Greenwich Mean Time"
         self.post([reply("serverVersion", version=self.version, connectionTime=connected)])
         while self._is_open:
@@ -94,7 +94,7 @@ class Session:
         if faults.met(request.name, "lose"):
             return
         for fault in faults.met(request.name, "late"):
-            self._later(fault.seconds, partial(asyncio.ensure_future, self._work(request)))
+            self._later(fault.seconds, lambda: self._server.start(self._work(request)))
             return
         await self._work(request)
 
@@ -398,11 +398,14 @@ class Session:
         if rules.feeds.get(contract.symbol, "live") != "live":
             venue = contract.primary_exchange or contract.exchange
             raise Refused(162, f"{prefix}No market data permissions for {venue} {contract.sec_type}")
+        no_data = f"{prefix}HMDS query returned no data: {contract.symbol}@{contract.exchange} Trades"
         end = self._checked_end(values)
+        if server.calendar.local_date(end) < server.calendar.first_session:
+            raise Refused(162, no_data)
         first, last = _checked(lambda: span(server.calendar, values["duration"], end))
-        opened = server.calendar.open(server.calendar.nearest(first - timedelta(days=1))[1])
+        sessions = server.calendar.sessions(first, last)
         if values["whatToShow"] == "SCHEDULE":
-            yield answers.schedule(request.id, server.calendar.sessions(first, last), server.calendar)
+            yield answers.schedule(request.id, sessions, server.calendar)
             return
         market, symbol, size = server.market, contract.symbol, values["barSize"]
         if size == "1 day":
@@ -410,11 +413,11 @@ class Session:
             if bars and not rules.has_today and bars[-1].start == server.calendar.local_date(server.clock.now()):
                 bars.pop()
         else:
-            bars = list(market.intraday(symbol, server.calendar.sessions(first, last), INTRADAY_MINUTES[size], end))
+            bars = list(market.intraday(symbol, sessions, INTRADAY_MINUTES[size], end))
         if not bars:
-            shown = values["whatToShow"].title()
-            raise Refused(162, f"{prefix}HMDS query returned no data: {symbol}@{contract.exchange} {shown}")
-        yield answers.historical_data(request.id, bars, (opened, end), rules, as_seconds=values["formatDate"] == "2")
+            raise Refused(162, no_data)
+        begin = server.calendar.open(sessions[0])
+        yield answers.historical_data(request.id, bars, (begin, end), rules, as_seconds=values["formatDate"] == "2")
 
     def _checked_end(self, values: Mapping[str, str]) -> datetime:
         """The end of a history request, everything else about it being fine. Raises Refused with 321."""
