@@ -1,4 +1,4 @@
-"""The store as ports.Store describes it, on real SQLite files."""
+"""The store as ports.Store describes it: the real one on SQLite files, and the simulation's own in memory."""
 
 import sqlite3
 from datetime import date
@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from book_by_hand import BOOK, at, day, fill, intent, mark, recording, reference, signal, write_book
+from simulation.fake_store import FakeStore
 
-from mtum_eod.adapters.store import SimulatedOrder, SimulatedOrders, SqlStore, open_reader, open_store
+from mtum_eod.adapters.store import SimulatedOrder, SimulatedOrders, open_reader, open_store
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import BarStatus, DailyBars
 from mtum_eod.core.trading import (
@@ -27,7 +28,7 @@ from mtum_eod.core.trading import (
     Step,
 )
 from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
-from mtum_eod.ports import Notice, SessionRow
+from mtum_eod.ports import Notice, SessionRow, Store
 
 
 @pytest.fixture
@@ -35,15 +36,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "book.db"
 
 
-@pytest.fixture
-def store(path: Path):
-    opened = open_store(path)
+@pytest.fixture(params=["file", "memory"])
+def store(path: Path, request: pytest.FixtureRequest):
+    opened = open_store(path) if request.param == "file" else FakeStore()
     yield opened
     opened.close()
 
 
+in_a_file = pytest.mark.parametrize("store", ["file"], indirect=True)
+"""For what only a database can show."""
+
+
 @pytest.fixture
-def run_id(store: SqlStore) -> int:
+def run_id(store: Store) -> int:
     return store.start_run(Step.DECIDE, day("01-03"), at("01-03"))
 
 
@@ -64,10 +69,18 @@ def sql(path: Path, query: str) -> list[tuple[Any, ...]]:
         db.close()
 
 
+def view(store: Store, name: str, *columns: str) -> list[tuple[Any, ...]]:
+    """The rows of a view, floats rounded to six places; of some columns where these are named."""
+    records = store.view(name)
+    wanted = [records.columns.index(column) for column in columns or records.columns]
+    rows = [[row[place] for place in wanted] for row in records.rows]
+    return [tuple(round(value, 6) if isinstance(value, float) else value for value in row) for row in rows]
+
+
 # -- one book ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_database_is_bound_to_the_book_of_its_first_decision(store: SqlStore, run_id: int):
+def test_a_database_is_bound_to_the_book_of_its_first_decision(store: Store, run_id: int):
     unbound = store.book()
     store.record(recording(run_id, "01-03"))
 
@@ -77,7 +90,7 @@ def test_a_database_is_bound_to_the_book_of_its_first_decision(store: SqlStore, 
 @pytest.mark.parametrize(
     "change", [{"mode": Mode.PAPER}, {"account": "DU1"}, {"symbol": "SPY"}, {"is_synthetic": True}], ids=str
 )
-def test_another_book_is_refused_and_nothing_is_written(store: SqlStore, run_id: int, change: dict[str, Any]):
+def test_another_book_is_refused_and_nothing_is_written(store: Store, run_id: int, change: dict[str, Any]):
     store.record(recording(run_id, "01-03"))
     other = SimpleNamespace(**{name: getattr(BOOK, name) for name in BOOK.__slots__} | change)
     other.name = type(BOOK)(**vars(other)).name
@@ -89,7 +102,7 @@ def test_another_book_is_refused_and_nothing_is_written(store: SqlStore, run_id:
     assert f"MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{other.mode}.db" in refused.value.hint
 
 
-def test_capital_can_change_until_the_book_has_a_trade(store: SqlStore, run_id: int):
+def test_capital_can_change_until_the_book_has_a_trade(store: Store, run_id: int):
     def with_capital(usd: float) -> Any:
         values = {name: getattr(BOOK, name) for name in BOOK.__slots__}
         return type(BOOK)(**values | {"capital_usd": usd})
@@ -105,7 +118,7 @@ def test_capital_can_change_until_the_book_has_a_trade(store: SqlStore, run_id: 
 # -- one transaction --------------------------------------------------------------------------------------------------
 
 
-def test_a_decision_reads_back_as_it_was_recorded(store: SqlStore, run_id: int):
+def test_a_decision_reads_back_as_it_was_recorded(store: Store, run_id: int):
     order = intent("01-03", Side.BUY, 20)
     document = signal("01-03", "BUY", shares=20)
     store.record(recording(run_id, "01-03", signal=document, intent=order, bars=[bars("01-01", [1.0, 2.0, 3.0])]))
@@ -123,7 +136,7 @@ def test_a_decision_reads_back_as_it_was_recorded(store: SqlStore, run_id: int):
 
 
 @pytest.mark.parametrize("side", Side)
-def test_a_second_order_in_a_session_is_impossible(store: SqlStore, run_id: int, side: Side):
+def test_a_second_order_in_a_session_is_impossible(store: Store, run_id: int, side: Side):
     """Whatever its kind or side: the second recording leaves nothing, its bars and signal included."""
     store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
 
@@ -142,7 +155,7 @@ def test_a_second_order_in_a_session_is_impossible(store: SqlStore, run_id: int,
     )
 
 
-def test_several_writes_in_one_transaction_become_durable_together_or_not_at_all(store: SqlStore, run_id: int):
+def test_several_writes_in_one_transaction_become_durable_together_or_not_at_all(store: Store, run_id: int):
     def write_and_fail() -> None:
         with store.transaction(), store.transaction():
             store.record(recording(run_id, "01-03"))
@@ -156,7 +169,7 @@ def test_several_writes_in_one_transaction_become_durable_together_or_not_at_all
     assert ([], [], None) == (store.fills(), store.ledger(), store.book())
 
 
-def test_a_refused_write_inside_a_transaction_leaves_its_neighbours_alone(store: SqlStore, run_id: int):
+def test_a_refused_write_inside_a_transaction_leaves_its_neighbours_alone(store: Store, run_id: int):
     store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
     with store.transaction():
         store.add_fills([fill("01-03", Side.BUY, 20, 100.0, 2.0)])
@@ -166,7 +179,8 @@ def test_a_refused_write_inside_a_transaction_leaves_its_neighbours_alone(store:
     assert (1, 0) == (len(store.fills()), len(store.bars("MTUM", day("01-01"), day("01-31"))))
 
 
-def test_settings_are_kept_once_for_all_decisions_made_with_them(store: SqlStore, run_id: int, path: Path):
+@in_a_file
+def test_settings_are_kept_once_for_all_decisions_made_with_them(store: Store, run_id: int, path: Path):
     for text in ("01-03", "01-04"):
         store.record(recording(run_id, text))
     store.record(recording(run_id, "01-05", settings={"strategy": {"atr_multiplier": 3.0}}))
@@ -174,7 +188,7 @@ def test_settings_are_kept_once_for_all_decisions_made_with_them(store: SqlStore
     assert [(1, 2), (2, 1)] == sql(path, "SELECT settings_id, count(*) FROM signal GROUP BY settings_id ORDER BY 1")
 
 
-def test_a_document_with_a_nan_is_refused_before_it_can_spoil_every_query(store: SqlStore, run_id: int):
+def test_a_document_with_a_nan_is_refused_before_it_can_spoil_every_query(store: Store, run_id: int):
     with pytest.raises(StoreError):
         store.record(recording(run_id, "01-03", signal=signal("01-03", rsi=float("nan"))))
 
@@ -195,7 +209,7 @@ def test_a_document_with_a_nan_is_refused_before_it_can_spoil_every_query(store:
     ],
 )
 def test_decided_never_goes_back(
-    store: SqlStore, run_id: int, first: SessionStatus, then: SessionStatus, stands: SessionStatus
+    store: Store, run_id: int, first: SessionStatus, then: SessionStatus, stands: SessionStatus
 ):
     for status in (first, then):
         row = SessionRow(session=day("01-03"), status=status, why=f"was {status}")
@@ -204,7 +218,7 @@ def test_decided_never_goes_back(
     assert [SessionRow(session=day("01-03"), status=stands, why=f"was {stands}")] == store.ledger()
 
 
-def test_a_missed_session_is_not_decided_afterwards(store: SqlStore, run_id: int):
+def test_a_missed_session_is_not_decided_afterwards(store: Store, run_id: int):
     store.add_rows([SessionRow(session=day("01-03"), status=SessionStatus.MISSED, why="no run")], at("01-04"))
 
     with pytest.raises(SettingsError, match="2024-01-03 stands in the ledger as missed"):
@@ -213,7 +227,7 @@ def test_a_missed_session_is_not_decided_afterwards(store: SqlStore, run_id: int
     assert (None, None) == (store.order(day("01-03")), store.signal(day("01-03")))
 
 
-def test_rows_are_added_only_where_the_ledger_has_none(store: SqlStore, run_id: int):
+def test_rows_are_added_only_where_the_ledger_has_none(store: Store, run_id: int):
     store.record(recording(run_id, "01-03"))
     missed = [SessionRow(session=day(text), status=SessionStatus.MISSED, why="no run") for text in ("01-03", "01-04")]
     store.add_rows(missed, at("01-05"))
@@ -224,7 +238,7 @@ def test_rows_are_added_only_where_the_ledger_has_none(store: SqlStore, run_id: 
     assert ([decided], [missed[1]]) == (store.ledger(last=day("01-03")), store.ledger(first=day("01-04")))
 
 
-def test_a_session_decided_again_answers_with_its_latest_word(store: SqlStore, run_id: int, path: Path):
+def test_a_session_decided_again_answers_with_its_latest_word(store: Store, run_id: int):
     """A skip records what it saw; the retry decides."""
     skipped = SessionRow(session=day("01-03"), status=SessionStatus.SKIPPED)
     store.record(recording(run_id, "01-03", row=skipped))
@@ -232,13 +246,13 @@ def test_a_session_decided_again_answers_with_its_latest_word(store: SqlStore, r
 
     recorded = store.signal(day("01-03"))
     assert recorded is not None
-    assert ("BUY", [("BUY",)]) == (recorded.document["action"], sql(path, "SELECT action FROM signals"))
+    assert ("BUY", [("BUY",)]) == (recorded.document["action"], view(store, "signals", "action"))
 
 
 # -- bars -------------------------------------------------------------------------------------------------------------
 
 
-def test_bars_come_back_as_they_were_written(store: SqlStore):
+def test_bars_come_back_as_they_were_written(store: Store):
     written = store.add_bars([bars("01-03", [100.0, 101.5], BarStatus.PARTIAL), bars("01-03", [15.0], symbol="VIX")])
 
     frame = store.bars("MTUM", day("01-01"), day("01-31"))
@@ -265,14 +279,14 @@ def test_bars_come_back_as_they_were_written(store: SqlStore):
         ((100.0, BarStatus.PROVISIONAL), (100.0, BarStatus.PROVISIONAL), 0, "provisional"),
     ],
 )
-def test_only_a_bar_that_says_something_new_is_written(store: SqlStore, stored: Any, read: Any, rows: int, status: str):
+def test_only_a_bar_that_says_something_new_is_written(store: Store, stored: Any, read: Any, rows: int, status: str):
     store.add_bars([bars("01-03", [stored[0]], stored[1])])
     written = store.add_bars([bars("01-03", [read[0]], read[1])])
 
     assert (rows, status) == (written, store.bars("MTUM", day("01-03"), day("01-03"))["status"].iloc[0])
 
 
-def test_bars_of_a_recorded_decision_stay_what_they_were(store: SqlStore, run_id: int):
+def test_bars_of_a_recorded_decision_stay_what_they_were(store: Store, run_id: int):
     """The partial close was 99, the final one 101; the replay sees 99."""
     partial = bars("01-02", [98.0, 99.0], BarStatus.PARTIAL)
     store.record(recording(run_id, "01-03", bars=[partial]))
@@ -285,7 +299,8 @@ def test_bars_of_a_recorded_decision_stay_what_they_were(store: SqlStore, run_id
     assert ([98.0, 99.0], [98.0, 101.0, 102.0]) == (list(then["close"]), list(now["close"]))
 
 
-def test_a_window_of_bars_is_found_by_index_however_long_the_history(store: SqlStore, path: Path):
+@in_a_file
+def test_a_window_of_bars_is_found_by_index_however_long_the_history(store: Store, path: Path):
     store.add_bars([bars("01-03", [100.0, 101.5])])
 
     plan = sql(
@@ -298,7 +313,7 @@ def test_a_window_of_bars_is_found_by_index_however_long_the_history(store: SqlS
     assert "SCAN" not in steps
 
 
-def test_no_bars_is_an_empty_frame_with_its_columns(store: SqlStore):
+def test_no_bars_is_an_empty_frame_with_its_columns(store: Store):
     frame = store.bars("MTUM", day("01-01"), day("01-31"))
 
     assert (0, ["open", "high", "low", "close", "volume", "status"], "session", 0) == (
@@ -312,7 +327,7 @@ def test_no_bars_is_an_empty_frame_with_its_columns(store: SqlStore):
 # -- orders and executions --------------------------------------------------------------------------------------------
 
 
-def test_an_order_moves_by_the_brokers_word(store: SqlStore, run_id: int):
+def test_an_order_moves_by_the_brokers_word(store: Store, run_id: int):
     key = reference("01-03", Side.BUY)
     store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
     store.update_order(key, OrderStatus.WORKING, at("01-03"), order_id=9, perm_id=77, words="accepted")
@@ -328,12 +343,12 @@ def test_an_order_moves_by_the_brokers_word(store: SqlStore, run_id: int):
     assert (OrderStatus.FILLED, 9, 77, "") == (order.status, order.intent.order_id, order.perm_id, order.words)
 
 
-def test_word_of_an_order_that_was_never_recorded_needs_a_person(store: SqlStore):
+def test_word_of_an_order_that_was_never_recorded_needs_a_person(store: Store):
     with pytest.raises(OrderStateUnknown, match="not on record"):
         store.update_order("mtum-eod/x", OrderStatus.WORKING, at("01-03"))
 
 
-def test_collecting_twice_equals_once_and_a_late_commission_fills_its_gap(store: SqlStore):
+def test_collecting_twice_equals_once_and_a_late_commission_fills_its_gap(store: Store):
     unreported = fill("01-03", Side.BUY, 20, 100.0, None)
     reported = fill("01-03", Side.BUY, 20, 100.0, 2.0)
     other = fill("01-03", Side.BUY, 20, 100.0, 3.0)
@@ -343,7 +358,7 @@ def test_collecting_twice_equals_once_and_a_late_commission_fills_its_gap(store:
     assert [reported] == store.fills()
 
 
-def test_executions_come_in_the_order_they_happened(store: SqlStore):
+def test_executions_come_in_the_order_they_happened(store: Store):
     second, first = fill("01-08", Side.SELL, 8, 111.0, None, 2), fill("01-08", Side.SELL, 12, 110.0, None, 1)
     store.add_fills([second, first])
 
@@ -363,7 +378,8 @@ def simulated(text: str, side: Side, shares: int, order_id: int) -> SimulatedOrd
     )
 
 
-def test_the_embedded_brokers_orders_survive_as_they_were_accepted(store: SqlStore, path: Path):
+@in_a_file
+def test_the_embedded_brokers_orders_survive_as_they_were_accepted(store: Store, path: Path):
     bought, sold = simulated("01-03", Side.BUY, 20, 1), simulated("01-08", Side.SELL, 8, 2)
     orders = SimulatedOrders(store, store)
     empty = orders.last_order_id()
@@ -379,7 +395,8 @@ def test_the_embedded_brokers_orders_survive_as_they_were_accepted(store: SqlSto
     assert (0, ([bought, sold], [sold], 2, 12)) == (empty, seen)
 
 
-def test_a_withdrawn_order_of_the_embedded_broker_moves_no_share(store: SqlStore):
+@in_a_file
+def test_a_withdrawn_order_of_the_embedded_broker_moves_no_share(store: Store):
     orders = SimulatedOrders(store, store)
     orders.add(simulated("01-03", Side.BUY, 20, 1))
     held = orders.shares_through(day("01-03"))
@@ -395,7 +412,7 @@ def test_a_withdrawn_order_of_the_embedded_broker_moves_no_share(store: SqlStore
 # -- settling, halts, runs --------------------------------------------------------------------------------------------
 
 
-def test_settling_twice_equals_once_and_a_final_mark_stands(store: SqlStore, run_id: int):
+def test_settling_twice_equals_once_and_a_final_mark_stands(store: Store, run_id: int):
     store.record(recording(run_id, "01-03"))
     provisional = type(mark("01-03", 1, 0, 0, 0))
     first = mark("01-03", 5000.0, 0.0, 0.0, 0.0)
@@ -420,7 +437,7 @@ def test_settling_twice_equals_once_and_a_final_mark_stands(store: SqlStore, run
     )
 
 
-def test_a_mark_waits_for_its_final_bar(store: SqlStore):
+def test_a_mark_waits_for_its_final_bar(store: Store):
     first = mark("01-03", 5000.0, 0.0, 0.0, 0.0)
     draft = type(first)(**{name: getattr(first, name) for name in first.__slots__} | {"is_final": False})
     store.settle(day("01-03"), at("01-03"), [draft, mark("01-04", 1, 0, 0, 0)], is_settled=False, drift_actions={})
@@ -428,7 +445,7 @@ def test_a_mark_waits_for_its_final_bar(store: SqlStore):
     assert [draft] == store.provisional_marks()
 
 
-def test_a_halt_replaces_one_of_its_kind_and_resume_lifts_all(store: SqlStore):
+def test_a_halt_replaces_one_of_its_kind_and_resume_lifts_all(store: Store):
     first = Halt(halted_at=at("01-03"), why="holiday", by="me", allow_exits=False)
     second = Halt(halted_at=at("01-04"), why="illness", by="me", allow_exits=True)
     latch = Halt(halted_at=at("01-04"), why="loss", by="mtum-eod", allow_exits=True, is_daily_loss=True)
@@ -444,7 +461,7 @@ def test_a_halt_replaces_one_of_its_kind_and_resume_lifts_all(store: SqlStore):
     )
 
 
-def test_runs_are_filed_with_what_became_of_them(store: SqlStore, path: Path):
+def test_runs_are_filed_with_what_became_of_them(store: Store):
     first = store.start_run(Step.DECIDE, day("01-03"), at("01-03"))
     store.end_run(first, at("01-03", "20:40:03"), "failed", 4, "no answer", retries=3, document={"shares": 0})
     second = store.start_run(Step.PREFLIGHT, None, at("01-04"))
@@ -460,10 +477,11 @@ def test_runs_are_filed_with_what_became_of_them(store: SqlStore, path: Path):
         store.runs(limit=1),
     )
     row = (1, "decide", "2024-01-03", "2024-01-03T20:40:00Z", "2024-01-03T20:40:03Z", "failed", 4, "no answer", 3)
-    assert [row] == sql(path, "SELECT * FROM runs WHERE id = 1")
+    assert row == view(store, "runs")[0]
 
 
-def test_cash_flows_and_notices_are_kept(store: SqlStore, run_id: int, path: Path):
+@in_a_file
+def test_cash_flows_and_notices_are_kept(store: Store, run_id: int, path: Path):
     flow = CashFlow(kind=CashKind.DIVIDEND, amount_usd=12.5, session=day("01-04"), note="Q4")
     store.add_cash_flow(flow, at("01-04"))
     failed = Notice(event=Event.RUN_FAILED, words="no answer", is_urgent=True)
@@ -473,7 +491,7 @@ def test_cash_flows_and_notices_are_kept(store: SqlStore, run_id: int, path: Pat
     assert ([flow], [("run_failed", "no answer", 1, 1)]) == (store.cash_flows(), notices)
 
 
-def test_an_exit_stays_due_from_the_first_sell_after_the_entry(store: SqlStore):
+def test_an_exit_stays_due_from_the_first_sell_after_the_entry(store: Store):
     write_book(store)
 
     assert ((day("01-05"), "Halted: holiday"), None) == (
@@ -485,62 +503,52 @@ def test_an_exit_stays_due_from_the_first_sell_after_the_entry(store: SqlStore):
 # -- the views --------------------------------------------------------------------------------------------------------
 
 
-def rounded(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [tuple(round(value, 6) if isinstance(value, float) else value for value in row) for row in rows]
-
-
-def test_trades_are_the_closed_round_trips(store: SqlStore, path: Path):
+def test_trades_are_the_closed_round_trips(store: Store):
     """The first exit was decided on 01-05 and executed in two prints on 01-08."""
     write_book(store)
 
     first = ("2024-01-03", 100.0, 20, 2.5, "2024-01-08", 110.4, "atr_profit", '["atr_profit"]')
     second = ("2024-01-09", 108.0, 21, 2.0, "2024-01-10", 105.0, "trend", '["trend","vix"]')
-    assert [(*first, 208.0, 4.208, 203.792, 5, 3, 0), (*second, -63.0, 4.473, -67.473, 1, 1, 0)] == rounded(
-        sql(path, "SELECT * FROM trades")
+    assert [(*first, 208.0, 4.208, 203.792, 5, 3, 0), (*second, -63.0, 4.473, -67.473, 1, 1, 0)] == view(
+        store, "trades"
     )
 
 
-def test_position_is_the_open_round_trip_and_none_when_flat(store: SqlStore, path: Path):
-    empty = sql(path, "SELECT * FROM position")
+def test_position_is_the_open_round_trip_and_none_when_flat(store: Store):
+    empty = view(store, "position")
     write_book(store)
-    held = rounded(sql(path, "SELECT shares, entry_price, entry_session, entry_atr, target FROM position"))
+    held = view(store, "position")
     store.add_fills([fill("01-17", Side.SELL, 4, 108.0, None)])
-    partly = sql(path, "SELECT shares FROM position")
+    partly = view(store, "position", "shares")
     store.add_fills([fill("01-18", Side.SELL, 6, 108.0, None)])
 
-    assert ([], [(10, 107.0, "2024-01-16", 2.2, 115.8)], [(6,)], []) == (
-        empty,
-        held,
-        partly,
-        sql(path, "SELECT * FROM position"),
-    )
+    assert ([], [(10, 107.0, "2024-01-16", 2.2, 115.8)], [(6,)], []) == (empty, held, partly, view(store, "position"))
 
 
-def test_a_sale_by_hand_names_its_kind_as_the_reason(store: SqlStore, run_id: int, path: Path):
+def test_a_sale_by_hand_names_its_kind_as_the_reason(store: Store, run_id: int):
     store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
     store.add_fills([fill("01-03", Side.BUY, 20, 100.0, 2.0)])
     flatten = intent("01-04", Side.SELL, 20, kind=OrderKind.FLATTEN)
     store.record(recording(run_id, "01-04", signal=None, intent=flatten))
     store.add_fills([fill("01-04", Side.SELL, 20, 101.0, 2.0)])
 
-    assert [("flatten", '["flatten"]')] == sql(path, "SELECT exit_reason, exit_reasons FROM trades")
+    assert [("flatten", '["flatten"]')] == view(store, "trades", "exit_reason", "exit_reasons")
 
 
-def test_fills_carry_their_reason_and_their_signal(store: SqlStore, path: Path):
+def test_fills_carry_their_reason_and_their_signal(store: Store):
     write_book(store)
 
     row = ("01-08.2", "2024-01-08T21:00:02Z", "2024-01-08", "SELL", "MTUM", 8, 111.0, 888.0, 0.888, 0)
-    assert [(*row, "SELL on 01-08", 5)] == sql(path, "SELECT * FROM fills WHERE execution_id = '01-08.2'")
-    assert [(None,)] == sql(path, "SELECT commission FROM fills WHERE session = '2024-01-16'")
+    fills = view(store, "fills")
+    assert [(*row, "SELL on 01-08", 5)] == [found for found in fills if found[0] == "01-08.2"]
+    assert [("2024-01-16", None)] == view(store, "fills", "session", "commission")[-1:]
 
 
-def test_signals_have_the_keys_of_the_document_as_columns(store: SqlStore, path: Path):
+def test_signals_have_the_keys_of_the_document_as_columns(store: Store):
     """Nested parts are flattened, booleans are 0 and 1, lists JSON text, unknown is NULL."""
     write_book(store)
-    db = sqlite3.connect(path)
-    db.row_factory = sqlite3.Row
-    row = dict(db.execute("SELECT * FROM signals WHERE session = '2024-01-08'").fetchone())
-    db.close()
+    columns, rows = store.view("signals").columns, view(store, "signals")
+    row = next(row for row in (dict(zip(columns, row, strict=True)) for row in rows) if row["session"] == "2024-01-08")
 
     document = signal("01-08")
     flat = [key for key in document if key not in ("order", "position")]
@@ -562,18 +570,19 @@ def test_signals_have_the_keys_of_the_document_as_columns(store: SqlStore, path:
     )
 
 
-def test_equity_and_sessions_read_as_they_were_settled(store: SqlStore, path: Path):
+def test_equity_and_sessions_read_as_they_were_settled(store: Store):
     write_book(store)
 
-    assert ("2024-01-16", 5066.319, 1070.0, 6136.319, 136.319, 0.0) == sql(path, "SELECT * FROM equity")[-1]
+    assert ("2024-01-16", 5066.319, 1070.0, 6136.319, 136.319, 0.0) == view(store, "equity")[-1]
     assert [
         ("2024-01-11", "skipped", "MTUM: no bar for 2024-01-11", 0),
         ("2024-01-12", "missed", "no run", 0),
         ("2024-01-16", "decided", "", 1),
-    ] == sql(path, "SELECT * FROM sessions")[-3:]
+    ] == view(store, "sessions")[-3:]
 
 
-def test_sessions_and_instants_are_iso_text_in_every_table(store: SqlStore, path: Path):
+@in_a_file
+def test_sessions_and_instants_are_iso_text_in_every_table(store: Store, path: Path):
     write_book(store)
 
     assert [("2024-01-03", "2024-01-03T20:40:00.000000Z")] == sql(
