@@ -1,21 +1,36 @@
-"""The rules over a whole history, session by session, on floats.
+"""The rules over a whole history: what `run --from --to` does with a database under it, in a millisecond.
 
-The same rule, sizing and gate functions as a live decision, called in one plain loop: what `run --from --to` does
-with a database under it, this does in milliseconds, trade for trade.
+The rules, sizing and gates are the functions of a live decision, and decide every session on which anything happens.
+The sessions between are jumped over: the same rules, asked of all sessions at once, say that nothing would.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from math import floor, isnan
+from math import floor, nan
+from typing import Any
+
+import numpy as np
 
 from mtum_eod.core.evidence import Gate
+from mtum_eod.core.gates import move_pct
+from mtum_eod.core.indicators import Floats
 from mtum_eod.core.money import Usd
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.sizing import size_entry
-from mtum_eod.core.strategy import ENTRY_RULES, EntryRule, ExitReason, entry_rules_fired, exit_rules_fired
+from mtum_eod.core.strategy import (
+    ENTRY_RULES,
+    EntryRule,
+    ExitReason,
+    entry_rules,
+    entry_rules_fired,
+    exit_rules_fired,
+    market_exits,
+    price_exits,
+)
 from mtum_eod.core.trading import OrderKind
 
 
@@ -29,20 +44,20 @@ class FillModel(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tape:
-    """A history as the rules see it: equally long lists, one entry a session, ascending; NaN is not known.
+    """A history as the rules see it: one value a session, ascending; NaN is not known.
 
     Prices and ATR in USD a share, volumes in shares, VIX in index points, RSI 0 to 100.
     """
 
     sessions: list[date]
-    open: list[float]
-    close: list[float]
-    volume: list[float]
-    ma_50: list[float]
-    rsi: list[float]
-    atr: list[float]
-    volume_ma_20: list[float]
-    vix: list[float]
+    open: Floats
+    close: Floats
+    volume: Floats
+    ma_50: Floats
+    rsi: Floats
+    atr: Floats
+    volume_ma_20: Floats
+    vix: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +129,18 @@ def backtest(
     decided_on: what the decisions see of the same sessions where that is not `tape`; fills and marks are `tape`'s.
     An order of the next-day models that the last session decides stays unfilled.
     """
-    run = _Run(tape, p, capital, fill, slippage_pct, left_out, decided_on or tape)
-    for i in range(start, len(tape.sessions)):
+    run = _Run(tape, p, capital, fill, slippage_pct, left_out, decided_on or tape, start)
+    i = start
+    while (i := run.next_event(i)) < len(tape.sessions):
         run.session(i)
-    return run.result(start)
+        i += 1
+    return run.result()
+
+
+def last_known(values: Floats) -> Floats:
+    """Each value, or the last known one before it; 0 before the first."""
+    latest = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
+    return np.where(latest < 0, 0.0, values[latest])
 
 
 class _Run:
@@ -132,6 +155,7 @@ class _Run:
         slippage_pct: float,
         left_out: EntryRule | None,
         seen: Tape,
+        start: int,
     ) -> None:
         self.tape = tape
         self.seen = seen
@@ -139,7 +163,15 @@ class _Run:
         self.capital = capital
         self.fill = fill
         self.slippage = slippage_pct / 100
+        self.start = start
         self.needed = tuple(rule for rule in ENTRY_RULES if rule is not left_out)
+        asked = zip(
+            ENTRY_RULES,
+            entry_rules(seen.close, seen.ma_50, seen.rsi, seen.volume, seen.volume_ma_20, seen.vix, p.strategy),
+            strict=True,
+        )
+        self.entries = _places(np.logical_and.reduce([holds for rule, holds in asked if rule is not left_out]))
+        self.exits = _places(np.logical_or.reduce(market_exits(seen.close, seen.ma_50, seen.rsi, seen.vix, p.strategy)))
         self.shares = 0
         self.realised: Usd = 0.0
         self.entry = 0  # index of the entry's session
@@ -149,55 +181,59 @@ class _Run:
         self.exit_due: tuple[ExitReason, ...] = ()  # decided, and still to be filled
         self.to_buy = 0  # shares of an entry decided at the session before
         self.to_buy_atr = 0.0
-        self.last_close = float("nan")
-        self.equity: list[Usd] = []
-        self.held: list[int] = []
+        self.books: list[tuple[float, ...]] = []  # see `keep`
         self.trades: list[Trade] = []
         self.blocked: list[tuple[date, Gate]] = []
-        self.daily_losses: list[date] = []
+        self.keep(start)
+
+    def next_event(self, i: int) -> int:
+        """The first session from `i` on that anything happens on; the number of sessions where nothing does."""
+        if self.exit_due or self.to_buy:
+            return i
+        if not self.shares:
+            return self.entries[bisect_left(self.entries, i)]
+        end = self.exits[bisect_left(self.exits, i)]
+        target, stop = price_exits(self.seen.close[i:end], self.entry_price, self.entry_atr, self.p.strategy)
+        reached = (target | stop).nonzero()[0]
+        return i + int(reached[0]) if len(reached) else end
 
     def session(self, i: int) -> None:
-        """Live through one session: fill what is due, decide, mark."""
+        """Live through one session: fill what is due, then decide."""
         seen, p = self.seen, self.p
-        close, price = seen.close[i], self.tape.close[i]
+        close, ma, rsi, vix = seen.close.item(i), seen.ma_50.item(i), seen.rsi.item(i), seen.vix.item(i)
         if self.fill is not FillModel.CLOSE:
             self.fill_yesterdays(i)
         if self.shares:
-            fired = exit_rules_fired(
-                close, seen.ma_50[i], seen.rsi[i], seen.vix[i], self.entry_price, self.entry_atr, p.strategy
-            )
+            fired = exit_rules_fired(close, ma, rsi, vix, self.entry_price, self.entry_atr, p.strategy)
             if fired and not self.exit_due:
                 self.exit_due = fired
+            price = self.tape.close.item(i)
             if self.exit_due and self.fill is FillModel.CLOSE and price > 0:
                 self.sell(i, price)
-        elif not self.to_buy:
-            fired_entry = entry_rules_fired(
-                close, seen.ma_50[i], seen.rsi[i], seen.volume[i], seen.volume_ma_20[i], seen.vix[i], p.strategy
-            )
-            if len(fired_entry) >= len(self.needed) and all(rule in fired_entry for rule in self.needed):
+        elif not self.to_buy and close > 0:  # without a price nothing is bought, also where the trend is not asked
+            volume, volume_ma = seen.volume.item(i), seen.volume_ma_20.item(i)
+            fired_entry = entry_rules_fired(close, ma, rsi, volume, volume_ma, vix, p.strategy)
+            if not [rule for rule in self.needed if rule not in fired_entry]:
                 self.enter(i, close)
-        self.mark(i, price)
+        self.keep(i)
 
     def enter(self, i: int, close: float) -> None:
         """Size the entry that the rules ask for, unless a gate stands against it."""
         equity = self.capital + self.realised
         size = size_entry(close, equity, equity, self.p.risk)
-        if abs(close / self.last_close_before(i) - 1) * 100 > self.p.risk.max_price_move_pct:
+        before = self.tape.close.item(i - 1) if i else nan
+        if move_pct(close, before) > self.p.risk.max_price_move_pct:
             self.blocked.append((self.tape.sessions[i], Gate.PRICE_MOVE))
         elif size.blocked_by:
             self.blocked.append((self.tape.sessions[i], size.blocked_by))
         elif self.fill is FillModel.CLOSE:
-            self.buy(i, self.tape.close[i], size.shares, self.seen.atr[i])
+            self.buy(i, self.tape.close.item(i), size.shares, self.seen.atr.item(i))
         else:
-            self.to_buy, self.to_buy_atr = size.shares, self.seen.atr[i]
-
-    def last_close_before(self, i: int) -> float:
-        """The close of the session before; NaN for the first."""
-        return self.tape.close[i - 1] if i else float("nan")
+            self.to_buy, self.to_buy_atr = size.shares, self.seen.atr.item(i)
 
     def fill_yesterdays(self, i: int) -> None:
         """Fill what the session before decided."""
-        price = (self.tape.open if self.fill is FillModel.NEXT_OPEN else self.tape.close)[i]
+        price = (self.tape.open if self.fill is FillModel.NEXT_OPEN else self.tape.close).item(i)
         if not price > 0:
             return
         if self.exit_due and self.shares:
@@ -238,22 +274,19 @@ class _Run:
         self.realised += trade.net_pnl
         self.shares, self.exit_due = 0, ()
 
-    def mark(self, i: int, close: float) -> None:
-        """Value the book at the close, or at the last known one."""
-        if not isnan(close):
-            self.last_close = close
-        value = self.capital + self.realised + self.unrealised()
-        if self.equity and self.equity[-1] - value >= self.p.risk.max_daily_loss:
-            self.daily_losses.append(self.tape.sessions[i])
-        self.equity.append(value)
-        self.held.append(self.shares)
+    def keep(self, i: int) -> None:
+        """Note what the book is from session `i` on, to be valued at each close."""
+        self.books.append((i, self.capital + self.realised, self.shares, self.entry_price, self.entry_cost))
 
-    def unrealised(self) -> Usd:
-        """Open result at the last known close."""
-        return self.shares * (self.last_close - self.entry_price) - self.entry_cost if self.shares else 0.0
-
-    def result(self, start: int) -> BacktestResult:
+    def result(self) -> BacktestResult:
         """What came of it."""
+        sessions = self.tape.sessions[self.start :]
+        begun, *book = np.array(self.books).T
+        lengths = np.diff(begun.astype(np.int64), append=len(self.tape.sessions))
+        cash, shares, entry_price, entry_cost = np.repeat(book, lengths, axis=1)
+        marked = last_known(self.tape.close)[self.start :]
+        unrealised = np.where(shares > 0, shares * (marked - entry_price) - entry_cost, 0.0)
+        equity = cash + unrealised
         held = None
         if self.shares:
             held = OpenPosition(
@@ -261,14 +294,20 @@ class _Run:
                 entry_price=self.entry_price,
                 shares=self.shares,
                 entry_atr=self.entry_atr,
-                unrealised=self.unrealised(),
+                unrealised=float(unrealised[-1]),
             )
+        losses = np.flatnonzero(equity[:-1] - equity[1:] >= self.p.risk.max_daily_loss)
         return BacktestResult(
-            sessions=self.tape.sessions[start:],
-            equity=self.equity,
-            shares=self.held,
+            sessions=sessions,
+            equity=equity.tolist(),
+            shares=shares.astype(np.int64).tolist(),
             trades=tuple(self.trades),
             open_position=held,
             blocked=tuple(self.blocked),
-            daily_losses=tuple(self.daily_losses),
+            daily_losses=tuple(sessions[i + 1] for i in losses.tolist()),
         )
+
+
+def _places(holds: np.ndarray[Any, np.dtype[np.bool_]]) -> list[int]:
+    """The sessions on which it holds, and their number behind them, where a search ends."""
+    return [*np.flatnonzero(holds).tolist(), len(holds)]

@@ -52,7 +52,7 @@ class EarlyView:
         close = columns["close"]
         self.tape = tape
         self.p = p
-        self.close, self.ma, self.rsi, self.vix = (np.array(v) for v in (tape.close, tape.ma_50, tape.rsi, tape.vix))
+        self.close, self.ma, self.rsi, self.vix = (tape.close, tape.ma_50, tape.rsi, tape.vix)
         # A bar whose close lies outside its own range is a fault that is told elsewhere; unmoved it stays as it is.
         self.low, self.high = np.fmin(columns["low"], close), np.fmax(columns["high"], close)
         self.before = np.concatenate(([nan], close[:-1]))
@@ -71,11 +71,11 @@ class EarlyView:
         ratio = np.where(np.isnan(close), 1.0, close / self.close)
         return replace(
             self.tape,
-            close=close.tolist(),
-            ma_50=(self.ma + (close - self.close) / self.p.ma_period).tolist(),
+            close=close,
+            ma_50=self.ma + (close - self.close) / self.p.ma_period,
             # As a difference, an unmoved close leaves the measured value, to its last digit, and NaN where it is NaN.
-            rsi=(self.rsi + (self.rsi_at(close) - self.rsi_at(self.close))).tolist(),
-            vix=(self.vix * ratio**self.sensitivity).tolist(),
+            rsi=self.rsi + (self.rsi_at(close) - self.rsi_at(self.close)),
+            vix=self.vix * ratio**self.sensitivity,
         )
 
     def rsi_at(self, close: Floats) -> Floats:

@@ -47,7 +47,12 @@ def unrealised(position: Position, close: float) -> float:
 
 def price_move_pct(indicators: Indicators) -> float:
     """The move from the previous close, percent, unsigned; NaN where either close is unknown."""
-    return abs(indicators.close / indicators.previous_close - 1) * 100
+    return move_pct(indicators.close, indicators.previous_close)
+
+
+def move_pct(close: float, before: float) -> float:
+    """How far `close` moved from the one `before`, percent, unsigned."""
+    return abs(close / before - 1) * 100
 
 
 def entry_block(evidence: Evidence) -> Blocked | None:

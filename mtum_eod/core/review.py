@@ -11,7 +11,7 @@ from math import isnan, nan
 
 import numpy as np
 
-from mtum_eod.core.backtest import BacktestResult, FillModel, OpenPosition, Tape, Trade, backtest
+from mtum_eod.core.backtest import BacktestResult, FillModel, OpenPosition, Tape, Trade, backtest, last_known
 from mtum_eod.core.expectations import Verdict
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.metrics import (
@@ -25,7 +25,7 @@ from mtum_eod.core.metrics import (
 )
 from mtum_eod.core.money import Usd
 from mtum_eod.core.parameters import Parameters
-from mtum_eod.core.strategy import ENTRY_RULES, EntryRule, entry_rules_fired, target_price
+from mtum_eod.core.strategy import ENTRY_RULES, EntryRule, entry_rules, target_price
 from mtum_eod.core.trading import CashFlow
 
 HORIZONS = (1, 5, 10, 20)
@@ -317,7 +317,7 @@ def review(subject: Subject) -> Review:
         drift=Drift(compared=len(compared), differing=tuple(day for day in compared if day.action != day.drift_action))
         if subject.is_book
         else None,
-        idle=idle_cash(subject, market.close),
+        idle=idle_cash(subject, market.close.tolist()),
         steps=steps(subject.runs),
     )
 
@@ -326,17 +326,17 @@ def cut(tape: Tape, sessions: Sequence[date]) -> Tape:
     """The tape at `sessions`, in their order; what it does not have is NaN."""
     place = {session: i for i, session in enumerate(tape.sessions)}
     names = [name for name in Tape.__dataclass_fields__ if name != "sessions"]
-    at = [place.get(session) for session in sessions]
-    columns = {name: [nan if i is None else getattr(tape, name)[i] for i in at] for name in names}
+    at = np.array([place.get(session, -1) for session in sessions])  # -1 is the NaN behind the last
+    columns = {name: np.append(getattr(tape, name), nan)[at] for name in names}
     return Tape(sessions=list(sessions), **columns)
 
 
 def rules_at(tape: Tape, i: int, p: Parameters) -> dict[EntryRule, bool | None]:
     """The entry rules at index `i`, as a backtest judges them: what is not known does not hold."""
-    fired = entry_rules_fired(
+    holds = entry_rules(
         tape.close[i], tape.ma_50[i], tape.rsi[i], tape.volume[i], tape.volume_ma_20[i], tape.vix[i], p.strategy
     )
-    return {rule: rule in fired for rule in ENTRY_RULES}
+    return {rule: bool(it_holds) for rule, it_holds in zip(ENTRY_RULES, holds, strict=True)}
 
 
 def backtest_signals(tape: Tape, result: BacktestResult, p: Parameters) -> list[SignalDay]:
@@ -392,14 +392,13 @@ def curves(result: BacktestResult, capital: Usd, market: Tape, paid: Mapping[dat
     )
 
 
-def _filled(closes: Sequence[float]) -> Floats:
+def _filled(closes: Floats) -> Floats:
     """Closes with each unknown one replaced by the last known, the first known one before that."""
-    values = np.array(closes, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(values))
+    known = np.flatnonzero(~np.isnan(closes))
     if not len(known):
-        return np.ones(len(values))
-    latest = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
-    filled: Floats = values[np.where(latest < 0, known[0], latest)]
+        return np.ones(len(closes))
+    filled = last_known(closes)
+    filled[: known[0]] = closes[known[0]]
     return filled
 
 
@@ -451,7 +450,7 @@ def _path(
     room = target_price(held.entry_price, held.entry_atr, p.strategy) - held.entry_price
     closes = [
         close
-        for session, close in zip(tape.sessions, tape.close, strict=True)
+        for session, close in zip(tape.sessions, tape.close.tolist(), strict=True)
         if held.entry_session <= session <= until
     ]
     if isnan(room) or room <= 0 or not closes:
@@ -514,7 +513,7 @@ def forward_return(tape: Tape, place: Mapping[date, int], session: date, horizon
     i = place.get(session)
     if i is None or i + horizon >= len(tape.close):
         return nan
-    return tape.close[i + horizon] / tape.close[i] - 1
+    return float(tape.close[i + horizon] / tape.close[i] - 1)
 
 
 def accuracy(tape: Tape, signals: Sequence[date], sessions: Sequence[date]) -> tuple[Accuracy, ...]:

@@ -1,6 +1,7 @@
-"""The rules, as functions on floats. Live, replay, backtest and sweep call these and nothing else.
+"""The rules, each written once. Live, replay, backtest and sweep call these and nothing else.
 
-A number that is not known is NaN: no comparison holds for it, so a rule on it never fires;
+`entry_rules`, `market_exits` and `price_exits` take floats, or arrays of one value a session: a comparison is the same
+to the last bit either way. A number that is not known is NaN: no comparison holds for it, so a rule on it never fires;
 `exit_rules_unknown` tells which rules could not be judged.
 """
 
@@ -8,8 +9,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import isnan
+from typing import TYPE_CHECKING, Any
 
 from mtum_eod.core.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = float | NDArray[np.float64]
 
 
 class EntryRule(StrEnum):
@@ -34,22 +42,38 @@ class ExitReason(StrEnum):
 
 
 ENTRY_RULES = tuple(EntryRule)
+EXIT_RULES = (ExitReason.TREND, ExitReason.VIX, ExitReason.RSI, ExitReason.ATR_PROFIT, ExitReason.STOP_LOSS)
+
+
+def entry_rules(
+    close: Numbers, ma: Numbers, rsi: Numbers, volume: Numbers, volume_ma: Numbers, vix: Numbers, p: StrategyParameters
+) -> tuple[Any, Any, Any, Any]:
+    """Whether each of ENTRY_RULES holds, in order: booleans, or arrays of them.
+
+    All comparisons are strict: a VIX of exactly 25 is not below 25.
+    """
+    return close > ma, vix < p.vix_entry_threshold, rsi > p.rsi_entry_threshold, volume > volume_ma
+
+
+def market_exits(
+    close: Numbers, ma: Numbers, rsi: Numbers, vix: Numbers, p: StrategyParameters
+) -> tuple[Any, Any, Any]:
+    """Whether the first three of EXIT_RULES hold, which ask nothing of the entry: booleans, or arrays of them."""
+    return close < ma, vix > p.vix_exit_threshold, rsi < p.rsi_exit_threshold
+
+
+def price_exits(close: Numbers, entry_price: float, entry_atr: float, p: StrategyParameters) -> tuple[Any, Any]:
+    """Whether the last two of EXIT_RULES hold, which are levels that the entry sets: booleans, or arrays of them."""
+    stopped = close <= stop_price(entry_price, p) if p.stop_loss_enabled else False
+    return close >= target_price(entry_price, entry_atr, p), stopped
 
 
 def entry_rules_fired(
     close: float, ma: float, rsi: float, volume: float, volume_ma: float, vix: float, p: StrategyParameters
 ) -> tuple[EntryRule, ...]:
-    """The entry rules that hold, in order. All comparisons are strict: a VIX of exactly 25 is not below 25."""
-    fired = []
-    if close > ma:
-        fired.append(EntryRule.TREND_BULLISH)
-    if vix < p.vix_entry_threshold:
-        fired.append(EntryRule.VIX_STABLE)
-    if rsi > p.rsi_entry_threshold:
-        fired.append(EntryRule.RSI_BULLISH)
-    if volume > volume_ma:
-        fired.append(EntryRule.VOLUME_CONFIRM)
-    return tuple(fired)
+    """The entry rules that hold, in order."""
+    holds = entry_rules(close, ma, rsi, volume, volume_ma, vix, p)
+    return tuple([rule for rule, it_holds in zip(ENTRY_RULES, holds, strict=True) if it_holds])
 
 
 def target_price(entry_price: float, entry_atr: float, p: StrategyParameters) -> float:
@@ -66,18 +90,8 @@ def exit_rules_fired(
     close: float, ma: float, rsi: float, vix: float, entry_price: float, entry_atr: float, p: StrategyParameters
 ) -> tuple[ExitReason, ...]:
     """The exit rules that hold for a long position, in order of precedence."""
-    fired = []
-    if close < ma:
-        fired.append(ExitReason.TREND)
-    if vix > p.vix_exit_threshold:
-        fired.append(ExitReason.VIX)
-    if rsi < p.rsi_exit_threshold:
-        fired.append(ExitReason.RSI)
-    if close >= target_price(entry_price, entry_atr, p):
-        fired.append(ExitReason.ATR_PROFIT)
-    if p.stop_loss_enabled and close <= stop_price(entry_price, p):
-        fired.append(ExitReason.STOP_LOSS)
-    return tuple(fired)
+    holds = (*market_exits(close, ma, rsi, vix, p), *price_exits(close, entry_price, entry_atr, p))
+    return tuple([rule for rule, it_holds in zip(EXIT_RULES, holds, strict=True) if it_holds])
 
 
 def exit_rules_unknown(

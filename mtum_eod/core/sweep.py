@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtum_eod.core.backtest import Tape
+from mtum_eod.core.backtest import Tape, last_known
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.metrics import SESSIONS_A_YEAR
 from mtum_eod.core.money import Usd
@@ -155,8 +155,7 @@ class Market:
     @cached_property
     def marked(self) -> Floats:
         """The last known close at each session; 0 before the first, when nothing can be held."""
-        known = np.maximum.accumulate(np.where(np.isnan(self.close), -1, np.arange(len(self.close))))
-        return np.where(known < 0, 0.0, self.close[known])
+        return last_known(self.close)
 
     @cached_property
     def highest(self) -> list[Floats]:
@@ -179,12 +178,11 @@ def market(measured: Iterable[tuple[StrategyParameters, Tape]]) -> Market:
     found: Market | None = None
     for p, tape in measured:
         if found is None:
-            found = Market(sessions=tape.sessions, close=np.array(tape.close), vix=np.array(tape.vix))
-        found.ma[p.ma_period, p.history_bars] = np.array(tape.ma_50)
-        found.rsi[p.rsi_period, p.history_bars] = np.array(tape.rsi)
-        found.atr[p.atr_period, p.history_bars] = np.array(tape.atr)
-        volumes = np.array(tape.volume), np.array(tape.volume_ma_20)
-        found.volume_confirm[p.volume_lookback, p.history_bars] = volumes[0] > volumes[1]
+            found = Market(sessions=tape.sessions, close=tape.close, vix=tape.vix)
+        found.ma[p.ma_period, p.history_bars] = tape.ma_50
+        found.rsi[p.rsi_period, p.history_bars] = tape.rsi
+        found.atr[p.atr_period, p.history_bars] = tape.atr
+        found.volume_confirm[p.volume_lookback, p.history_bars] = tape.volume > tape.volume_ma_20
     if found is None:
         raise ValueError("no parameters to measure under")
     return found

@@ -117,7 +117,7 @@ def _known_then(result: BacktestResult, sessions: int | None = None) -> tuple[li
 
 def _largest_move(one: Tape, one_start: int, other: Tape, other_start: int) -> float:
     return max(
-        float(np.nanmax(np.abs(np.array(getattr(one, name)[one_start:]) / getattr(other, name)[other_start:] - 1)))
+        float(np.nanmax(np.abs(getattr(one, name)[one_start:] / getattr(other, name)[other_start:] - 1)))
         for name in INDICATORS
     )
 

@@ -144,25 +144,26 @@ class History:
         over all of it are those of each session's window. One with a fatal fault is measured window by window from
         `start` on, as the live job does, since a fault spoils every window it stands in.
         """
-        lists = {name: self.columns[name].tolist() for name in ("open", "close", "volume", "vix")}
+        given = {name: self.columns[name] for name in ("open", "close", "volume", "vix")}
         if self.is_clean:
             close, high, low, volume = (self.columns[name] for name in ("close", "high", "low", "volume"))
-            measured = {
-                "ma_50": sma(close, p.ma_period).tolist(),
-                "rsi": rsi(close, p.rsi_period).tolist(),
-                "atr": atr(high, low, close, p.atr_period).tolist(),
-                "volume_ma_20": sma(volume, p.volume_lookback).tolist(),
-            }
-            return Tape(sessions=self.sessions, **lists, **measured)
+            return Tape(
+                sessions=self.sessions,
+                **given,
+                ma_50=sma(close, p.ma_period),
+                rsi=rsi(close, p.rsi_period),
+                atr=atr(high, low, close, p.atr_period),
+                volume_ma_20=sma(volume, p.volume_lookback),
+            )
         names = ("close", "ma_50", "rsi", "atr", "volume", "volume_ma_20", "vix")
-        slow = {name: [nan] * len(self.sessions) for name in names}
+        slow = {name: np.full(len(self.sessions), nan) for name in names}
         for i in range(start, len(self.sessions)):
             window = self.sessions[max(0, i + 1 - p.history_bars) : i + 1]
             found = measure(self.prices, self.vix, window, p, None).indicators
             for name in names:
                 slow[name][i] = getattr(found, name)
             progress(self.sessions[i], i + 1 - start, len(self.sessions) - start)
-        return Tape(sessions=self.sessions, **lists | slow)
+        return Tape(sessions=self.sessions, **given | slow)
 
 
 def history_of(prices: DailyBars, vix: DailyBars, sessions: list[date]) -> History:

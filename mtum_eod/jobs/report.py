@@ -149,7 +149,7 @@ def _dividends(history: History | None, tape: Tape) -> dict[date, Usd] | None:
         return None
     adjusted = history.prices.adjusted
     kept = adjusted[~adjusted.index.duplicated(keep="last")].reindex(pd.DatetimeIndex(tape.sessions))
-    return dividends(tape.sessions, np.array(tape.close), kept.to_numpy(dtype=np.float64))
+    return dividends(tape.sessions, tape.close, kept.to_numpy(dtype=np.float64))
 
 
 def _course(

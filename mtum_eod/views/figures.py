@@ -65,8 +65,8 @@ def price(one: Review) -> Figure:
     sold = [(t.exit_session, t.exit_price, f"sell {t.shares}: {t.exit_reason}") for t in result.trades]
     return {
         "data": [
-            _line("close", market.sessions, market.close, "@ink", width=1.4),
-            _line(f"MA{period}", market.sessions, market.ma_50, "@mean"),
+            _line("close", market.sessions, market.close.tolist(), "@ink", width=1.4),
+            _line(f"MA{period}", market.sessions, market.ma_50.tolist(), "@mean"),
             _marks("bought", bought, "triangle-up", "@good"),
             _marks("sold", sold, "triangle-down", "@bad"),
         ],
@@ -77,14 +77,14 @@ def price(one: Review) -> Figure:
 def rsi(one: Review) -> Figure:
     """Wilder's RSI with the thresholds of entry and exit."""
     p, market = one.subject.parameters.strategy, one.market
-    line = _line("RSI", market.sessions, market.rsi, "@strategy", width=1.0)
+    line = _line("RSI", market.sessions, market.rsi.tolist(), "@strategy", width=1.0)
     return {"data": [line], "layout": _over_time("RSI", ".1f") | _across(p.rsi_entry_threshold, p.rsi_exit_threshold)}
 
 
 def vix(one: Review) -> Figure:
     """The VIX with the thresholds of entry and exit."""
     p, market = one.subject.parameters.strategy, one.market
-    line = _line("VIX", market.sessions, market.vix, "@strategy", width=1.0)
+    line = _line("VIX", market.sessions, market.vix.tolist(), "@strategy", width=1.0)
     return {"data": [line], "layout": _over_time("VIX", ".2f") | _across(p.vix_entry_threshold, p.vix_exit_threshold)}
 
 

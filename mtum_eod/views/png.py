@@ -12,6 +12,7 @@ from mtum_eod.core.trading import Action
 from mtum_eod.errors import SettingsError
 
 if TYPE_CHECKING:
+    from mtum_eod.core.indicators import Floats
     from mtum_eod.jobs.outcome import Outcome
 
 INK, DIM, GRID = "#1d2433", "#5c667a", "#e8ebf0"
@@ -79,16 +80,16 @@ def _price(axes: Any, outcome: Outcome, tape: Tape) -> None:
 
 
 def _volume(axes: Any, outcome: Outcome, tape: Tape) -> None:
-    millions = [volume / 1e6 for volume in tape.volume]
+    millions = tape.volume / 1e6
     axes.bar(tape.sessions, millions, width=0.8, color="#c3cad6")
-    axes.plot(tape.sessions, [mean / 1e6 for mean in tape.volume_ma_20], color=ORANGE, linewidth=1.3)
+    axes.plot(tape.sessions, tape.volume_ma_20 / 1e6, color=ORANGE, linewidth=1.3)
     axes.set_ylabel("volume, million", color=DIM, fontsize=9)
     lookback = outcome.parameters.strategy.volume_lookback
     _tag(axes, tape, tape.volume_ma_20[-1] / 1e6, f"mean of {lookback}", ORANGE)
     _dot(axes, tape, outcome.evidence.indicators.volume / 1e6, INK)
 
 
-def _gauge(axes: Any, name: str, tape: Tape, values: list[float], seen: float, *thresholds: tuple[float, str]) -> None:
+def _gauge(axes: Any, name: str, tape: Tape, values: Floats, seen: float, *thresholds: tuple[float, str]) -> None:
     axes.plot(tape.sessions, values, color=BLUE, linewidth=1.4)
     for height, words in thresholds:
         axes.axhline(height, color=VIOLET, linestyle="--", linewidth=1)

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mtum_eod.core.backtest import BacktestResult, FillModel, OpenPosition, Tape, Trade, backtest
+from mtum_eod.core import backtest as core_backtest
+from mtum_eod.core.backtest import BacktestResult, FillModel, OpenPosition, Tape, Trade, backtest, last_known
 from mtum_eod.core.decision import decide
-from mtum_eod.core.evidence import Evidence, Funds, Gate, Indicators
+from mtum_eod.core.evidence import Evidence, Funds, Gate, Indicators, PendingExit
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.ledger import ledger
 from mtum_eod.core.parameters import Parameters, RiskParameters, StrategyParameters
@@ -37,7 +40,8 @@ def tape(closes: list[float], **columns: list[float]) -> Tape:
         "volume_ma_20": [1e6] * count,
         "vix": [18.0] * count,
     }
-    return Tape(sessions=SESSIONS[:count], close=closes, **(values | columns))
+    arrays = {name: np.array(column) for name, column in (values | columns | {"close": closes}).items()}
+    return Tape(sessions=SESSIONS[:count], **arrays)
 
 
 def usd(amount: float) -> Any:
@@ -204,6 +208,13 @@ SPOILT = {
 }
 
 
+def test_without_a_price_nothing_is_bought_whatever_is_left_out():
+    """The trend is not asked, all else holds, and there is no close to size an entry on."""
+    result = backtest(tape([nan, 100.0]), DEFAULTS, CAPITAL, start=0, left_out=EntryRule.TREND_BULLISH)
+
+    assert [0, 49] == result.shares
+
+
 @pytest.mark.parametrize("left_out", EntryRule)
 @pytest.mark.parametrize("spoilt", EntryRule)
 def test_a_rule_left_out_is_the_only_one_not_asked(left_out, spoilt):
@@ -339,26 +350,33 @@ def random_tape(seed: int, length: int = 700) -> Tape:
     first = date(2015, 1, 1).toordinal()
     return Tape(
         sessions=[date.fromordinal(first + day) for day in range(length)],
-        open=opens,
-        close=closes,
-        volume=volumes,
-        ma_50=sma(c, 50).tolist(),
-        rsi=rsi(c, 14).tolist(),
-        atr=atr(h, low, c, 14).tolist(),
-        volume_ma_20=sma(v, 20).tolist(),
-        vix=vixes,
+        open=np.array(opens),
+        close=c,
+        volume=v,
+        ma_50=sma(c, 50),
+        rsi=rsi(c, 14),
+        atr=atr(h, low, c, 14),
+        volume_ma_20=sma(v, 20),
+        vix=np.array(vixes),
     )
 
 
-def lived(tape: Tape, p: Parameters, start: int) -> tuple[list[tuple[Any, ...]], list[float]]:
-    """The same history decided session by session as a live run does, filled at the close: orders and equity."""
+def lived(
+    tape: Tape, p: Parameters, start: int, capital: float = CAPITAL
+) -> tuple[list[tuple[Any, ...]], list[float], list[tuple[date, Gate]]]:
+    """The same history decided on every session as a live run does, filled at the close: orders, equity, gates.
+
+    An exit that no price can be had for stays due, for the reasons that it was decided for.
+    """
     fills: list[Fill] = []
     orders: list[tuple[Any, ...]] = []
     equity: list[float] = []
-    entry_atr = nan
+    blocked: list[tuple[date, Gate]] = []
+    marked = last_known(tape.close).tolist()
+    entry_atr, due = nan, ()
     for i in range(start, len(tape.sessions)):
-        session, close = tape.sessions[i], tape.close[i]
-        book = ledger(CAPITAL, fills)
+        session, close = tape.sessions[i], tape.close.item(i)
+        book = ledger(capital, fills)
         held = book.holding
         position = held and Position(
             shares=held.shares,
@@ -369,13 +387,13 @@ def lived(tape: Tape, p: Parameters, start: int) -> tuple[list[tuple[Any, ...]],
         )
         indicators = Indicators(
             close=close,
-            ma_50=tape.ma_50[i],
-            rsi=tape.rsi[i],
-            atr=tape.atr[i],
-            volume=tape.volume[i],
-            volume_ma_20=tape.volume_ma_20[i],
-            vix=tape.vix[i],
-            previous_close=tape.close[i - 1],
+            ma_50=tape.ma_50.item(i),
+            rsi=tape.rsi.item(i),
+            atr=tape.atr.item(i),
+            volume=tape.volume.item(i),
+            volume_ma_20=tape.volume_ma_20.item(i),
+            vix=tape.vix.item(i),
+            previous_close=tape.close.item(i - 1),
         )
         evidence = Evidence(
             session=session,
@@ -386,14 +404,18 @@ def lived(tape: Tape, p: Parameters, start: int) -> tuple[list[tuple[Any, ...]],
                 sizing_equity=book.sizing_equity,
                 cash=book.cash,
                 settled_cash=book.cash,
-                last_final_equity=book.equity(tape.close[i - 1]),
+                last_final_equity=book.equity(marked[i - 1]),
             ),
             broker_shares=held.shares if held else 0,
+            pending_exit=PendingExit(since=session, words="due") if due else None,
         )
         decision = decide(evidence, replace(p, risk=replace(p.risk, max_daily_loss=1e9)))
+        if decision.action is Action.BUY and decision.blocked_by:
+            blocked.append((session, decision.blocked_by))
+        due = due or decision.exit_reasons
         if decision.shares:
-            orders.append((session, str(decision.action), decision.shares, decision.exit_reasons))
-            entry_atr = tape.atr[i] if decision.action is Action.BUY else nan
+            orders.append((session, str(decision.action), decision.shares, due))
+            entry_atr, due = tape.atr.item(i) if decision.action is Action.BUY else nan, ()
             fills.append(
                 Fill(
                     execution_id=str(i),
@@ -406,8 +428,19 @@ def lived(tape: Tape, p: Parameters, start: int) -> tuple[list[tuple[Any, ...]],
                     commission_usd=p.risk.transaction_cost * decision.shares * close,
                 )
             )
-        equity.append(ledger(CAPITAL, fills).equity(close))
-    return orders, equity
+        equity.append(ledger(capital, fills).equity(marked[i]))
+    return orders, equity, blocked
+
+
+def orders_of(result: BacktestResult) -> list[tuple[Any, ...]]:
+    """A backtest's orders as `lived` tells them."""
+    orders: list[tuple[Any, ...]] = []
+    for trade in result.trades:
+        orders.append((trade.entry_session, "BUY", trade.shares, ()))
+        orders.append((trade.exit_session, "SELL", trade.shares, trade.exit_reasons))
+    if result.open_position:
+        orders.append((result.open_position.entry_session, "BUY", result.open_position.shares, ()))
+    return orders
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -417,21 +450,95 @@ def test_a_backtest_makes_the_trades_that_live_decisions_make(seed, stop):
     p = Parameters(strategy=StrategyParameters(stop_loss_enabled=stop, stop_loss_pct=3.0))
     history = random_tape(seed)
     result = backtest(history, p, CAPITAL, start=300)
-    orders, equity = lived(history, p, 300)
-    sides = [
-        order
-        for trade in result.trades
-        for order in (
-            (trade.entry_session, "BUY", trade.shares, ()),
-            (trade.exit_session, "SELL", trade.shares, trade.exit_reasons),
-        )
-    ]
-    if result.open_position:
-        sides.append((result.open_position.entry_session, "BUY", result.open_position.shares, ()))
+    orders, equity, _ = lived(history, p, 300)
 
     assert len(orders) > 4
-    assert orders == sides
+    assert orders == orders_of(result)
     assert equity == pytest.approx(result.equity, abs=1e-6)
+
+
+def mostly(usual: float, *others: float) -> st.SearchStrategy[float]:
+    """The usual number in half of the cases, else one of the others or one that is not known."""
+    return st.sampled_from([*[usual] * (len(others) + 1), *others, nan])
+
+
+FAULTY_SESSIONS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "open": mostly(100.0, 95.0, 120.0),
+            "close": st.sampled_from([88.0, 90.0, 99.0, 100.0, 101.0, 105.0, 110.0, 120.0, nan]),
+            "ma_50": mostly(89.0, 90.0, 100.0),
+            "rsi": mostly(60.0, 29.0, 30.0, 50.0, 51.0),
+            "atr": mostly(2.5, 0.25),
+            "volume": mostly(2e6, 1e6, 1.5e6),
+            "volume_ma_20": mostly(1e6, 1.5e6),
+            "vix": mostly(18.0, 24.0, 25.0, 30.0, 31.0),
+        }
+    ),
+    min_size=20,
+    max_size=60,
+)
+"""Prices on and around every threshold, leaps, and numbers that are not known, in any order."""
+
+PARAMETERS = st.builds(
+    lambda stop, move, size, loss: Parameters(
+        strategy=StrategyParameters(stop_loss_enabled=stop, stop_loss_pct=10.0),
+        risk=RiskParameters(max_price_move_pct=move, max_position_size=size, max_daily_loss=loss),
+    ),
+    st.booleans(),
+    st.sampled_from([5.0, 10.0, 15.0, 50.0]),
+    st.sampled_from([100.0, 1000.0, 5000.0]),
+    st.sampled_from([50.0, 500.0]),
+)
+
+
+def tape_of(rows: list[dict[str, float]]) -> Tape:
+    first = date(2015, 1, 1).toordinal()
+    days = [date.fromordinal(first + day) for day in range(len(rows))]
+    return Tape(sessions=days, **{name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+@settings(max_examples=150, deadline=None)
+@given(FAULTY_SESSIONS, PARAMETERS, st.sampled_from([90.0, 150.0, 5000.0]))
+def test_a_live_decision_on_every_session_of_a_faulty_history_makes_the_same_trades(rows, p, capital):
+    """What the backtest jumps over, `decide` holds through: the same orders, the same gates, the same equity."""
+    history = tape_of(rows)
+    result = backtest(history, p, capital, start=1)
+    orders, equity, blocked = lived(history, p, 1, capital)
+
+    assert (orders, blocked) == (orders_of(result), list(result.blocked))
+    assert equity == pytest.approx(result.equity, abs=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    FAULTY_SESSIONS,
+    PARAMETERS,
+    st.sampled_from(FillModel),
+    st.sampled_from([None, *EntryRule]),
+    st.sampled_from([0.0, 0.5]),
+    st.integers(0, 10),
+)
+def test_jumping_from_event_to_event_changes_nothing(rows, p, fill, left_out, slippage, shift):
+    """Every figure to its last digit as where the rules are asked session by session, in each fill model.
+
+    shift: decided on the numbers of that many sessions before, so that decisions and fills see different ones;
+    a close that is not known is known to neither.
+    """
+    history, seen = tape_of(rows), tape_of([*rows[-shift:], *rows[:-shift]])
+    seen = replace(seen, close=np.where(np.isnan(history.close), nan, last_known(seen.close)))
+
+    def played() -> str:
+        return repr(
+            backtest(history, p, CAPITAL, start=1, fill=fill, slippage_pct=slippage, left_out=left_out, decided_on=seen)
+        )
+
+    jumped = played()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_backtest._Run, "next_event", lambda _, i: i)
+        walked = played()
+
+    assert walked == jumped
 
 
 def test_cutting_off_the_future_changes_no_past_trade():

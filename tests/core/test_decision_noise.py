@@ -42,9 +42,9 @@ def tape(columns: dict[str, Any]) -> Tape:
         "atr": talib.ATR(columns["high"], columns["low"], columns["close"], 14),
         "volume_ma_20": talib.SMA(columns["volume"], 20),
     }
-    lists = {name: columns[name].tolist() for name in ("open", "close", "volume", "vix")}
+    given = {name: columns[name] for name in ("open", "close", "volume", "vix")}
     days = [date(2020, 1, 1) + timedelta(days=n) for n in range(len(columns["close"]))]
-    return Tape(sessions=days, **lists, **{name: values.tolist() for name, values in measured.items()})
+    return Tape(sessions=days, **given, **measured)
 
 
 def early(columns: dict[str, Any], p: StrategyParameters = P.strategy) -> EarlyView:
@@ -142,8 +142,8 @@ def test_seen_at_the_close_itself_it_is_the_plain_backtest(seed: int, fill: Fill
     seen = view.seen(np.zeros(420))
 
     columns = ("close", "ma_50", "rsi", "atr", "volume", "volume_ma_20", "vix")
-    assert {name: getattr(view.tape, name)[START:] for name in columns} == {
-        name: getattr(seen, name)[START:] for name in columns
+    assert {name: getattr(view.tape, name)[START:].tolist() for name in columns} == {
+        name: getattr(seen, name)[START:].tolist() for name in columns
     }
     assert plain == backtest(view.tape, P, CAPITAL, start=START, fill=fill, decided_on=seen)
 
@@ -156,15 +156,16 @@ def test_decided_on_what_was_seen_and_filled_at_the_close() -> None:
     count = 4
     same: dict[str, Any] = {
         "sessions": [date(2024, 1, day) for day in (2, 3, 4, 5)],
-        "open": [100.0] * count,
-        "volume": [2e6] * count,
-        "ma_50": [90.0] * count,
-        "atr": [2.5] * count,
-        "volume_ma_20": [1e6] * count,
-        "vix": [18.0] * count,
+        "open": np.full(count, 100.0),
+        "volume": np.full(count, 2e6),
+        "ma_50": np.full(count, 90.0),
+        "atr": np.full(count, 2.5),
+        "volume_ma_20": np.full(count, 1e6),
+        "vix": np.full(count, 18.0),
+        "rsi": np.array([60.0, 60.0, 60.0, 40.0]),
     }
-    close = Tape(**same, close=[100.0, 101.0, 109.0, 109.0], rsi=[60.0, 60.0, 60.0, 40.0])
-    seen = Tape(**same, close=[99.0, 101.0, 110.0, 109.0], rsi=[60.0, 60.0, 60.0, 40.0])
+    close = Tape(**same, close=np.array([100.0, 101.0, 109.0, 109.0]))
+    seen = Tape(**same, close=np.array([99.0, 101.0, 110.0, 109.0]))
     result = backtest(close, P, CAPITAL, start=0, decided_on=seen)
 
     assert [(49, 100.0, 109.0)] == [(trade.shares, trade.entry_price, trade.exit_price) for trade in result.trades]
@@ -192,10 +193,11 @@ def test_an_entry_a_session_later_changes_two_sessions() -> None:
     """Bought on the second session instead of the first: nothing done where something was, and the reverse."""
     columns = walk(7, 301)
     plain_tape = tape(columns)
-    never = dict.fromkeys(("ma_50", "rsi"), [60.0] * 301)
+    never = dict.fromkeys(("ma_50", "rsi"), np.full(301, 60.0))
 
     def entered(volumes: list[float]) -> Any:
-        changed = {"volume": [1.0] * 299 + volumes, "volume_ma_20": [2.0] * 301, "vix": [15.0] * 301}
+        volume = np.array([1.0] * 299 + volumes)
+        changed = {"volume": volume, "volume_ma_20": np.full(301, 2.0), "vix": np.full(301, 15.0)}
         names = ("sessions", "open", "close", "atr")
         return backtest(
             Tape(**{name: getattr(plain_tape, name) for name in names}, **(never | changed)), P, CAPITAL, start=START

@@ -55,7 +55,8 @@ def tape(**columns: list[float]) -> Tape:
         "volume_ma_20": [1e6] * 9,
         "vix": [18.0] * 9,
     }
-    return Tape(sessions=SESSIONS, **(values | columns))
+    arrays = {name: np.array(column) for name, column in (values | columns).items()}
+    return Tape(sessions=SESSIONS, **arrays)
 
 
 # 40 shares at 100.00 on 01-02, cost 4.00, target 110.00; sold on 01-04 at 110.00, cost 4.40: 400 - 8.40 = 391.60.

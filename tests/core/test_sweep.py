@@ -38,14 +38,14 @@ class Bars:
         seen = self.frame["is_seen"].to_numpy(dtype=bool)
         return Tape(
             sessions=self.sessions,
-            open=close.tolist(),
-            close=np.where(seen, close, nan).tolist(),
-            volume=volume.tolist(),
-            ma_50=sma(close, p.ma_period).tolist(),
-            rsi=rsi(close, p.rsi_period).tolist(),
-            atr=np.where(seen, atr(column["high"], column["low"], close, p.atr_period), nan).tolist(),
-            volume_ma_20=sma(volume, p.volume_lookback).tolist(),
-            vix=column["vix"].tolist(),
+            open=close,
+            close=np.where(seen, close, nan),
+            volume=volume,
+            ma_50=sma(close, p.ma_period),
+            rsi=rsi(close, p.rsi_period),
+            atr=np.where(seen, atr(column["high"], column["low"], close, p.atr_period), nan),
+            volume_ma_20=sma(volume, p.volume_lookback),
+            vix=column["vix"],
         )
 
 

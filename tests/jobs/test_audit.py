@@ -1,5 +1,6 @@
 """An honest backtest passes its audit; one that cheats does not."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,7 @@ def cheat(monkeypatch: pytest.MonkeyPatch, spoil: Any) -> None:
     honest = History.tape
 
     def spoiled(self: History, p: StrategyParameters, start: int, progress: Any) -> Tape:
-        tape = honest(self, p, start, progress)
-        spoil(tape)
-        return tape
+        return spoil(honest(self, p, start, progress))
 
     monkeypatch.setattr(History, "tape", spoiled)
 
@@ -57,8 +56,8 @@ def test_the_live_rules_neither_look_ahead_nor_need_their_start(bench: Bench):
 def test_a_backtest_that_sees_tomorrows_volume_is_caught(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """Each session is shown the volume of the next: on the last day of a cut there is none to show."""
 
-    def look_ahead(tape: Tape) -> None:
-        tape.volume[:] = [*tape.volume[1:], 0.0]
+    def look_ahead(tape: Tape) -> Tape:
+        return replace(tape, volume=np.append(tape.volume[1:], 0.0))
 
     cheat(monkeypatch, look_ahead)
     found = audited(bench)
@@ -69,8 +68,8 @@ def test_a_backtest_that_sees_tomorrows_volume_is_caught(bench: Bench, monkeypat
 def test_a_backtest_that_leans_on_its_first_bar_is_caught(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """An average scaled by the first close is another one where the history begins later."""
 
-    def from_the_start(tape: Tape) -> None:
-        tape.ma_50[:] = [average * tape.close[0] / 100 for average in tape.ma_50]
+    def from_the_start(tape: Tape) -> Tape:
+        return replace(tape, ma_50=tape.ma_50 * tape.close[0] / 100)
 
     cheat(monkeypatch, from_the_start)
     found = audited(bench)

@@ -41,7 +41,7 @@ def test_the_picture_ends_with_the_session_and_shows_half_a_year(bench: Bench):
     closes = bench.data.frames["MTUM"]["close"].loc[: str(SESSION)].to_numpy()
 
     assert (SHOWN, SESSION) == (len(shown.sessions), shown.sessions[-1])
-    assert closes[-126:].tolist() == shown.close
+    assert closes[-126:].tolist() == shown.close.tolist()
     assert pytest.approx(sum(closes[-50:]) / 50, rel=1e-12) == shown.ma_50[-1]
     assert pytest.approx(float(sma(closes, 50)[-126]), rel=1e-12) == shown.ma_50[0]
 
