@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,17 @@ from mtum_eod.adapters.calendar import ExchangeCalendar, local_date
 from mtum_eod.adapters.clock import SessionClock, SystemClock
 from mtum_eod.adapters.no_history import NoHistory
 from mtum_eod.core.checks import Check
+from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Book, Mode
 from mtum_eod.errors import SettingsError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import run_id
 from mtum_eod.jobs.market import Sources
-from mtum_eod.ports import BookReader, Calendar, Clock, MarketData, Records
+from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Records
 from mtum_eod.settings import DataSource, Loaded, VixSource
 
 if TYPE_CHECKING:
+    from mtum_eod.adapters.ib.line import Line
     from mtum_eod.adapters.store import SqlReader, SqlStore
     from mtum_eod.jobs.sweep import Spread
 
@@ -56,18 +58,11 @@ class Workplace:
 
     @cached_property
     def book(self) -> Book:
-        """The book these settings ask for. Raises SettingsError for a mode this version cannot trade."""
-        from mtum_eod.adapters.simulated_broker import ACCOUNT
-
+        """The book these settings ask for. A paper account has no name here until a run has bound the book to it."""
         settings = self.loaded.settings
-        if settings.mode is not Mode.SIMULATED:
-            raise SettingsError(
-                f"mode = {settings.mode} needs the Interactive Brokers adapter, which this version does not have",
-                hint="use mode = simulated, or a version whose changelog names Interactive Brokers",
-            )
         return Book(
             mode=settings.mode,
-            account=ACCOUNT,
+            account=self._account(),
             symbol=settings.symbol,
             is_synthetic=self.prices.is_synthetic or self.vix.is_synthetic,
             capital_usd=settings.capital,
@@ -115,11 +110,11 @@ class Workplace:
         settings = self.loaded.settings
         _ = self.book  # a mode or source that cannot be had is refused before any file is made
         logged = log.to_file(settings.log_dir(self.loaded.folder), settings.log.level, settings.log.keep_days, run_id)
-        with self.locked() if locked else nullcontext(), logged, self.store() as store:
+        with self.locked() if locked else nullcontext(), logged, self.store() as store, self._run_line(store) as line:
             told = settings.notifications
             urls = told.urls if clock is None else ()
             notifier = OwnerNotices(store=store, clock=self.clock, urls=urls, events=told.events)
-            parts = self._parts(store, store, clock or self.clock)
+            parts = self._parts(store, store, clock or self.clock, line)
             yield TradingDesk(store=store, notifier=notifier, latches_losses=clock is None, **parts)
 
     def sources(self) -> Sources:
@@ -145,7 +140,7 @@ class Workplace:
     def desk(self) -> Desk:
         """A desk for looking only."""
         reader = self.reader()
-        return Desk(store=reader, **self._parts(reader, None, self.clock))
+        return Desk(store=reader, **self._parts(reader, None, self.clock, self._looking_line))
 
     def upgrade(self) -> str | None:
         """The schema revision before; the database is at the newest one now. Raises AlreadyRunning."""
@@ -208,32 +203,137 @@ class Workplace:
         """A clock that a run over history sets from session to session."""
         return SessionClock(self.clock.now())
 
-    def _parts(self, reader: SqlReader | SqlStore | NoHistory, store: SqlStore | None, clock: Clock) -> dict[str, Any]:
-        from mtum_eod.adapters.simulated_broker import SimulatedBroker
-        from mtum_eod.adapters.store import SimulatedOrders
+    def close(self) -> None:
+        """Hang up, where something was asked of the broker; a trading desk does so itself."""
+        if self._uses_ib and "_looking_line" in self.__dict__ and self._looking_line:
+            self._looking_line.close()
 
+    def _account(self) -> str:
+        """The account that is to be traded; empty for a paper book that no run has bound yet."""
+        settings = self.loaded.settings
+        if settings.mode is Mode.SIMULATED:
+            from mtum_eod.adapters.simulated_broker import ACCOUNT
+
+            return ACCOUNT
+        if settings.mode is Mode.LIVE:
+            return settings.ib.live_account
+        if not self.database.exists():
+            return ""
+        from mtum_eod.adapters.store import open_reader
+
+        bound = open_reader(self.database).book()
+        return bound.account if bound and bound.mode is Mode.PAPER else ""
+
+    def _parts(
+        self, reader: SqlReader | SqlStore | NoHistory, store: SqlStore | None, clock: Clock, line: Line | None
+    ) -> dict[str, Any]:
+        prices, vix = self._sources_on(line)
         bound, book = reader.book(), self.book
-        parameters = self.loaded.settings.parameters()
-        broker = SimulatedBroker(
-            orders=SimulatedOrders(reader, store),
-            book=reader,
-            capital_usd=bound.capital_usd if bound else book.capital_usd,
-            prices=self.prices,
-            symbol=book.symbol,
-            calendar=self.calendar,
-            clock=clock,
-            cost_ratio=parameters.risk.transaction_cost,
-        )
+        if bound and not book.account:
+            book = replace(book, account=bound.account)
         return {
             "calendar": self.calendar,
             "clock": clock,
             "wall_clock": self.clock,
-            "prices": self.prices,
-            "vix": self.vix,
-            "broker": broker,
+            "prices": prices,
+            "vix": vix,
+            "broker": self._broker(reader, store, clock, line, prices),
             "book": book,
-            "parameters": parameters,
+            "parameters": self.loaded.settings.parameters(),
         }
+
+    def _broker(
+        self,
+        reader: SqlReader | SqlStore | NoHistory,
+        store: SqlStore | None,
+        clock: Clock,
+        line: Line | None,
+        prices: MarketData,
+    ) -> Broker:
+        settings = self.loaded.settings
+        if line and settings.mode is not Mode.SIMULATED:
+            from mtum_eod.adapters.ib.broker import IbBroker
+            from mtum_eod.adapters.ib.inspection import Needs
+
+            served = () if settings.data.source is not DataSource.IB else (settings.symbol, VIX)
+            return IbBroker(
+                line,
+                symbol=settings.symbol,
+                primary_exchange=settings.ib.primary_exchange,
+                calendar=self.calendar,
+                needs=Needs(
+                    order_type=settings.ib.order_type,
+                    quotes=served if settings.data.vix_source is VixSource.SAME else served[:1],
+                    clock=self.clock,
+                ),
+            )
+        from mtum_eod.adapters.simulated_broker import SimulatedBroker
+        from mtum_eod.adapters.store import SimulatedOrders
+
+        bound = reader.book()
+        return SimulatedBroker(
+            orders=SimulatedOrders(reader, store),
+            book=reader,
+            capital_usd=(bound or self.book).capital_usd,
+            prices=prices,
+            symbol=settings.symbol,
+            calendar=self.calendar,
+            clock=clock,
+            cost_ratio=settings.risk.transaction_cost,
+        )
+
+    @property
+    def _uses_ib(self) -> bool:
+        settings = self.loaded.settings
+        return settings.mode is not Mode.SIMULATED or settings.data.source is DataSource.IB
+
+    @cached_property
+    def _looking_line(self) -> Line | None:
+        """For commands that only look: under the next client id, so that they never disturb a run."""
+        return self._line(self.loaded.settings.ib.client_id + 1, self._account()) if self._uses_ib else None
+
+    @contextmanager
+    def _run_line(self, store: SqlStore) -> Iterator[Line | None]:
+        """The connection of a trading desk, made when something is first asked of the broker."""
+        if not self._uses_ib:
+            yield None
+            return
+        bound = store.book()
+        line = self._line(self.loaded.settings.ib.client_id, bound.account if bound else self._account())
+        try:
+            yield line
+        finally:
+            line.close()
+
+    def _line(self, client_id: int, account: str) -> Line:
+        from mtum_eod.adapters.ib.accounts import chooser
+        from mtum_eod.adapters.ib.line import Line
+
+        mode, ib = self.loaded.settings.mode, self.loaded.settings.ib
+        live, paper = (ib.live_port, ib.paper_port) if ib.gateway else (ib.tws_live_port, ib.tws_paper_port)
+        return Line(
+            host=ib.host,
+            port=live if mode is Mode.LIVE else paper,
+            client_id=client_id,
+            choose_account=chooser(mode, account),
+            clock=self.clock,
+            request_timeout=ib.request_timeout,
+            reconnect_timeout=ib.reconnect_timeout,
+            max_retries=ib.max_retries,
+        )
+
+    def _sources_on(self, line: Line | None) -> tuple[MarketData, MarketData]:
+        """Where bars and the VIX come from, over this connection where they come from IB."""
+        data = self.loaded.settings.data
+        if line is None or data.source is not DataSource.IB:
+            return self.prices, self.vix
+        prices = self._ib_data(line)
+        return prices, prices if data.vix_source is VixSource.SAME else self.vix
+
+    def _ib_data(self, line: Line) -> MarketData:
+        from mtum_eod.adapters.ib.data import IbData
+
+        return IbData(line, primary_exchange=self.loaded.settings.ib.primary_exchange, calendar=self.calendar)
 
     def _source(self, source: DataSource) -> MarketData:
         data, calendar = self.loaded.settings.data, self.calendar
@@ -249,16 +349,15 @@ class Workplace:
             from mtum_eod.adapters.yahoo import YahooData
 
             return YahooData(calendar)
-        raise SettingsError(
-            f"data.source = {source} needs the Interactive Brokers adapter, which this version does not have",
-            hint="use sample, csv or yahoo",
-        )
+        if self._looking_line is None:
+            raise SettingsError(f"{source} is no source of bars", hint="choose one of sample, csv, yahoo, ib")
+        return self._ib_data(self._looking_line)
 
     def _refuse_other_book(self, reader: BookReader) -> None:
         """Raise SettingsError where the database belongs to another book than the settings ask for."""
         bound = reader.book()
         wanted = self.book
-        same = ("mode", "account", "symbol", "is_synthetic")
+        same = ["mode", "symbol", "is_synthetic", *(["account"] if wanted.account else [])]
         if bound is not None and any(getattr(bound, name) != getattr(wanted, name) for name in same):
             raise SettingsError(
                 f"database {self.database} belongs to {bound.name}, the settings ask for {wanted.name}",

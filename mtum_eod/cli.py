@@ -51,7 +51,9 @@ class Door:
         """The real parts under the settings in force. Raises SettingsError."""
         from mtum_eod import bootstrap, settings
 
-        return bootstrap.workplace(settings.load(self.config, os.environ, self.overrides))
+        place = bootstrap.workplace(settings.load(self.config, os.environ, self.overrides))
+        click.get_current_context().call_on_close(place.close)
+        return place
 
     def say(self, document: Any, text: Callable[[], str]) -> None:
         """Show an outcome: one JSON document, or text for a person."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from mtum_eod.core.ledger import Ledger, ledger
@@ -55,6 +55,11 @@ class Desk:
         fills = self.store.fills()
         return ledger(self._capital(fills), fills, self.store.cash_flows(), up_to=up_to)
 
+    def shares(self) -> int:
+        """The shares that the book's own executions add up to."""
+        holding = self.ledger().holding
+        return holding.shares if holding else 0
+
     @property
     def capital(self) -> float:
         """The capital the book started with; while nothing has been traded, the settings' own."""
@@ -74,3 +79,10 @@ class TradingDesk(Desk):
     latches_losses: bool = True
     """Whether a day's loss beyond the limit blocks entries until the owner resumes. Over history nobody could: there
     it is told, and the next entry goes ahead, as in a backtest."""
+
+    def connected(self) -> TradingDesk:
+        """The same desk, its book that of the account the broker is connected to: a first run learns it only here.
+
+        Raises BrokerUnavailable where no broker answers, SettingsError where it is another account than the book's.
+        """
+        return replace(self, book=replace(self.book, account=self.broker.account))

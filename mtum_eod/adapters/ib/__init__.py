@@ -1,0 +1,1 @@
+"""Interactive Brokers: orders, executions, positions, cash and bars through IB Gateway or TWS."""

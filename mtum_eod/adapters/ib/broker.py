@@ -1,0 +1,422 @@
+"""Orders, executions, positions and cash at Interactive Brokers, in our words.
+
+The library's picture of an order is never the answer: it calls an order cancelled after most errors, also where the
+order lives on. What counts is what the broker's lists say to their end mark, and the statuses it sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from math import isfinite
+from typing import Any, TypeVar
+
+from mtum_eod.adapters.calendar import NEW_YORK
+from mtum_eod.adapters.ib import codes
+from mtum_eod.adapters.ib.inspection import Inspection, Needs
+from mtum_eod.adapters.ib.line import Line, Refusal, Said, Status, Talk
+from mtum_eod.core.checks import Check
+from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, Side
+from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.ports import Answer, BrokerOrder, Calendar, Cash, Known, Unknown, WhatIf
+
+T = TypeVar("T")
+
+OURS = "mtum-eod/"
+"""What every reference of ours begins with: core.trading.order_reference."""
+
+ACCEPTED = ("PreSubmitted", "Submitted", "Filled")
+ENDED = ("Cancelled", "ApiCancelled", "Inactive")
+
+LAST_WORDS_SECONDS = 2.0
+"""How long an acknowledged order may keep us for what the broker has to say beside it."""
+
+COMMISSION_SECONDS = 1.0
+"""How long to wait for commissions that come behind their executions; later ones are booked by a later run."""
+
+
+class _Doubt(Exception):
+    """What the broker said of an order leaves open what became of it."""
+
+    def __init__(self, words: str, said: Said | None = None) -> None:
+        super().__init__(words)
+        self.said = said
+
+
+class IbBroker:
+    """A Broker on one connection. `order_id`s and `perm_id`s are IB's own; a reference is its orderRef."""
+
+    reread_pause = timedelta(seconds=5)
+
+    def __init__(self, line: Line, *, symbol: str, primary_exchange: str, calendar: Calendar, needs: Needs) -> None:
+        self._line = line
+        self._symbol = symbol
+        self._primary_exchange = primary_exchange
+        self._calendar = calendar
+        self._needs = needs
+        self._last_order_id = 0
+
+    @property
+    def account(self) -> str:
+        """The account connected to. Raises BrokerUnavailable, SettingsError."""
+        return self._line.account
+
+    @property
+    def retries(self) -> int:
+        """How often a connection or a read was repeated."""
+        return self._line.retries
+
+    def finish_by(self, deadline: datetime) -> None:
+        self._line.finish_by(deadline)
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def inspect(self, session: date) -> Sequence[Check]:
+        return Inspection(self._line, self._symbol, self._primary_exchange, self._calendar, self._needs).checks(
+            session, self.cash
+        )
+
+    def orders(self) -> Answer[list[BrokerOrder]]:
+        """Orders of ours, the working ones first. One that ends between the two lists is in the second."""
+        working = self._answer("open orders", lambda talk: talk.ib.reqAllOpenOrdersAsync())
+        if isinstance(working, Unknown):
+            return working
+        done = self._answer("completed orders", self._read_completed)
+        if isinstance(done, Unknown):
+            return done
+        found = {
+            trade.order.permId: order
+            for trade, order in (
+                *((trade, _open_order(trade)) for trade in self._ours(working.value)),
+                *((trade, _completed_order(trade, words)) for trade, words in done.value),
+            )
+        }
+        return Known(sorted(found.values(), key=lambda order: not order.status.is_open))
+
+    def executions(self) -> Answer[list[Fill]]:
+        return self._answer("executions", self._read_executions)
+
+    def shares_held(self, symbol: str) -> Answer[float]:
+        def shares(positions: list[Any]) -> float:
+            # rows can come twice; the last word on a contract counts
+            held = {row.contract.conId: float(row.position) for row in positions if self._is_of(row, symbol)}
+            return sum(held.values())
+
+        return _known(self._answer("positions", lambda talk: talk.ib.reqPositionsAsync()), shares)
+
+    def cash(self) -> Answer[Cash]:
+        answer = self._answer("cash", self._read_account)
+        return answer if isinstance(answer, Unknown) else _cash(answer.value)
+
+    def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
+        def ask(talk: Talk) -> Awaitable[Any]:
+            waiting: Awaitable[Any] = talk.ib.whatIfOrderAsync(self._contract(), _order(intent, talk.account))
+            return waiting
+
+        try:
+            state = self._line.ask_once("a what-if order", ask)
+        except BrokerUnavailable as error:
+            return Unknown(error.message)
+        except Refusal as refusal:
+            return Known(WhatIf(is_accepted=False, words=_refused_words(refusal.said)))
+        margin, commission = float(state.initMarginChange or 0), float(state.commission or 0)
+        words = f"margin {margin:+,.2f}, commission {commission:.2f} {state.commissionCurrency}".strip()
+        return Known(WhatIf(is_accepted=True, words=f"{words}; {state.warningText}" if state.warningText else words))
+
+    # -- sending ----------------------------------------------------------------------------------------------------
+
+    def next_order_id(self) -> int:
+        return max(self._line.connected().first_id, self._last_order_id + 1)
+
+    def submit(self, intent: OrderIntent) -> BrokerOrder:
+        self._last_order_id = max(self._last_order_id, intent.order_id)
+        try:
+            return self._line.ask_once(f"order {intent.reference}", lambda talk: self._place(talk, intent))
+        except _Doubt as doubt:
+            self._line.drop()
+            return self._after_doubt(intent, doubt)
+        except Refusal as refusal:  # without the order's id, but nothing else was asked
+            self._line.drop()
+            return self._after_doubt(intent, _Doubt(refusal.said.words, refusal.said))
+
+    def cancel(self, reference: str) -> Answer[BrokerOrder]:
+        answer = self._answer(f"cancelling {reference}", lambda talk: self._cancel(talk, reference), once=True)
+        if isinstance(answer, Unknown):
+            return answer
+        self._line.drop()
+        orders = self.orders()
+        if isinstance(orders, Unknown):
+            return orders
+        found = next((order for order in orders.value if order.reference == reference), None)
+        if found is None:
+            return Unknown(f"IB has no order {reference}; {answer.value}")
+        return Known(replace(found, words="; ".join(filter(None, (found.words, answer.value)))))
+
+    # -- inside: reading --------------------------------------------------------------------------------------------
+
+    def _answer(self, what: str, question: Callable[[Talk], Awaitable[T]], *, once: bool = False) -> Answer[T]:
+        ask = self._line.ask_once if once else self._line.ask
+        try:
+            return Known(ask(what, question))
+        except BrokerUnavailable as error:
+            return Unknown(error.message)
+        except Refusal as refusal:
+            return Unknown(f"{what}: {refusal}")
+
+    def _is_of(self, row: Any, symbol: str) -> bool:
+        told = (row.account, row.contract.symbol, row.contract.secType, row.contract.currency)
+        return told == (self._line.account, symbol, "STK", "USD")
+
+    def _ours(self, trades: list[Any]) -> list[Any]:
+        account = self._line.account
+        return [t for t in trades if t.order.orderRef.startswith(OURS) and t.order.account in ("", account)]
+
+    async def _read_completed(self, talk: Talk) -> list[tuple[Any, str]]:
+        """The finished orders of ours, each with the words on how it ended."""
+        trades = self._ours(await talk.ib.reqCompletedOrdersAsync(False))
+        return [(trade, talk.ends.get(trade.order.permId, "")) for trade in trades]
+
+    async def _read_executions(self, talk: Talk) -> list[Fill]:
+        from mtum_eod.adapters.ib.library import ExecutionFilter
+
+        rows = await talk.ib.reqExecutionsAsync(ExecutionFilter(acctCode=talk.account))
+        ids = [row.execution.execId for row in rows if row.execution.orderRef.startswith(OURS)]
+        known = {fill.execution.execId: fill for fill in talk.ib.fills()}  # there a commission is filled in
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COMMISSION_SECONDS):
+                while not all(known[execution].commissionReport.execId for execution in ids):
+                    await asyncio.sleep(0.02)
+        newest: dict[str, Fill] = {}
+        for fill in (self._fill(known[execution]) for execution in ids):
+            if fill.execution_id not in newest or newest[fill.execution_id].revision < fill.revision:
+                newest[fill.execution_id] = fill
+        return sorted(newest.values(), key=lambda fill: fill.executed_at)
+
+    def _fill(self, fill: Any) -> Fill:
+        execution, report = fill.execution, fill.commissionReport
+        print_id, _, number = execution.execId.rpartition(".")
+        is_numbered = bool(print_id) and number.isdigit()
+        session = date.fromisoformat(execution.orderRef.split("/")[-2])
+        return Fill(
+            execution_id=print_id if is_numbered else execution.execId,
+            reference=execution.orderRef,
+            session=session,
+            executed_at=self._executed_at(execution.time, session),
+            side=Side.BUY if execution.side == "BOT" else Side.SELL,
+            shares=round(execution.shares),
+            price_usd=float(execution.price),
+            commission_usd=float(report.commission) if report.execId else None,
+            revision=int(number) if is_numbered else 0,
+        )
+
+    def _executed_at(self, told: datetime, session: date) -> datetime:
+        """The execution's instant. A time IB wrote in UTC the library reads as New York's, hours too late."""
+        as_utc = told.astimezone(NEW_YORK).replace(tzinfo=UTC)
+        opened, closed = self._calendar.open(session), self._calendar.close(session)
+        late = closed + timedelta(minutes=30)
+        return as_utc if told > late and opened <= as_utc <= late else told.astimezone(UTC)
+
+    async def _read_account(self, talk: Talk) -> dict[tuple[str, str], str]:
+        """The account's values by tag and currency."""
+        reading = talk.ib.reqAccountSummaryAsync()
+        used = talk.ib.client.getReqId() - 1
+        try:
+            await reading
+        finally:  # it goes on sending otherwise, and only two may at a time
+            talk.ib.client.cancelAccountSummary(used)
+        rows = talk.ib.wrapper.acctSummary.values()
+        return {(row.tag, row.currency): row.value for row in rows if row.account == talk.account}
+
+    # -- inside: sending --------------------------------------------------------------------------------------------
+
+    def _contract(self) -> Any:
+        from mtum_eod.adapters.ib.library import contract_of
+
+        return contract_of(self._symbol, self._primary_exchange)
+
+    async def _place(self, talk: Talk, intent: OrderIntent) -> BrokerOrder:
+        """Send the order and wait for the broker's word on it. Raises _Doubt where the word is not plain.
+
+        Past the library's own `placeOrder`, which would keep a picture of the order before the broker said anything.
+        """
+        with talk.listening(intent.order_id) as heard:
+            talk.ib.client.placeOrder(intent.order_id, self._contract(), _order(intent, talk.account))
+            beside: list[Said] = []
+            status = await _accepted(heard, beside)
+            # What is said along with it comes before the answer to another question.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(talk.ib.reqCurrentTimeAsync(), LAST_WORDS_SECONDS)
+            while not heard.empty():
+                status = _sorted(heard.get_nowait(), beside) or status
+            held = next((s for s in beside if s.code == codes.HELD and codes.NOT_PLACED_UNTIL in s.text), None)
+            if held:  # it would trade in another session than the one it was decided for
+                talk.ib.client.cancelOrder(intent.order_id, "")
+                with suppress(_Doubt, TimeoutError):
+                    await asyncio.wait_for(_ended(heard), LAST_WORDS_SECONDS)
+                raise _Doubt(f"withdrawn: {held.words}")
+        return BrokerOrder(
+            reference=intent.reference,
+            order_id=intent.order_id,
+            perm_id=status.perm_id or None,
+            status=OrderStatus.FILLED if status.status == "Filled" else OrderStatus.WORKING,
+            filled_shares=int(status.filled),
+            words="; ".join(said.words for said in beside),
+        )
+
+    def _after_doubt(self, intent: OrderIntent, doubt: _Doubt) -> BrokerOrder:
+        """What the broker's lists say of an order after an error; on a new connection, which has no memory of it."""
+        answer = self.orders()
+        if isinstance(answer, Unknown):
+            raise BrokerUnavailable(
+                f"IB said of order {intent.reference}: {doubt}; whether it lives is not known: {answer.why}",
+                hint="the next run asks again; `mtum-eod status` shows the order",
+            )
+        found = next((order for order in answer.value if order.reference == intent.reference), None)
+        is_refused = doubt.said is not None and doubt.said.code in codes.REFUSALS
+        if found is not None:
+            was_refused = is_refused and found.status in (OrderStatus.CANCELLED, OrderStatus.REJECTED)
+            return replace(found, status=OrderStatus.REJECTED if was_refused else found.status, words=str(doubt))
+        if not is_refused:
+            raise BrokerUnavailable(
+                f"IB said of order {intent.reference}: {doubt}; its lists do not have the order",
+                hint="the next run asks again; `mtum-eod status` shows the order",
+            )
+        return BrokerOrder(
+            reference=intent.reference,
+            order_id=intent.order_id,
+            perm_id=None,
+            status=OrderStatus.REJECTED,
+            filled_shares=0,
+            words=str(doubt),
+        )
+
+    async def _cancel(self, talk: Talk, reference: str) -> str:
+        """Ask for an order to be withdrawn; the words that the broker has for it."""
+        trades = self._ours(await talk.ib.reqAllOpenOrdersAsync())
+        trade = next((trade for trade in trades if trade.order.orderRef == reference), None)
+        if trade is None:
+            return "it is not among the open orders"
+        order_id, owner = trade.order.orderId, trade.order.clientId
+        if owner != self._line.client_id:
+            return f"it was sent with client id {owner}, which alone can cancel it; this is {self._line.client_id}"
+        with talk.listening(order_id) as heard:
+            talk.ib.client.cancelOrder(order_id, "")
+            return await _ended(heard)
+
+
+# -- the broker's words ------------------------------------------------------------------------------------------------
+
+
+def _order(intent: OrderIntent, account: str) -> Any:
+    from mtum_eod.adapters.ib.library import Order
+
+    return Order(
+        action=str(intent.side),
+        totalQuantity=int(intent.shares),
+        orderType=str(intent.order_type),
+        tif="DAY",  # said outright: a preset of the terminal would set it with an error beside (10349)
+        account=account,
+        orderRef=intent.reference,
+        outsideRth=False,
+        transmit=True,
+    )
+
+
+async def _accepted(heard: asyncio.Queue[Said | Status], beside: list[Said]) -> Status:
+    """The first status that says the broker has the order. Raises _Doubt."""
+    while True:
+        status = _sorted(await heard.get(), beside)
+        if status is not None:
+            return status
+
+
+def _sorted(word: Said | Status, beside: list[Said]) -> Status | None:
+    """The word where it is an acceptance; what is merely said beside goes there. Raises _Doubt for all else."""
+    if isinstance(word, Said):
+        if word.code not in codes.ADVICE:
+            raise _Doubt(word.words, word)
+        beside.append(word)
+        return None
+    if word.status in ENDED:
+        raise _Doubt("; ".join([f"it is {word.status}", *(said.words for said in beside)]))
+    return word if word.status in ACCEPTED else None
+
+
+async def _ended(heard: asyncio.Queue[Said | Status]) -> str:
+    """The words with which the broker ended an order, or would not."""
+    while True:
+        word = await heard.get()
+        if isinstance(word, Said) and word.code not in codes.ADVICE:
+            return word.words
+        if isinstance(word, Status) and word.status in ("Filled", *ENDED):
+            return ""
+
+
+def _open_order(trade: Any) -> BrokerOrder:
+    status, filled = trade.orderStatus.status, round(trade.orderStatus.filled)
+    is_filled = status == "Filled"
+    ended = status in ("Cancelled", "ApiCancelled")
+    done = (OrderStatus.PARTLY_FILLED if filled else OrderStatus.CANCELLED) if ended else OrderStatus.WORKING
+    return BrokerOrder(
+        reference=trade.order.orderRef,
+        order_id=trade.order.orderId or None,
+        perm_id=trade.order.permId or None,
+        status=OrderStatus.FILLED if is_filled else done,
+        filled_shares=filled,
+        # held back or refused: no proof of either, its end is in the list of completed orders
+        words="IB shows it as Inactive" if status == "Inactive" else "",
+    )
+
+
+def _completed_order(trade: Any, words: str) -> BrokerOrder:
+    """An order of the list of finished ones, which has no order id, no price, and no quantity once filled."""
+    order, state = trade.order, trade.orderStatus.status
+    filled = round(order.filledQuantity) if isfinite(order.filledQuantity) and order.filledQuantity < 1e9 else 0
+    status = {"Filled": OrderStatus.FILLED, "Inactive": OrderStatus.REJECTED}.get(state, OrderStatus.CANCELLED)
+    return BrokerOrder(
+        reference=order.orderRef,
+        order_id=order.orderId or None,
+        perm_id=order.permId or None,
+        status=OrderStatus.PARTLY_FILLED if filled and status is not OrderStatus.FILLED else status,
+        filled_shares=filled,
+        words=words,
+    )
+
+
+def _cash(values: dict[tuple[str, str], str]) -> Answer[Cash]:
+    """US dollars that may be spent and that have settled; never a total in another base currency."""
+    try:
+        balance = float(values["CashBalance", "USD"])
+    except (KeyError, ValueError):
+        return Unknown("the account has no balance in USD: convert first")
+    rows = {tag: (currency, float(value)) for (tag, currency), value in values.items() if tag in AMOUNTS}
+    try:
+        available, settled = (_in_usd(rows[tag], values) for tag in AMOUNTS)
+    except (KeyError, ValueError) as error:
+        return Unknown(f"the account's summary has no {error}")
+    return Known(Cash(spendable_usd=min(balance, available), settled_usd=min(balance, settled)))
+
+
+AMOUNTS = ("AvailableFunds", "SettledCash")
+
+
+def _in_usd(amount: tuple[str, float], values: dict[tuple[str, str], str]) -> float:
+    """An amount of the summary in US dollars; the ledger has what a dollar is in base currency."""
+    currency, value = amount
+    return value if currency == "USD" else value / float(values["ExchangeRate", "USD"])
+
+
+def _known(answer: Answer[Any], read: Callable[[Any], T]) -> Answer[T]:
+    return answer if isinstance(answer, Unknown) else Known(read(answer.value))
+
+
+def _refused_words(said: Said) -> str:
+    text = said.text.lower()
+    if "kid" in text.split() or "key information document" in text or "priip" in text:
+        return f"no key information document (KID): IB may not sell this fund to you in the EU or UK: {said.words}"
+    if "permission" in text:
+        return f"no trading permission: {said.words}"
+    return said.words

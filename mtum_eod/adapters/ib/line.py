@@ -1,0 +1,378 @@
+"""One connection to IB Gateway or TWS for one job.
+
+The jobs ask one thing after the other; the client library wants an event loop. So a line keeps ONE coroutine under
+`asyncio.run` in a thread of its own, which works from any thread the job itself runs in, connects when something is
+first asked, and gives every question its own time-out, cut to the step's deadline. After a doubt (silence, a lost
+connection, an order whose state must be learned) the connection is dropped with all that the library remembers:
+an answer that comes late can end a second question of the same kind before its own rows are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import stamina
+
+from mtum_eod.adapters.ib.codes import CLIENT_ID_IN_USE, UNTIED, in_words, is_notice
+from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.ports import Clock
+
+T = TypeVar("T")
+
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 5.0
+HANG_UP_SECONDS = 1.0
+LOST = "the connection was lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the broker says by a code: an error, a warning or a notice."""
+
+    id: int  # of the request or order it is about; -1 for none
+    code: int
+    text: str
+
+    @property
+    def words(self) -> str:
+        """The broker's words, with its code and what that means."""
+        return in_words(self.code, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The broker's own word on an order; never what the library makes of an error."""
+
+    status: str
+    filled: float
+    perm_id: int
+
+
+class Refusal(Exception):
+    """The broker answered a question with an error."""
+
+    def __init__(self, said: Said) -> None:
+        super().__init__(said.words)
+        self.said = said
+
+
+class _Silent(Exception):
+    """No answer came; asking again is safe for a read."""
+
+
+class _NoConnection(Exception):
+    """There is no connection; trying again may help."""
+
+    def __init__(self, words: str, hint: str) -> None:
+        super().__init__(words)
+        self.hint = hint
+
+
+class Talk:
+    """One connection as long as it lasts. Handlers of the library's events collect here; nothing is decided in them."""
+
+    def __init__(self, ib: Any) -> None:
+        self.ib = ib
+        self.account = ""
+        self.first_id = 0  # the order id that the broker expected when the connection was made
+        self.said: list[Said] = []
+        self.ends: dict[int, str] = {}  # the words on how an order ended, by permanent id
+        self.is_lost = False
+        self._asked: asyncio.Future[None] | None = None  # ends early where no answer can come any more
+        self._heard: dict[int, asyncio.Queue[Said | Status]] = {}
+        ib.errorEvent += self._on_error
+        ib.openOrderEvent += self._on_order
+        ib.orderStatusEvent += self._on_order
+        ib.client.conn.disconnected += self._on_lost
+        self._pass_on = ib.wrapper.completedOrder
+        ib.wrapper.completedOrder = self._on_completed  # the library itself loses those words
+
+    async def answer(self, question: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """The answer to one question. Raises _Silent, Refusal, and OSError where there never was a connection."""
+        from mtum_eod.adapters.ib.library import RequestError
+
+        self._asked = asyncio.get_running_loop().create_future()
+        try:
+            work = asyncio.ensure_future(question())
+            try:
+                either: tuple[asyncio.Future[Any], ...] = (work, self._asked)
+                await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    return work.result()
+                if self._asked.done():
+                    self._asked.result()
+                raise _Silent(f"no answer within {seconds:.3g} s{self._notices()}")
+            finally:
+                work.cancel()
+                await asyncio.wait({work})
+        except ConnectionError as error:
+            if error.errno is not None:
+                raise
+            raise _Silent(LOST) from error
+        except RequestError as error:
+            raise Refusal(Said(error.reqId, error.code, error.message)) from error
+        finally:
+            if not self._asked.cancel():
+                self._asked.exception()  # looked at, whichever came first
+            self._asked = None
+
+    @contextmanager
+    def listening(self, order_id: int) -> Iterator[asyncio.Queue[Said | Status]]:
+        """All that is said of an order meanwhile, in its order."""
+        heard = self._heard[order_id] = asyncio.Queue()
+        try:
+            yield heard
+        finally:
+            del self._heard[order_id]
+
+    def has_said(self, *codes: int) -> Said | None:
+        """The newest word with one of these codes."""
+        return next((said for said in reversed(self.said) if said.code in codes), None)
+
+    def _notices(self) -> str:
+        """What the broker said of itself, as far as it explains a silence."""
+        told = [said.words for said in self.said if said.id == -1 and not is_notice(said.code)]
+        return f"; it said: {told[-1]}" if told else ""
+
+    def _on_error(self, request_id: int, code: int, text: str, *_: Any) -> None:
+        said = Said(request_id, code, text)
+        self.said.append(said)
+        if request_id in self._heard:
+            self._heard[request_id].put_nowait(said)
+        if request_id == -1 and code in UNTIED:
+            self._end_question(Refusal(said))
+
+    def _on_order(self, trade: Any) -> None:
+        heard = self._heard.get(trade.order.orderId)
+        from_library = trade.log and trade.log[-1].errorCode  # it calls an order cancelled after most errors
+        if heard is not None and not from_library and trade.order.clientId == self.ib.client.clientId:
+            status = trade.orderStatus
+            heard.put_nowait(Status(status.status, status.filled, status.permId or trade.order.permId))
+
+    def _on_completed(self, contract: Any, order: Any, state: Any) -> None:
+        self.ends[order.permId] = " ".join(state.completedStatus.split())
+        self._pass_on(contract, order, state)
+
+    def _on_lost(self, *_: Any) -> None:
+        self.is_lost = True
+        self._end_question(_Silent(LOST))
+
+    def _end_question(self, error: Exception) -> None:
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_exception(error)
+
+
+class Line:
+    """The connection of one job, made when it is first needed; `close` ends it. Made for one caller at a time.
+
+    choose_account: the account to trade out of those that the login manages; raises SettingsError where none will do.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        client_id: int,
+        choose_account: Callable[[Sequence[str]], str],
+        clock: Clock,
+        request_timeout: float,
+        reconnect_timeout: float,
+        max_retries: int,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self.client_id = client_id
+        self._choose_account = choose_account
+        self._clock = clock
+        self._request_timeout = request_timeout
+        self._reconnect_timeout = reconnect_timeout
+        self._attempts = max_retries + 1
+        self._deadline: datetime | None = None
+        self._talk: Talk | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._over: asyncio.Event
+        self.retries = 0
+        """How often a connection or a read was repeated."""
+
+    # -- for the job's own thread -----------------------------------------------------------------------------------
+
+    def finish_by(self, deadline: datetime) -> None:
+        """From now on no wait goes beyond that instant."""
+        self._deadline = deadline
+
+    @property
+    def account(self) -> str:
+        """The account the line trades. Raises BrokerUnavailable, SettingsError."""
+        return self.connected().account
+
+    def connected(self) -> Talk:
+        """The connection, made now where there is none. Raises BrokerUnavailable, SettingsError."""
+        if self._talk is not None and not self._talk.is_lost:
+            return self._talk
+        self.drop()
+        try:
+            for attempt in self._repeated(_NoConnection, timeout=self._reconnect_timeout):
+                with attempt:
+                    self.retries += attempt.num > 1
+                    self._talk = self._run(self._connect(self._seconds("a connection", self._reconnect_timeout)))
+        except _NoConnection as error:
+            raise BrokerUnavailable(str(error), hint=error.hint) from error
+        assert self._talk is not None  # noqa: S101  # the loop above ends in one or the other
+        return self._talk
+
+    def ask(self, what: str, question: Callable[[Talk], Awaitable[T]]) -> T:
+        """The answer to a question that may be repeated. Raises BrokerUnavailable, Refusal, SettingsError."""
+        try:
+            for attempt in self._repeated(_Silent):
+                with attempt:
+                    self.retries += attempt.num > 1
+                    answer = self._ask(what, question)
+        except _Silent as error:
+            raise self._unanswered(what, error) from error
+        return answer
+
+    def ask_once(self, what: str, question: Callable[[Talk], Awaitable[T]]) -> T:
+        """The answer to what must never be repeated by itself. Raises BrokerUnavailable, Refusal, SettingsError."""
+        try:
+            return self._ask(what, question)
+        except _Silent as error:
+            raise self._unanswered(what, error) from error
+
+    def drop(self) -> None:
+        """Let go of the connection and of all that the library remembers; the next question makes a new one."""
+        if self._talk is not None:
+            talk, self._talk = self._talk, None
+            self._run(_hang_up(talk))
+
+    def close(self) -> None:
+        """End the connection and the thread; the next question would start both again."""
+        if self._thread is None:
+            return
+        self.drop()
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+        self._thread = None
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, what: str, question: Callable[[Talk], Awaitable[T]]) -> T:
+        talk = self.connected()
+        seconds = self._seconds(what, self._request_timeout)
+
+        try:
+            return self._run(talk.answer(lambda: question(talk), seconds))
+        except _Silent:
+            self.drop()
+            raise
+
+    def _repeated(self, on: type[Exception], timeout: float | None = None) -> Iterator[Any]:
+        return iter(
+            stamina.retry_context(
+                on=on,
+                attempts=self._attempts,
+                timeout=timeout,
+                wait_initial=FIRST_WAIT_SECONDS,
+                wait_max=LONGEST_WAIT_SECONDS,
+                wait_jitter=0,
+            )
+        )
+
+    def _unanswered(self, what: str, error: _Silent) -> BrokerUnavailable:
+        return BrokerUnavailable(
+            f"IB at {self._host}:{self._port} did not answer about {what}: {error}",
+            hint="look at the Gateway: is it logged in, and connected to IB?",
+        )
+
+    def _seconds(self, what: str, limit: float) -> float:
+        """How long a wait may take. Raises BrokerUnavailable where its time is over."""
+        if self._deadline is None:
+            return limit
+        left = (self._deadline - self._clock.now()).total_seconds()
+        if left <= 0:
+            raise BrokerUnavailable(
+                f"no time left to ask IB about {what}: this step was to end by {self._deadline:%H:%M:%S} UTC",
+                hint="look at the Gateway: is it slow, or was the run started late?",
+            )
+        return min(limit, left)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run in the line's own thread, and wait for it; every wait inside is bounded."""
+        if self._thread is None:
+            started: Future[None] = Future()
+            self._thread = threading.Thread(target=lambda: asyncio.run(self._main(started)), name="ib", daemon=True)
+            self._thread.start()
+            started.result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _main(self, started: Future[None]) -> None:
+        """The one coroutine of the thread: it stands while others come and go, and hangs up at the end."""
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        started.set_result(None)
+        await self._over.wait()
+
+    async def _connect(self, seconds: float) -> Talk:
+        """A connection on which the broker has named its accounts and its next order id.
+
+        The library's own `connect` would go on to read orders, positions and more, and succeed with some of it
+        missing; each is asked for where it is needed instead, and known or unknown by itself.
+        """
+        from mtum_eod.adapters.ib.library import IB
+
+        ib = IB()
+        ib.RaiseRequestErrors = True
+        ib.TimezoneTWS = "America/New_York"  # where a time comes without a zone
+        talk = Talk(ib)
+        ib.wrapper.clientId = self.client_id
+        where = f"{self._host}:{self._port}"
+        try:
+            await talk.answer(lambda: ib.client.connectAsync(self._host, self._port, self.client_id, None), seconds)
+        except socket.gaierror as error:
+            raise _NoConnection(f"there is no host {self._host}: {error}", "correct ib.host") from error
+        except OSError as error:
+            raise _NoConnection(
+                f"nothing takes connections at {where}: {error.strerror or error}",
+                "start IB Gateway, allow its API (Configure > Settings > API), and compare the port with [ib]",
+            ) from error
+        except (_Silent, Refusal) as error:
+            await _hang_up(talk)
+            raise self._no_start(talk, where, error) from error
+        talk.first_id = ib.client.getReqId()
+        try:
+            talk.account = self._choose_account(ib.client.getAccounts())
+        except BaseException:
+            await _hang_up(talk)
+            raise
+        return talk
+
+    def _no_start(self, talk: Talk, where: str, error: Exception) -> _NoConnection:
+        if talk.has_said(CLIENT_ID_IN_USE):
+            return _NoConnection(
+                f"IB at {where} has a connection with client id {self.client_id} already",
+                "end the other program, or give this one its own ib.client_id (it uses the next number too)",
+            )
+        return _NoConnection(
+            f"IB at {where} took the connection and did not start its API: {error}",
+            "log in at the Gateway: it asks again once a week, and after a restart",
+        )
+
+
+async def _hang_up(talk: Talk) -> None:
+    """Close the socket, and wait a little until it is closed."""
+    client = talk.ib.client
+    with suppress(OSError):
+        client.disconnect()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HANG_UP_SECONDS):
+            while client.conn.isConnected():
+                await asyncio.sleep(0.001)
