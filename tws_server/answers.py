@@ -303,7 +303,9 @@ LIVE_TICKS = {"bid": 1, "ask": 2, "last": 4, "high": 6, "low": 7, "close": 9, "o
 DELAYED_TICKS = {"bid": 66, "ask": 67, "last": 68, "high": 72, "low": 73, "close": 75, "open": 76}
 
 
-def quote(request_id: int, contract: Contract, today: Bar, before: float, *, is_delayed: bool) -> Iterator[Reply]:
+def quote(
+    request_id: int, contract: Contract, today: Bar, before: float, rules: Rules, *, is_delayed: bool
+) -> Iterator[Reply]:
     """The prices of the moment as ticks."""
     kinds = DELAYED_TICKS if is_delayed else LIVE_TICKS
     prices = {"last": today.close, "high": today.high, "low": today.low, "close": before, "open": today.open}
@@ -313,4 +315,5 @@ def quote(request_id: int, contract: Contract, today: Bar, before: float, *, is_
         size = 100 if name in ("bid", "ask", "last") and contract.sec_type == "STK" else 0
         yield reply("tickPrice", reqId=request_id, tickType=kinds[name], price=round(price, 2), size=size)
     if contract.sec_type == "STK":
-        yield reply("tickSize", reqId=request_id, tickType=74 if is_delayed else 8, size=int(today.volume))
+        volume = int(today.volume) // (100 if rules.lots else 1)
+        yield reply("tickSize", reqId=request_id, tickType=74 if is_delayed else 8, size=volume)

@@ -160,6 +160,27 @@ class Exchange:
         self._told("filled", order, execution)
         return execution
 
+    def trade_by_hand(self, action: str, symbol: str, shares: float, price: float, now: datetime) -> Execution:
+        """A trade that no client asked for."""
+        contract = next(contract for contract in self.contracts if contract.symbol == symbol)
+        order = Order(
+            client_id=0,
+            order_id=0,
+            perm_id=self._perm_id(),
+            contract=contract,
+            action=action,
+            quantity=shares,
+            order_type="MKT",
+            tif="DAY",
+            reference="",
+            account=self.account.id,
+            exchange="SMART",
+            session=self._session_of(now),
+            placed_at=now,
+        )
+        self.orders.append(order)
+        return self.fill(order, shares, price, now)
+
     def correct(self, execution: Execution, price: float) -> Execution:
         """The same print at another price: the digits after the last dot of its id count corrections."""
         print_id, _, number = execution.exec_id.rpartition(".")
@@ -235,12 +256,12 @@ class Exchange:
 
     def price(self, position: Position, now: datetime) -> float:
         """The last price of what is held; its cost where the source has none."""
-        known = self._priced(position.contract.symbol, now)
+        known = self.market.last(position.contract.symbol, now)
         return position.avg_cost if known is None else known
 
     def price_of(self, contract: Contract, now: datetime) -> float:
         """The last price of a contract; 0 where the source has none."""
-        return self._priced(contract.symbol, now) or 0.0
+        return self.market.last(contract.symbol, now) or 0.0
 
     def figures(self, now: datetime) -> dict[str, float]:
         """The account's totals by the terminal's tags, in base currency."""
@@ -301,7 +322,7 @@ class Exchange:
         is_late = order.order_type == "MOC" and not is_over and now > calendar.close(today) - cutoff
         if is_late or (is_over and self.rules.after_close == "reject"):
             return "Order rejected - reason:Exchange is closed."
-        price = self._priced(order.contract.symbol, now)
+        price = self.market.last(order.contract.symbol, now)
         if self.rules.checks_funds and order.action == "BUY" and price is not None:
             need = self.account.in_base(order.quantity * price * self.account.initial_margin_ratio)
             have = self.figures(now)["EquityWithLoanValue"]
@@ -312,12 +333,6 @@ class Exchange:
                     f" EQUITY WITH LOAN VALUE [{have:.2f} {base}] MUST EXCEED THE INITIAL MARGIN [{need:.2f} {base}]"
                 )
         return ""
-
-    def _priced(self, symbol: str, now: datetime) -> float | None:
-        try:
-            return self.market.last(symbol, now)
-        except KeyError:  # arrays hold only what a test wrote down
-            return None
 
     def _order(self, asked: Request, contract: Contract, now: datetime, perm_id: int) -> Order:
         """The order a request describes. Raises Refused where it can never be one."""

@@ -15,6 +15,7 @@ import pandas as pd
 from mtum_eod.adapters.bars import daily_bars
 from mtum_eod.adapters.sample import DEFAULT_SEED, price_path, volume_curve
 from mtum_eod.core.market import COLUMNS, VIX, DailyBars
+from mtum_eod.errors import MarketDataError
 from mtum_eod.ports import Calendar, MarketData
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -112,7 +113,11 @@ class Market:
         if not sessions:
             return []
         # asked for the day after, so that no source holds back what it takes for the future
-        frame = self.source.daily(symbol, first, last, self.calendar.close(max(sessions)) + timedelta(days=1)).frame
+        as_of = self.calendar.close(max(sessions)) + timedelta(days=1)
+        try:
+            frame = self.source.daily(symbol, first, last, as_of).frame
+        except (KeyError, MarketDataError):  # the source has nothing of that symbol
+            return []
         since, ratio = self.splits.get(symbol, (date.max, 1.0))
         scale = np.array([1 / ratio] * 4 + [ratio]) if today >= since else np.ones(5)
         values = np.nan_to_num(frame[list(COLUMNS)].to_numpy(dtype=float)) * scale

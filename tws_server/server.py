@@ -65,6 +65,8 @@ class Server:
         self.sessions: list[Session] = []
         self._hooks: dict[tuple[str, When], list[Hook]] = defaultdict(list)
         self._heard: dict[int, list[Reply]] = defaultdict(list)  # by client id, not sent yet
+        self._traded: list[str] = []  # symbols whose position has moved, not told yet
+        self._lived_until = self.clock.now()  # what fell due by then has happened
         self._arrival = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tws", daemon=True)
@@ -104,6 +106,8 @@ class Server:
     def __enter__(self) -> Server:
         self._thread.start()
         self.accept()
+        if self.clock.ticks:
+            self._call(lambda: self.start(self._tick()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,6 +138,10 @@ class Server:
         if traded is None:
             raise ValueError(f"{order.contract.symbol} has no price at {now}")
         return self._act(lambda: self.exchange.fill(order, shares or order.remaining, traded, now))
+
+    def trade_by_hand(self, action: str, symbol: str, shares: float, price: float) -> Execution:
+        """Trade in the terminal's own window: client and order id are 0, and there is no reference."""
+        return self._act(lambda: self.exchange.trade_by_hand(action, symbol, shares, price, self.clock.now()))
 
     def correct(self, execution: Execution, price: float) -> Execution:
         """Send a print again, at another price, under the next correction number."""
@@ -201,10 +209,13 @@ class Server:
         return self._heard.pop(client_id, [])
 
     def send_heard(self) -> None:
-        """Send every client what has happened to its orders."""
+        """Send every client what has happened to its orders, and then to the account."""
         for session in list(self.sessions):
             session.post(self.heard(session.client_id))
         self._heard.clear()  # nobody is there to hear it
+        traded, self._traded = self._traded, []
+        for session in list(self.sessions):
+            session.post([news for symbol in traded for news in session.account_news(symbol)])
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -225,8 +236,7 @@ class Server:
             replies += [*state, details] if rules.status_before_execution else [details, *state]
             if rules.sends_commissions:
                 replies.append(answers.commission_report(execution))
-            for session in self.sessions:
-                session.post(session.account_news(order.contract.symbol))
+            self._traded.append(order.contract.symbol)
         elif what == "rejected":
             replies += [answers.error(order.order_id, 201, order.why), *state]
         elif what == "cancelled":
@@ -253,16 +263,28 @@ class Server:
         """Move the clock, stopping at each open and close on the way."""
 
         def move() -> None:
-            since = self.clock.now()
-            for moment in self.exchange.due(since, instant):
+            for moment in self.exchange.due(self._lived_until, instant):
                 self.clock.stand(moment)
                 self.exchange.pass_by(moment)
             self.clock.stand(instant)
-            self.send_heard()
-            for session in list(self.sessions):
-                session.post(session.market_news())
+            self._live(instant)
 
         self._call(move)
+
+    async def _tick(self) -> None:
+        """Let happen what falls due while the clock ticks by itself."""
+        while True:
+            await asyncio.sleep(1)
+            now = self.clock.now()
+            for moment in self.exchange.due(self._lived_until, now):
+                self.exchange.pass_by(moment)
+            self._live(now)
+
+    def _live(self, until: datetime) -> None:
+        self._lived_until = until
+        self.send_heard()
+        for session in list(self.sessions):
+            session.post(session.market_news())
 
     def _call(self, action: Callable[[], T]) -> T:
         """Run in the server's own thread, and wait for it."""

@@ -110,13 +110,14 @@ class Session:
             answer = list(self._answer(request))
         except Refused as refused:
             answer = [answers.error(request.id, refused.code, refused.words or CODES[refused.code])]
-        answer = server.heard(self.client_id) + replies + answer
-        server.send_heard()
+        answer = server.heard(self.client_id) + answer
+        answer = replies + answer
         await server.tell_hooks(request, "after")
         if faults.met(request.name, "drop_after"):
             self.close()
         elif not faults.met(request.name, "hang"):
             self.post(answer)
+        server.send_heard()
         if request.name == "startApi" and self.client_id < 0:
             await self._writer.drain()
             self._later(0.05, self.close)  # behind the words that say why
@@ -207,23 +208,22 @@ class Session:
     # orders and executions
 
     def _on_place_order(self, request: Request) -> Iterator[Reply]:
-        server, exchange, now = self._server, self._server.exchange, self._server.clock.now()
+        exchange, now = self._server.exchange, self._server.clock.now()
         if request.values.get("whatIf") == "1":
             order = exchange.imagined(request, now)
             yield answers.what_if(order, exchange, exchange.price_of(order.contract, now), now)
             return
         exchange.place(request, now)
-        yield from server.heard(self.client_id)
 
     def _on_cancel_order(self, request: Request) -> Iterator[Reply]:
         self._server.exchange.cancel(request, self._server.clock.now())
-        yield from self._server.heard(self.client_id)
+        return iter(())
 
     def _on_req_global_cancel(self, request: Request) -> Iterator[Reply]:
         del request
         for order in [order for order in self._server.orders if order.is_live]:
             self._server.exchange.end(order, "Cancelled", self._server.clock.now())
-        yield from self._server.heard(self.client_id)
+        return iter(())
 
     def _on_req_open_orders(self, request: Request) -> Iterator[Reply]:
         del request
@@ -377,13 +377,14 @@ class Session:
     def _quote(self, request_id: int, contract: Contract) -> Iterator[Reply]:
         server = self._server
         now = server.clock.now()
-        is_delayed = server.exchange.rules.feeds.get(contract.symbol) == "delayed"
+        rules = server.exchange.rules
+        is_delayed = rules.feeds.get(contract.symbol) == "delayed"
         at = now - timedelta(minutes=15) if is_delayed else now
         today = server.calendar.local_date(at)
         bars = server.market.daily(contract.symbol, today - timedelta(days=10), today, at)
         if bars:
             before = bars[-2].close if len(bars) > 1 else 0.0
-            yield from answers.quote(request_id, contract, bars[-1], before, is_delayed=is_delayed)
+            yield from answers.quote(request_id, contract, bars[-1], before, rules, is_delayed=is_delayed)
 
     def market_news(self) -> list[Reply]:
         """What a subscriber to quotes hears when time has passed."""

@@ -18,33 +18,13 @@ from ibapi.execution import ExecutionFilter
 from ibapi.order import Order
 from ibapi.wrapper import EWrapper
 
-CALLBACKS = [
-    "error",
-    "managedAccounts",
-    "nextValidId",
-    "contractDetails",
-    "contractDetailsEnd",
-    "historicalData",
-    "historicalDataEnd",
-    "tickPrice",
-    "tickSize",
-    "tickSnapshotEnd",
-    "openOrder",
-    "openOrderEnd",
-    "orderStatus",
-    "execDetails",
-    "execDetailsEnd",
-    "commissionReport",
-    "completedOrder",
-    "completedOrdersEnd",
-    "position",
-    "positionEnd",
-    "accountSummary",
-    "accountSummaryEnd",
-    "currentTime",
-    "marketDataType",
+CALLBACKS = (
+    "error", "managedAccounts", "nextValidId", "contractDetails", "contractDetailsEnd", "historicalData",
+    "historicalDataEnd", "tickPrice", "tickSize", "tickSnapshotEnd", "openOrder", "openOrderEnd",
+    "orderStatus", "execDetails", "execDetailsEnd", "commissionReport", "completedOrder", "completedOrdersEnd",
+    "position", "positionEnd", "accountSummary", "accountSummaryEnd", "currentTime", "marketDataType",
     "tickReqParams",
-]
+)  # fmt: skip
 
 
 class Client(EWrapper, EClient):  # type: ignore[misc]
