@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from datetime import datetime
+from functools import cache
 from typing import Literal, TypeVar
 
 import pandas as pd
@@ -32,6 +33,8 @@ Hook = Callable[[Request | Reply], object]
 AT = datetime(2024, 11, 5, 15, 40, tzinfo=NEW_YORK)
 """Where the clock stands unless a test says otherwise: twenty minutes before the close of the README's session."""
 
+_calendar = cache(ExchangeCalendar)  # building one takes longer than all else a server does before it listens
+
 
 class Server:
     """A terminal for tests; `tws_server` tells how it is used. Everything here may be called from any thread."""
@@ -47,7 +50,7 @@ class Server:
         ticks: bool = False,
         seed: int = DEFAULT_SEED,
     ) -> None:
-        calendar = ExchangeCalendar(at.astimezone(NEW_YORK).date())
+        calendar = _calendar(at.astimezone(NEW_YORK).date())
         if source is None:
             source = SampleData(calendar, seed)
         elif isinstance(source, Mapping):

@@ -27,13 +27,13 @@ class Plain:
     def __init__(self, port: int, client_id: int = 1, offers: str = "v157..176", *, wait: float = 5.0) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=wait)
         self._data = b""
-        self._socket.sendall(b"API\0" + struct.pack(">I", len(offers)) + offers.encode())
-        version, self.connected_at = self._fields()
-        self.version = int(version)
-        self.send(71, 2, client_id, "")
         try:
+            self._socket.sendall(b"API\0" + struct.pack(">I", len(offers)) + offers.encode())
+            version, self.connected_at = self._fields()
+            self.version = int(version)
+            self.send(71, 2, client_id, "")
             self.said = self.until("error", code="2158")
-        except ConnectionError:
+        except OSError:
             self._socket.close()
             raise
 
