@@ -23,11 +23,13 @@ from mtum_eod.core.trading import (
     order_reference,
 )
 from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.recover import acknowledge, recover
 from mtum_eod.jobs.replay import inputs_of, outcome_of
+from mtum_eod.jobs.withdrawal import withdraw, withdrawal_of
 from mtum_eod.ports import Notice, Recording, SessionRow
 
 MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
@@ -56,7 +58,7 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     the session ever leaves.
     """
     gathered = gather(desk, session)
-    evidence = gathered.evidence
+    evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
     decision = decide(evidence, desk.parameters)
     try:
         intent, unsent = _intent(desk, evidence, decision), None
@@ -78,9 +80,10 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
         symbol=desk.book.symbol, document=document, evidence=evidence, decision=decision, parameters=desk.parameters
     )
     is_news = all(row.why != decision.reason for row in desk.store.ledger(session, session))
-    _record(desk, gathered, outcome, intent, run_id, is_decided=unsent is None and is_final(outcome))
-    if is_news:  # a wait is repeated every minute, the owner hears of it once
-        _tell(desk, outcome)
+    with desk.store.transaction():  # what was decided is durable only together with the word about it
+        _record(desk, gathered, outcome, intent, run_id, is_decided=unsent is None and is_final(outcome))
+        if is_news:  # a wait is repeated every minute, the owner hears of it once
+            _tell(desk, outcome)
     if unsent:
         raise unsent
     if intent is None:
@@ -108,6 +111,9 @@ def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -
         recover(desk, intent, resend=None if is_last_try else partial(send_again, desk))
     else:
         acknowledge(desk, acknowledged)
+    order = desk.store.order(intent.session)
+    if order and order.status.is_open and withdrawal_of(desk.store, intent.session):
+        withdraw(desk, order)  # the owner's word came while the order was on its way
     return None
 
 
@@ -121,7 +127,9 @@ def is_final(outcome: Outcome) -> bool:
     evidence, decision = outcome.evidence, outcome.decision
     if decision.action is Action.SELL:
         return decision.blocked_by not in MAY_HEAL
-    return decision.blocked_by is not Gate.DATA and not (evidence.position is None and evidence.fatal_findings)
+    if decision.blocked_by in (Gate.DATA, Gate.AWAITING_APPROVAL):
+        return False
+    return not (evidence.position is None and evidence.fatal_findings)
 
 
 def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision) -> OrderIntent | None:
@@ -153,8 +161,8 @@ def _record(
     if outcome.evidence.window is Window.EARLY:
         return
     status = SessionStatus.DECIDED if is_decided else SessionStatus.SKIPPED
-    # An exit once decided stays due, also where nothing could be sent.
-    kept = is_decided or outcome.decision.action is Action.SELL
+    # An exit once decided stays due, also where nothing could be sent; a question is answered by what it was about.
+    kept = is_decided or outcome.decision.action is Action.SELL or outcome.decision.shares_awaiting > 0
     desk.store.record(
         Recording(
             run_id=run_id,
@@ -172,12 +180,20 @@ def _record(
 
 
 def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
-    """What has come up against a committed order while this run was at work: a halt, or the clock."""
+    """What has come up against a committed order while this run was at work: a halt, the owner's word, or the clock.
+
+    A sale by the owner's own hand passes every halt, and need not wait for the decision time.
+    """
+    is_by_hand = intent.kind is OrderKind.FLATTEN
     for halt in desk.store.halts():
-        if intent.side is Side.BUY or not (halt.is_daily_loss or halt.allow_exits):
+        if intent.side is Side.BUY or not (is_by_hand or halt.is_daily_loss or halt.allow_exits):
             return Blocked(gate=Gate.HALTED, why=halt.why)
+    withdrawal = withdrawal_of(desk.store, intent.session)
+    if withdrawal:
+        return Blocked(gate=Gate.HALTED, why=f"withdrawn by {withdrawal.by}")
     window = timing.window(desk.clock.now(), desk.timetable(intent.session))
     in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
+    in_time = in_time or (window is Window.EARLY and is_by_hand)
     return None if in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
 
 
@@ -192,8 +208,10 @@ def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
     status = order.status if order else OrderStatus.INTENT
     said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {intent.session}: {status}"
     event = FAILED_ORDERS.get(status)
-    if event:
-        words_of_broker = f" ({order.words})" if order and order.words else ""
+    words_of_broker = f" ({order.words})" if order and order.words else ""
+    if status in (OrderStatus.CANCELLED, OrderStatus.NOT_SENT) and withdrawal_of(desk.store, intent.session):
+        desk.notifier.tell(Notice(event=Event.HALT, words=f"Order {said}{words_of_broker}, as you asked"))
+    elif event:
         desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}", is_urgent=True))
     else:
         desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {reason}"))
@@ -203,6 +221,9 @@ def _tell(desk: TradingDesk, outcome: Outcome) -> None:
     """What the owner hears of a decision besides its order."""
     evidence, decision = outcome.evidence, outcome.decision
     if evidence.window is Window.EARLY:
+        return
+    if decision.shares_awaiting:
+        ask(desk, outcome)
         return
     if evidence.position and decision.blocked_by is Gate.DATA:
         tell_unattended(desk, f"{evidence.session}: {decision.reason}. {'; '.join(decision.warnings)}")

@@ -11,6 +11,7 @@ from mtum_eod.core.checks import Check
 from mtum_eod.core.snapshot import utc
 from mtum_eod.core.timing import Due, SessionFacts
 from mtum_eod.core.trading import OrderStatus, SessionStatus, Step
+from mtum_eod.jobs.approval import approval_of, open_question
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.preflight import exit_code, preflight_step
@@ -91,11 +92,13 @@ def _facts(desk: Desk, session: date, store: BookReader) -> SessionFacts:
     row = rows[0] if rows else None
     order = store.order(session)
     preflight, settle = store.last_run(Step.PREFLIGHT, session), store.last_run(Step.SETTLE, session)
+    asked = open_question(store, session)
     return SessionFacts(
         timetable=desk.timetable(session),
         preflight_passed=bool(preflight and preflight.exit_code == 0),
         preflight_tried_at=preflight.started_at if preflight else None,
         is_decided=_is_decided(desk, row),
+        awaits_approval=bool(asked and approval_of(store, asked) is None),
         order_unacknowledged=bool(order and order.status is OrderStatus.INTENT),
         is_settled=bool(row and row.is_settled),
         settle_tried_at=settle.started_at if settle else None,

@@ -14,6 +14,8 @@ from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.timing import missed_sessions
 from mtum_eod.core.trading import Action, Order, SessionStatus, Step
 from mtum_eod.errors import MarketDataError, MtumEodError, SettingsError
+from mtum_eod.jobs import consent
+from mtum_eod.jobs.approval import approval_of, close_lapsed, open_question
 from mtum_eod.jobs.decide import decide_session, send_again, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
@@ -28,9 +30,13 @@ from mtum_eod.ports import Calendar, Notice, SessionRow
 def decide_step(desk: TradingDesk, session: date) -> Outcome:
     """Decide `session` unless it is decided; before that, finish what earlier runs left open."""
     with filed(desk, Step.DECIDE, session) as run:
-        notes = (*file_missed(desk, session), *finish_open(desk, session))
+        consent.require(desk)
+        close_lapsed(desk, run.run_id)
+        missed = file_missed(desk, session)
+        desk = desk.connected()
+        notes = (*missed, *finish_open(desk, session))
         try:
-            outcome = _recorded(desk, session) or decide_session(desk, session, run.run_id)
+            outcome = standing(desk, session) or decide_session(desk, session, run.run_id)
         except MarketDataError as error:
             if desk.ledger().holding:
                 tell_unattended(desk, f"{session}: no price to decide on: {error.message}")
@@ -41,12 +47,13 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
         run.document, run.exit_code = outcome.document, outcome.exit_code
         gate = outcome.document["blocked_by"]
         run.outcome = f"blocked: {gate}" if gate else str(outcome.document["action"])
-        return replace(outcome, notes=notes)
+        return replace(outcome, notes=(*outcome.notes, *notes))
 
 
 def settle_step(desk: TradingDesk, session: date) -> Settlement:
     """Settle `session`; repeating it changes nothing."""
     with filed(desk, Step.SETTLE, session) as run:
+        close_lapsed(desk, run.run_id)
         settlement = settle_session(desk, session)
         run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
@@ -107,15 +114,25 @@ def _sender(desk: TradingDesk, order: Order, session: date) -> Resend | None:
     return partial(send_again, desk) if order.intent.session == session else None
 
 
-def _recorded(desk: TradingDesk, session: date) -> Outcome | None:
-    """The session's decision as it stands, where it has one."""
-    rows = desk.store.ledger(session, session)
+def standing(desk: Desk, session: date) -> Outcome | None:
+    """The session's decision as it stands; None where it has none yet, and where the owner's yes is to be acted on."""
+    row = next(iter(desk.store.ledger(session, session)), None)
     recorded = desk.store.signal(session)
-    if recorded is None or not rows or rows[0].status is not SessionStatus.DECIDED:
+    asked = open_question(desk.store, session)
+    if asked and approval_of(desk.store, asked) is None:
+        outcome = replay_recorded(asked, desk.store, desk.calendar, desk.book)
+        note = "nothing is decided again until `mtum-eod approve` or `mtum-eod approve --no`"
+        return replace(outcome, document=asked.document, notes=(note,))
+    if row is None or row.status is not SessionStatus.DECIDED:
         return None
+    order = desk.store.order(session)
+    if recorded is None:  # decided by hand: there is an order, and no rule was asked
+        outcome = _without_rules(desk, session, Gate.ALREADY_DECIDED, row.why)
+        return outcome.with_document(dry_run=False, order=snapshot.with_order({}, order)["order"])
     outcome = replay_recorded(recorded, desk.store, desk.calendar, desk.book)
-    document = snapshot.with_order(recorded.document, desk.store.order(session))
-    return replace(outcome, document=document | {"blocked_by": str(Gate.ALREADY_DECIDED)})
+    document = snapshot.with_order(recorded.document, order)
+    notes = () if row.why == recorded.document["reason"] else (row.why,)
+    return replace(outcome, document=document | {"blocked_by": str(Gate.ALREADY_DECIDED)}, notes=notes)
 
 
 def session_asked(calendar: Calendar, day: date, now: datetime) -> date:
@@ -146,6 +163,12 @@ def last_closed(calendar: Calendar, now: datetime) -> date:
 def no_session(desk: Desk, day: date) -> Outcome:
     """What a run on a day without a session comes out as: nothing to decide, nothing recorded."""
     after = desk.calendar.nearest(day)[1]
+    reason = f"{day:%A} {day} is no session; the next is {after:%A} {after}"
+    return _without_rules(desk, day, Gate.NOT_A_SESSION, reason)
+
+
+def _without_rules(desk: Desk, day: date, gate: Gate, reason: str) -> Outcome:
+    """What there is to say of a day on which no rule was asked."""
     evidence = Evidence(
         session=day,
         as_of=desk.wall_clock.now(),
@@ -157,7 +180,7 @@ def no_session(desk: Desk, day: date) -> Outcome:
     decision = Decision(
         action=Action.HOLD,
         entry_rules=dict.fromkeys(EntryRule),
-        blocked_by=Gate.NOT_A_SESSION,
-        reason=f"{day:%A} {day} is no session; the next is {after:%A} {after}",
+        blocked_by=gate,
+        reason=reason,
     )
     return as_dry_run(evidence, decision, desk.parameters, desk.book, source=desk.prices.name)
