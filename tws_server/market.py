@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -81,12 +82,19 @@ class Market:
     def intraday(self, symbol: str, sessions: list[date], minutes: int, now: datetime) -> Iterator[Bar]:
         """Bars of so many minutes; the last one as far as it has come by `now`."""
         for session, final in self._final(symbol, sessions[0], sessions[-1], now) if sessions else []:
-            opened, path = self.calendar.open(session), self._minutes(symbol, session, final)
-            for start in range(0, self._minute(session, now), minutes):
-                stop = min(start + minutes, self._minute(session, now))
-                open_, high, low, close, _ = _joined(path[start : stop + 1])
-                volume = path[stop, 1] - path[start, 1]
-                yield Bar(opened + timedelta(minutes=start), open_, high, low, close, volume)
+            opened, end = self.calendar.open(session), self._minute(session, now)
+            if end == 0:
+                continue
+            walked = self._minutes(symbol, session, final)[: end + 1]
+            prices, volume = walked[:, 0], walked[:, 1]
+            starts = np.arange(0, end, minutes)
+            stops = np.append(starts[1:], end)
+            # a bar ends on the price the next one begins with
+            high = np.maximum(np.maximum.reduceat(prices[:-1], starts), prices[stops])
+            low = np.minimum(np.minimum.reduceat(prices[:-1], starts), prices[stops])
+            columns = (starts, prices[starts], high, low, prices[stops], volume[stops] - volume[starts])
+            for start, *values in np.column_stack(columns).tolist():
+                yield Bar(opened + timedelta(minutes=start), *values)
 
     def last(self, symbol: str, now: datetime) -> float | None:
         """The last price by `now`; None where there never was one."""
@@ -127,13 +135,17 @@ class Market:
     def _minutes(self, symbol: str, session: date, final: Floats) -> Floats:
         """Last price and volume so far at each minute from open to close, both included."""
         minutes = self._minute(session, self.calendar.close(session))
-        path = price_path(self._seed, symbol == VIX, session, minutes, final)
-        volume = np.round(final[4] * volume_curve(self._seed, session, minutes))
-        return np.column_stack([path, volume])
+        return _walk(self._seed, symbol == VIX, session, minutes, tuple(final.tolist()))
 
     def _minute(self, session: date, instant: datetime) -> int:
         opened, closed = self.calendar.open(session), self.calendar.close(session)
         return (min(max(instant, opened), closed) - opened) // timedelta(minutes=1)
+
+
+@lru_cache(maxsize=256)
+def _walk(seed: int, is_index: bool, session: date, minutes: int, final: tuple[float, ...]) -> Floats:
+    volume = np.round(final[4] * volume_curve(seed, session, minutes))
+    return np.column_stack([price_path(seed, is_index, session, minutes, np.array(final)), volume])
 
 
 def _joined(minutes: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
@@ -339,6 +340,9 @@ class Server:
 
     def _close(self) -> None:
         if self._listening is not None:
+            for listener in self._listening.sockets:
+                with contextlib.suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)  # as in Session.close
             self._listening.close()
             self._listening = None
         self._drop_all()

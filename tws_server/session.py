@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -73,6 +74,8 @@ class Session:
             self._server.sessions.remove(self)
         if self._sender is not None and self._sender is not asyncio.current_task():
             self._sender.cancel()
+        with contextlib.suppress(OSError):
+            self._writer.write_eof()  # a forked worker may hold this socket too: closing alone would not hang up
         self._writer.close()
 
     def post(self, replies: list[Reply]) -> None:

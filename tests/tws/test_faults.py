@@ -1,5 +1,6 @@
 """Each fault is one line, and does to the wire what it says."""
 
+import os
 import socket
 import threading
 import time
@@ -206,6 +207,30 @@ def test_connections_can_be_refused_and_taken_again_on_the_same_port(tws: Server
     tws.accept()
     with Plain(tws.port) as client:
         assert [] == client.names()
+
+
+def test_a_forked_worker_keeps_no_connection_and_no_port_open(tws: Server, client: Plain) -> None:
+    """It has copies of every socket: hanging up must not wait for it to end."""
+    reader, writer = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.close(writer)
+        os.read(reader, 1)  # until the parent has seen what it wants to see
+        os._exit(0)
+    try:
+        tws.refuse()
+        closed = client.names()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", tws.port), timeout=1)
+        tws.accept()
+        with Plain(tws.port) as again:
+            served = again.names()
+    finally:
+        os.close(writer)
+        os.close(reader)
+        os.waitpid(worker, 0)
+
+    assert (["closed"], []) == (closed, served)
 
 
 def test_everybody_hears_what_the_server_says(tws: Server, client: Plain) -> None:
