@@ -103,7 +103,7 @@ class IbBroker:
         def shares(positions: list[Any]) -> float:
             # rows can come twice; the last word on a contract counts
             held = {row.contract.conId: float(row.position) for row in positions if self._is_of(row, symbol)}
-            return sum(held.values())
+            return sum(held.values(), 0.0)
 
         return _known(self._answer("positions", lambda talk: talk.ib.reqPositionsAsync()), shares)
 
@@ -186,7 +186,7 @@ class IbBroker:
         ids = [row.execution.execId for row in rows if row.execution.orderRef.startswith(OURS)]
         known = {fill.execution.execId: fill for fill in talk.ib.fills()}  # there a commission is filled in
         with suppress(TimeoutError):
-            async with asyncio.timeout(COMMISSION_SECONDS):
+            async with talk.spare_time(COMMISSION_SECONDS):
                 while not all(known[execution].commissionReport.execId for execution in ids):
                     await asyncio.sleep(0.02)
         newest: dict[str, Fill] = {}
@@ -248,14 +248,16 @@ class IbBroker:
             status = await _accepted(heard, beside)
             # What is said along with it comes before the answer to another question.
             with suppress(TimeoutError):
-                await asyncio.wait_for(talk.ib.reqCurrentTimeAsync(), LAST_WORDS_SECONDS)
+                async with talk.spare_time(LAST_WORDS_SECONDS):
+                    await talk.ib.reqCurrentTimeAsync()
             while not heard.empty():
                 status = _sorted(heard.get_nowait(), beside) or status
             held = next((s for s in beside if s.code == codes.HELD and codes.NOT_PLACED_UNTIL in s.text), None)
             if held:  # it would trade in another session than the one it was decided for
                 talk.ib.client.cancelOrder(intent.order_id, "")
-                with suppress(_Doubt, TimeoutError):
-                    await asyncio.wait_for(_ended(heard), LAST_WORDS_SECONDS)
+                with suppress(TimeoutError):
+                    async with talk.spare_time(LAST_WORDS_SECONDS):
+                        await _ended(heard)
                 raise _Doubt(f"withdrawn: {held.words}")
         return BrokerOrder(
             reference=intent.reference,

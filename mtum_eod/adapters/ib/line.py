@@ -86,6 +86,7 @@ class Talk:
         self.said: list[Said] = []
         self.ends: dict[int, str] = {}  # the words on how an order ended, by permanent id
         self.is_lost = False
+        self._until = 0.0  # on the loop's clock: when the present question's time is over
         self._asked: asyncio.Future[None] | None = None  # ends early where no answer can come any more
         self._heard: dict[int, asyncio.Queue[Said | Status]] = {}
         ib.errorEvent += self._on_error
@@ -99,7 +100,9 @@ class Talk:
         """The answer to one question. Raises _Silent, Refusal, and OSError where there never was a connection."""
         from mtum_eod.adapters.ib.library import RequestError
 
-        self._asked = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._until = loop.time() + seconds
+        self._asked = loop.create_future()
         try:
             work = asyncio.ensure_future(question())
             try:
@@ -123,6 +126,10 @@ class Talk:
             if not self._asked.cancel():
                 self._asked.exception()  # looked at, whichever came first
             self._asked = None
+
+    def spare_time(self, seconds: float) -> asyncio.Timeout:
+        """So long, and no longer than half of what the present question has left: for what is good to know, no more."""
+        return asyncio.timeout(min(seconds, (self._until - asyncio.get_running_loop().time()) / 2))
 
     @contextmanager
     def listening(self, order_id: int) -> Iterator[asyncio.Queue[Said | Status]]:

@@ -1,0 +1,68 @@
+"""The IB adapter on a line to a TWS server of the test's own, with time-outs short enough for a test."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+from mtum_eod.adapters.ib.accounts import chooser
+from mtum_eod.adapters.ib.broker import IbBroker
+from mtum_eod.adapters.ib.data import IbData
+from mtum_eod.adapters.ib.inspection import Needs
+from mtum_eod.adapters.ib.line import Line
+from mtum_eod.core.trading import Mode, OrderIntent, OrderKind, OrderType, Side, order_reference
+from tws_server import Server
+
+SESSION = date(2024, 11, 5)
+ACCOUNT = "DU1234567"
+
+
+@contextmanager
+def line(
+    tws: Server, *, mode: Mode = Mode.PAPER, account: str = "", client_id: int = 1, **values: Any
+) -> Iterator[Line]:
+    """A line to the server, closed at the end."""
+    defaults: dict[str, Any] = {"request_timeout": 0.5, "reconnect_timeout": 1.0, "max_retries": 1}
+    place = {"host": "127.0.0.1", "port": tws.port} | {key: values.pop(key) for key in ("host", "port") & values.keys()}
+    made = Line(
+        **place,
+        client_id=client_id,
+        choose_account=chooser(mode, account),
+        clock=tws.clock,
+        **(defaults | values),
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def broker(line: Line, tws: Server, **needs: Any) -> IbBroker:
+    """The broker on that line."""
+    wanted: dict[str, Any] = {"order_type": OrderType.MOC, "quotes": ("MTUM", "VIX"), "clock": tws.clock} | needs
+    return IbBroker(line, symbol="MTUM", primary_exchange="BATS", calendar=tws.calendar, needs=Needs(**wanted))
+
+
+def data(line: Line, tws: Server) -> IbData:
+    """The source of bars on that line."""
+    return IbData(line, primary_exchange="BATS", calendar=tws.calendar)
+
+
+def intent(
+    side: Side = Side.BUY,
+    shares: int = 20,
+    session: date = SESSION,
+    order_id: int = 1,
+    order_type: OrderType = OrderType.MOC,
+) -> OrderIntent:
+    """What the book would have committed."""
+    return OrderIntent(
+        reference=order_reference(Mode.PAPER, ACCOUNT, "MTUM", session, side),
+        session=session,
+        kind=OrderKind.DECISION,
+        side=side,
+        order_type=order_type,
+        shares=shares,
+        order_id=order_id,
+        decision_price_usd=207.0,
+    )
