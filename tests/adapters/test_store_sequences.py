@@ -1,0 +1,346 @@
+"""Writes in sequences nobody thought of: the real store answers as the one in memory does, whatever fails between.
+
+Hypothesis draws the sequences. Nothing is random from run to run; `pytest -m slow` goes further.
+"""
+
+import sqlite3
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cache
+from math import nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import pytest
+from book_by_hand import BOOK, SETTINGS, at, day, fill, intent, mark, recording, reference, signal
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from simulation.fake_store import FakeStore
+
+from mtum_eod.adapters.store import SqlStore, open_store
+from mtum_eod.core.events import Event
+from mtum_eod.core.market import VIX, BarStatus, DailyBars
+from mtum_eod.core.trading import (
+    Act,
+    CashFlow,
+    CashKind,
+    Halt,
+    Mode,
+    OrderKind,
+    OrderStatus,
+    OwnerAct,
+    SessionStatus,
+    Side,
+    Split,
+    Step,
+)
+from mtum_eod.errors import MtumEodError
+from mtum_eod.ports import Notice, SessionRow, Store
+
+DAYS = ("01-03", "01-04", "01-05")
+SESSIONS = [day(text) for text in DAYS]
+VIEWS = ("equity", "fills", "position", "runs", "sessions", "signals", "trades")
+
+# -- what can be written, the impossible included ---------------------------------------------------------------------
+
+texts, sessions, sides, flags = st.sampled_from(DAYS), st.sampled_from(SESSIONS), st.sampled_from(Side), st.booleans()
+run_ids, few = st.integers(1, 3), st.integers(1, 2)
+references = st.builds(reference, texts, sides)
+ratios = st.sampled_from((2.0, 0.5, 1.5, 0.25))
+
+
+@dataclass(frozen=True)
+class Write:
+    """One call of a store's method, printed as it would be typed."""
+
+    name: str
+    values: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def __call__(self, store: Store) -> Any:
+        return getattr(store, self.name)(*self.values, **self.named)
+
+
+def write(name: str, *values: Any, **named: Any) -> st.SearchStrategy[Write]:
+    """The store's method of that name, called with what the strategies draw."""
+    return st.builds(Write, st.just(name), st.tuples(*values), st.fixed_dictionaries(named))
+
+
+@st.composite
+def fills(draw: st.DrawFn) -> Any:
+    text, side, number = draw(texts), draw(sides), draw(few)
+    shares, price = draw(st.sampled_from((20, 20, 4, 8, 0))), draw(st.sampled_from((100.0, 101.25, 110.5, nan)))
+    commission = draw(st.sampled_from((None, 1.0, 2.25)))
+    made = fill(text, side, shares, price, commission, number)
+    return replace(made, is_estimated=draw(flags), revision=draw(st.integers(0, 1)))
+
+
+@st.composite
+def bars(draw: st.DrawFn) -> DailyBars:
+    symbol = draw(st.sampled_from(("MTUM", "VIX")))
+    closes = draw(st.lists(st.sampled_from((100.0, 100.0 * (1 + 1e-12), 101.5)), min_size=0, max_size=3))
+    days = SESSIONS[draw(st.integers(0, len(SESSIONS) - len(closes))) :][: len(closes)]
+    index = pd.DatetimeIndex(days, name="session").as_unit("ns")
+    columns: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), closes)
+    frame = pd.DataFrame(columns | {"volume": nan if symbol == VIX else 1000.0}, index=index, dtype="float64")
+    status = draw(st.sampled_from(BarStatus))
+    return DailyBars(symbol=symbol, frame=frame, as_of=at("01-08"), last_status=status, source="csv")
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> Any:
+    text, action = draw(texts), draw(st.sampled_from(("BUY", "SELL", "HOLD")))
+    atr = draw(st.sampled_from((2.5, None, nan)))
+    order = None
+    if action != "HOLD" and draw(flags):
+        by_hand = draw(st.sampled_from((OrderKind.DECISION, OrderKind.FLATTEN)))
+        shares, price = draw(st.sampled_from((20, 20, 0))), draw(st.sampled_from((100.0, 100.0, nan)))
+        order = intent(text, Side(action), shares, kind=by_hand, order_id=draw(few), decision_price_usd=price)
+    document = signal(text, action, atr=atr, exit_reasons=["trend"] if action == "SELL" else [])
+    return recording(
+        draw(run_ids),
+        text,
+        book=replace(BOOK, **draw(st.sampled_from(({}, {}, {"capital_usd": 6e3}, {"mode": Mode.PAPER})))),
+        row=SessionRow(session=day(text), status=draw(st.sampled_from(SessionStatus)), why=draw(texts)),
+        bars=draw(st.lists(bars(), max_size=2)),
+        signal=draw(st.sampled_from((document, None))),
+        settings=draw(st.sampled_from((SETTINGS, {"strategy": {"atr_multiplier": 3.0}}))),
+        intent=order,
+    )
+
+
+rows = st.builds(SessionRow, session=sessions, status=st.sampled_from(SessionStatus), why=texts)
+marks = st.builds(
+    lambda text, cash, is_final: replace(mark(text, cash, 0.0, 0.0, 0.0), is_final=is_final),
+    *(texts, st.sampled_from((5000.0, 5001.5, nan)), flags),
+)
+notices = st.builds(
+    Notice, event=st.sampled_from((Event.RUN_FAILED, Event.MISMATCH)), words=st.sampled_from(("a", "b"))
+)
+
+WRITES: dict[str, st.SearchStrategy[Write]] = {
+    "start_run": write("start_run", st.sampled_from(Step), st.none() | sessions, texts.map(at)),
+    "end_run": write("end_run", run_ids, texts.map(at), texts, few, error=texts, retries=few),
+    "record": write("record", recordings()),
+    "update_order": write(
+        "update_order",
+        *(references, st.sampled_from(OrderStatus), texts.map(at)),
+        order_id=st.none() | few,
+        perm_id=st.none() | few,
+        words=texts,
+    ),
+    "add_fills": write("add_fills", st.lists(fills(), max_size=3)),
+    "replace_estimates": write("replace_estimates", references, st.lists(fills(), max_size=2)),
+    "adopt": write("adopt", fills(), st.sampled_from((2.5, 3.0, 0.0)), st.just(4.0), texts.map(at)),
+    "leave": write("leave", st.sampled_from((0.0, 5.0, 0.5, -1.0)), texts.map(at)),
+    "split": write("split", st.builds(Split, session=sessions, ratio=ratios), texts.map(at)),
+    "add_act": write(
+        "add_act",
+        st.builds(
+            OwnerAct,
+            act=st.sampled_from(Act),
+            session=st.none() | sessions,
+            at=texts.map(at),
+            by=st.just("owner"),
+            words=texts,
+        ),
+    ),
+    "settle": write(
+        "settle",
+        *(sessions, texts.map(at), st.lists(marks, max_size=2)),
+        is_settled=flags,
+        drift_actions=st.dictionaries(sessions, st.sampled_from(("BUY", "HOLD")), max_size=2),
+    ),
+    "add_rows": write("add_rows", st.lists(rows, max_size=3), texts.map(at)),
+    "add_bars": write("add_bars", st.lists(bars(), max_size=2)),
+    "add_cash_flow": write(
+        "add_cash_flow",
+        st.builds(
+            CashFlow,
+            kind=st.sampled_from(CashKind),
+            amount_usd=st.sampled_from((100.0, 12.5, 0.0)),
+            session=sessions,
+            note=texts,
+        ),
+        texts.map(at),
+    ),
+    "halt": write(
+        "halt",
+        st.builds(
+            Halt, halted_at=texts.map(at), why=texts, by=st.just("owner"), allow_exits=flags, is_daily_loss=flags
+        ),
+    ),
+    "resume": write("resume", texts.map(at), st.just("owner")),
+    "add_notice": write("add_notice", notices, texts.map(at), st.none() | run_ids, is_to_send=flags),
+    "notice_tried": write("notice_tried", few, texts.map(at), is_sent=flags),
+}
+
+
+def test_every_write_of_the_port_is_among_the_sequences():
+    methods = {name for name in vars(Store) if not name.startswith("_")}
+
+    assert methods - {"transaction"} == set(WRITES)
+
+
+# -- the sequences ----------------------------------------------------------------------------------------------------
+
+
+class Stop(Exception):
+    """What a caller inside a transaction fails with."""
+
+
+def outcome(write: Write, store: Store) -> Any:
+    """What a write answers, or the kind of its refusal."""
+    try:
+        return write(store)
+    except MtumEodError as error:
+        return type(error)
+
+
+def everything(store: Store) -> dict[str, Any]:
+    """The answer to every question of the port."""
+    answers: dict[str, Any] = {
+        name: getattr(store, name)()
+        for name in (
+            *("book", "bars_revision", "fills", "cash_flows", "splits", "shares_left", "last_acknowledged_id", "acts"),
+            *("unsent_notices", "open_orders", "halts", "ledger", "last_row", "unsettled_rows", "equity_marks"),
+            "provisional_marks",
+        )
+    }
+    for name in ("order", "entry_atr", "acts", "signal", "exit_decided_since", "last_equity"):
+        answers |= {f"{name} {session}": getattr(store, name)(session) for session in SESSIONS}
+    answers |= {f"last_run {session}": store.last_run(Step.DECIDE, session) for session in SESSIONS}
+    first, last = SESSIONS[1:]
+    answers |= {
+        "some": (store.ledger(first, last), store.ledger(last=first), store.equity_marks(first), store.runs(limit=2))
+    }
+    for symbol in ("MTUM", "VIX"):
+        for revision in (None, store.bars_revision() // 2):
+            answers[f"{symbol} {revision}"] = str(store.bars(symbol, date(2024, 1, 1), SESSIONS[-1], revision))
+    return answers | {name: _rounded(store.view(name).rows) for name in VIEWS}
+
+
+def _rounded(found: Any) -> list[Any]:
+    """SQLite adds floats up more exactly than Python does."""
+    return [tuple(round(value, 9) if isinstance(value, float) else value for value in row) for row in found]
+
+
+@cache
+def empty_book() -> bytes:
+    """A new database, made once."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "book.db"
+        open_store(path).close()
+        return path.read_bytes()
+
+
+def contents(path: Path) -> tuple[Any, ...]:
+    """Every row of every table. The integrity of the file is checked on the way."""
+    with closing(sqlite3.connect(path)) as db:
+        assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
+        assert [] == db.execute("PRAGMA foreign_key_check").fetchall()
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        return tuple((name, *db.execute(f"SELECT * FROM {name}")) for name in tables)  # noqa: S608 (its own name)
+
+
+class Sequences(RuleBasedStateMachine):
+    """A file and a model of it go through the same; after each step they answer alike."""
+
+    @initialize(kinds=st.sets(st.sampled_from(sorted(WRITES)), min_size=1, max_size=5))
+    def open(self, kinds: set[str]) -> None:
+        """Each sequence makes do with a few kinds of writes, so that these meet often."""
+        self.writes = st.sampled_from(sorted({"start_run", *kinds})).flatmap(WRITES.__getitem__)
+        self.folder = TemporaryDirectory()
+        self.number = 0
+        self.model = FakeStore()
+        self.open_file(empty_book(), b"")
+        self.commits = {contents(self.path): self.model.image()}
+
+    def open_file(self, database: bytes, wal: bytes) -> None:
+        self.number += 1
+        self.path = Path(self.folder.name) / f"{self.number}.db"
+        self.path.write_bytes(database)
+        if wal:
+            self.wal.write_bytes(wal)
+        self.store: SqlStore = open_store(self.path)
+
+    @property
+    def wal(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-wal")
+
+    def committed(self) -> None:
+        self.commits[contents(self.path)] = self.model.image()
+
+    @rule(data=st.data(), count=st.integers(1, 4))
+    def write(self, data: st.DataObject, count: int) -> None:
+        """Each by itself, one after the other."""
+        for one in data.draw(st.lists(self.writes, min_size=count, max_size=count)):
+            assert outcome(one, self.model) == outcome(one, self.store)
+            self.commits[contents(self.path)] = self.model.image()
+
+    @rule(data=st.data(), fails=flags, is_nested=flags)
+    def write_together(self, data: st.DataObject, fails: bool, is_nested: bool) -> None:
+        """All of it becomes durable or nothing, and a refused write leaves its neighbours alone."""
+        first, *others = data.draw(st.lists(self.writes, min_size=2, max_size=6))
+
+        def together(store: Store) -> list[Any]:
+            done = []
+            with suppress(Stop), store.transaction():
+                done += [outcome(one, store) for one in others]
+                with suppress(Stop) if is_nested else nullcontext(), store.transaction():
+                    done.append(outcome(first, store))
+                    if fails:
+                        raise Stop
+            return done
+
+        assert together(self.model) == together(self.store)
+        self.commits[contents(self.path)] = self.model.image()
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = open_store(self.path)
+
+    @rule(cut=st.integers(0, 1 << 20), tail=st.sampled_from((b"", b"\0", b"\xa5")))
+    def lose_power(self, cut: int, tail: bytes) -> None:
+        """The log is torn at some byte, what follows is lost or noise: what is left is one of the commits, whole."""
+        wal = self.wal.read_bytes() if self.wal.exists() else b""
+        kept = wal[: cut % (len(wal) + 1)]
+        database = self.path.read_bytes()
+        self.store.close()
+        self.open_file(database, kept + tail * (len(wal) - len(kept)))
+        left = contents(self.path)
+        assert left in self.commits
+        self.model.put_back(self.commits[left])
+
+    @invariant()
+    def answers_alike(self) -> None:
+        assert everything(self.model) == everything(self.store)
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.store.close()
+            self.folder.cleanup()
+
+
+TestSequences = Sequences.TestCase
+TestSequences.settings = settings(
+    derandomize=True,
+    max_examples=25,
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.slow
+class TestManySequences(Sequences.TestCase):
+    """The same, an hour's worth in ten minutes, other sequences each time."""
+
+    settings = settings(
+        max_examples=600, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    )
