@@ -122,6 +122,8 @@ class Exchange:
         if not order.is_live:
             words = f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {order.status}."
             raise Refused(10148, words)
+        if order.order_type == "MOC" and self._is_frozen(order, now):
+            raise Refused(161)
         self.end(order, "Cancelled", now)
 
     def end(self, order: Order, status: str, now: datetime, words: str = "") -> None:
@@ -309,6 +311,11 @@ class Exchange:
             return today
         return calendar.nearest(today)[1]
 
+    def _is_frozen(self, order: Order, now: datetime) -> bool:
+        """Whether the exchange takes no more entries and cancellations for the order's auction."""
+        cutoff = timedelta(minutes=self.rules.moc_cutoff_minutes)
+        return now > self.market.calendar.close(order.session) - cutoff
+
     def _refusal(self, order: Order, now: datetime) -> str:
         """Why an order is rejected, in the terminal's words; empty where it is taken."""
         calendar = self.market.calendar
@@ -318,8 +325,7 @@ class Exchange:
                 "Order rejected - reason:The order type MOC is invalid for this combination of exchange and contract."
             )
         is_over = order.session != today
-        cutoff = timedelta(minutes=self.rules.moc_cutoff_minutes)
-        is_late = order.order_type == "MOC" and not is_over and now > calendar.close(today) - cutoff
+        is_late = order.order_type == "MOC" and not is_over and self._is_frozen(order, now)
         if is_late or (is_over and self.rules.after_close == "reject"):
             return "Order rejected - reason:Exchange is closed."
         price = self.market.last(order.contract.symbol, now)

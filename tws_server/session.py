@@ -212,6 +212,9 @@ class Session:
 
     def _on_place_order(self, request: Request) -> Iterator[Reply]:
         exchange, now = self._server.exchange, self._server.clock.now()
+        account = request.values["account"]
+        if account and account not in self._server.managed_accounts:
+            raise Refused(321, f"Error validating request.-'bX' : cause - Invalid account code '{account}'.")
         if request.values.get("whatIf") == "1":
             order = exchange.imagined(request, now)
             yield answers.what_if(order, exchange, exchange.price_of(order.contract, now), now)
@@ -247,7 +250,7 @@ class Session:
         del request
         self._refuse_if_read_only()
         today = local(self._server.clock.now()).date()
-        for order in self._server.orders:
+        for order in self._server.orders if self._server.exchange.rules.shows_completed else ():
             if order.completed_at is not None and local(order.completed_at).date() == today:
                 yield answers.completed_order(order, self._server.exchange.rules)
         yield reply("completedOrdersEnd")
@@ -255,7 +258,7 @@ class Session:
     def _on_req_executions(self, request: Request) -> Iterator[Reply]:
         server, wanted = self._server, request.values
         rules, today = server.exchange.rules, local(server.clock.now()).date()
-        for execution in today_only(server.executions, today):
+        for execution in today_only(server.executions, today) if rules.shows_executions else ():
             order = execution.order
             facts = {
                 "clientId": str(order.client_id),

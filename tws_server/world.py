@@ -166,9 +166,11 @@ class Rules:
     lots: bool = False  # volumes in hundreds
     zone: str = "US/Eastern"  # the name in execution and bar times
     execution_time: str | None = None  # sent word for word in place of the execution's time
-    moc_cutoff_minutes: float = 1.0  # before the close; later ones are refused
+    moc_cutoff_minutes: float = 1.0  # before the close; later entries and cancellations are refused
     after_close: Literal["next_session", "reject"] = "next_session"
     sends_commissions: bool = True
+    shows_executions: bool = True  # since midnight; a list that forgets is empty and has its end mark
+    shows_completed: bool = True
     commission_per_share: float = 0.005
     commission_minimum: float = 1.0
     status_before_execution: bool = False  # the other order seen live

@@ -63,6 +63,22 @@ def test_the_program_lives_at_the_servers_time(tmp_path: Path) -> None:
     ), spoken.stderr
 
 
+def test_a_day_on_paper_without_an_account(tmp_path: Path) -> None:
+    """Decided at 15:40, bought in the auction, settled at 16:20."""
+    words = ["mtum-eod run --json", "at 16:20", "mtum-eod settle", "mtum-eod export fills --format csv"]
+    spoken = typed(tmp_path, "--at", "2024-11-05T15:40", *(each for line in words for each in ("--", *line.split())))
+    document, rest = re.split(r"(?<=^\})\n", spoken.stdout, maxsplit=1, flags=re.MULTILINE)
+    decided = json.loads(document)
+
+    assert (0, "paper", "BUY", "working") == (
+        spoken.returncode,
+        decided["mode"],
+        decided["action"],
+        decided["order"]["status"],
+    ), spoken.stderr
+    assert f",BUY,MTUM,{decided['shares']},207.74," in rest
+
+
 def test_without_a_time_the_clock_is_the_machines(tmp_path: Path) -> None:
     spoken = typed(tmp_path, "--", "at", "12:00")
     days = re.findall(r"\d{4}-\d\d-\d\d", spoken.stderr)

@@ -140,6 +140,7 @@ def test_an_order_after_the_close_is_taken_for_the_next_session(tws: Server, cli
         pytest.param({}, {"shares": 10_000}, "201", id="more than the account can pay for"),
         pytest.param({"read_only": True}, {}, "321", id="read-only API"),
         pytest.param({}, {"tif": "GTC"}, "113", id="a market-on-close order good till cancelled"),
+        pytest.param({}, {"account": "U999"}, "321", id="an account that is not managed here"),
         pytest.param({}, {"shares": "1.5"}, "10243", id="a fraction of a share"),
     ],
 )
@@ -236,6 +237,28 @@ def test_what_cannot_be_cancelled_says_why(client: Plain) -> None:
 
     assert ["OrderId 1 that needs to be cancelled cannot be cancelled, state: Filled.",
             "OrderId 9 that needs to be cancelled is not found."] == [row[4] for _, row in client.rest()]  # fmt: skip
+
+
+def test_past_the_cut_off_nothing_is_cancelled(tws: Server, client: Plain) -> None:
+    """161, and the order takes part in the auction."""
+    client.place(1)
+    told(client)
+    tws.clock.advance(minutes=19, seconds=30)
+    client.send(4, 1, 1)
+
+    assert ([("error", "161")], True) == (told(client), tws.orders[0].is_live)
+
+
+def test_lists_can_forget(tws: Server, client: Plain) -> None:
+    """Empty and with their end mark, though the shares are there."""
+    tws.exchange.rules.shows_executions = tws.exchange.rules.shows_completed = False
+    client.place(1, kind="MKT")
+    told(client)
+    client.send(99, 0)
+    client.send(7, 3, 9, 0, "", "", "", "", "", "")
+    client.send(61, 1)
+
+    assert ["completedOrdersEnd", "execDetailsEnd", "position", "positionEnd"] == client.names()
 
 
 def test_a_what_if_order_is_answered_and_not_placed(tws: Server, client: Plain) -> None:
