@@ -4,19 +4,21 @@
         ...connect a client to 127.0.0.1:tws.port...
 
 source: an `mtum_eod.ports.MarketData`, a mapping of frames by symbol, or nothing for the sample.
-The world, to read and to set: `tws.orders`, `.executions`, `.positions`, `.account` (cash, base currency, available
-funds), `.exchange.rules` (read-only, feeds, lots, cut-off, zone, ...), `.exchange.auctions[session] = Auction(...)`,
-`.exchange.contracts`, `.market.splits`, `.managed_accounts`, `.hold("MTUM", 19, 204.10)`.
+The world, to read and to set: `tws.orders`, `.executions`, `.positions`, `.account` (an `Account`: cash, base currency,
+settled cash, available funds), `.exchange.rules` (`Rules`: read-only, feeds, lots, cut-off, ...), `.managed_accounts`,
+`.exchange.auctions[session] = Auction(price=, shares=, parts=, cancels=)`, `.exchange.contracts`,
+`.market.splits["MTUM"] = (session, 2.0)`, `.hold("MTUM", 19, 204.10)`, `.trade_by_hand("SELL", "MTUM", 5, 204.10)`.
 Time: `tws.clock.set(instant)`, `.advance(minutes=20)`; passing a close executes the auction, at the bar's close unless
 an `Auction` says otherwise. `tws.clock` is an `mtum_eod.ports.Clock`.
 What came: `tws.received`, `tws.asked("placeOrder")`, `tws.wait_for("placeOrder")`: `Request`s with client_id, name and
-values.
+values, lost ones included.
 At a message: `tws.on("placeOrder", call, when="before")`, or `"after"`; the conversation waits until `call` returns.
 What happens: `tws.fill(order, shares, price)`, `.correct(execution, price)`, `.reject(order)`, `.cancel(order)`,
 `.suspend(order)`, `.say(1100)`, `.disconnect()`, `.refuse()`, `.accept()`, `.restart(first_id=1)`.
 What goes wrong: `tws.faults.drop(before="placeOrder")`, `.drop(after="orderStatus")`, `.hang("reqPositions")`,
 `.lose("placeOrder")`, `.cut("openOrder", after=1)`, `.late("execDetails", 2.0)`, `.twice("execDetails")`,
 `.reorder("orderStatus", "execDetails")`, `.error("reqHistoricalData", 162)`, `.clear()`: see `Faults`.
+By hand: `python -m tws_server`.
 """
 
 from tws_server.faults import CODES, Faults

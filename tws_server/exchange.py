@@ -318,8 +318,9 @@ class Exchange:
 
     def _refusal(self, order: Order, now: datetime) -> str:
         """Why an order is rejected, in the terminal's words; empty where it is taken."""
-        calendar = self.market.calendar
-        today = calendar.local_date(now)
+        today = self.market.calendar.local_date(now)
+        if self.rules.rejects:
+            return self.rules.rejects
         if order.order_type == "MOC" and order.order_type not in order.contract.order_types.split(","):
             return (
                 "Order rejected - reason:The order type MOC is invalid for this combination of exchange and contract."

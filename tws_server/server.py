@@ -250,7 +250,7 @@ class Server:
             replies += state
 
     def _broadcast(self, reply: Reply) -> None:
-        for session in list(self.sessions):
+        for session in [session for session in self.sessions if session.is_started]:
             session.post([reply])
 
     def _act(self, action: Callable[[], T]) -> T:

@@ -50,6 +50,7 @@ class Session:
 
     async def run(self) -> None:
         """Talk until one side goes."""
+        self._server.sessions.append(self)
         if await self._reader.readexactly(len(wire.PREFIX)) != wire.PREFIX:
             return
         offered = _RANGE.match(await wire.read_frame(self._reader))
@@ -59,13 +60,17 @@ class Session:
         self.version = min(self._server.version, highest)
         if self.version < lowest:
             return
-        self._server.sessions.append(self)
         self._sender = self._server.start(self._send_all())
         connected = f"{self._server.clock.now():%Y%m%d %H:%M:%S} Greenwich Mean Time"
         self.post([reply("serverVersion", version=self.version, connectionTime=connected)])
         while self._is_open:
             fields = wire.fields_of(await wire.read_frame(self._reader))
             await self._take(decode(self.client_id, fields))
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the client has said who it is."""
+        return self.client_id >= 0
 
     def close(self) -> None:
         """Hang up."""
@@ -121,7 +126,7 @@ class Session:
         elif not faults.met(request.name, "hang"):
             self.post(answer)
         server.send_heard()
-        if request.name == "startApi" and self.client_id < 0:
+        if request.name == "startApi" and not self.is_started:
             await self._writer.drain()
             self._later(0.05, self.close)  # behind the words that say why
 

@@ -163,6 +163,7 @@ class Rules:
     """How the terminal and the exchange behave; a test sets what it wants otherwise."""
 
     read_only: bool = False
+    rejects: str = ""  # the words every new order is rejected with
     lots: bool = False  # volumes in hundreds
     zone: str = "US/Eastern"  # the name in execution and bar times
     execution_time: str | None = None  # sent word for word in place of the execution's time

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from plain import MTUM, Plain
 
-from tws_server import NEW_YORK, Auction, Server
+from tws_server import CODES, NEW_YORK, Auction, Server
 
 BUY = "mtum-eod/paper/DU1/MTUM/2024-11-05/BUY"
 
@@ -139,6 +139,7 @@ def test_an_order_after_the_close_is_taken_for_the_next_session(tws: Server, cli
         pytest.param({"moc_cutoff_minutes": 25.0}, {}, "201", id="past the exchange's cut-off"),
         pytest.param({}, {"shares": 10_000}, "201", id="more than the account can pay for"),
         pytest.param({"read_only": True}, {}, "321", id="read-only API"),
+        pytest.param({"rejects": CODES[201]}, {}, "201", id="as the test wants it"),
         pytest.param({}, {"tif": "GTC"}, "113", id="a market-on-close order good till cancelled"),
         pytest.param({}, {"account": "U999"}, "321", id="an account that is not managed here"),
         pytest.param({}, {"shares": "1.5"}, "10243", id="a fraction of a share"),
