@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from unittest.mock import patch
 
@@ -34,9 +35,19 @@ def main(port: int, account: str, start: str | None, version: int, commands: tup
     `mtum-eod ...` runs the program, in mode paper with bars and orders through this server unless the environment
     says otherwise; `at 16:20` or `at 2024-11-06T15:40` moves the clock.
     """
-    at = datetime.now(UTC) if start is None else _instant(start, datetime.now(NEW_YORK))
+    try:
+        at = datetime.now(UTC) if start is None else _instant(start, datetime.now(NEW_YORK))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; write it as 2024-11-05T15:40", param_hint="--at") from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with Server(at=at, account=account, version=version, port=port, ticks=True) as tws:
+    with ExitStack() as stack:
+        try:
+            server = Server(at=at, account=account, version=version, port=port, ticks=True)
+            tws = stack.enter_context(server)
+        except OSError as error:
+            raise click.ClickException(
+                f"port {port}: {os.strerror(error.errno or 0)}; choose another one with --port"
+            ) from None
         click.echo(f"TWS for tests on 127.0.0.1:{tws.port}, account {account}, sample bars, {_now(tws)}", err=True)
         for name, value in {"MODE": "paper", "DATA__SOURCE": "ib", "IB__PAPER_PORT": str(tws.port)}.items():
             os.environ.setdefault(f"MTUM_EOD_{name}", value)

@@ -109,7 +109,11 @@ class Server:
 
     def __enter__(self) -> Server:
         self._thread.start()
-        self.accept()
+        try:
+            self.accept()
+        except OSError:  # the port is somebody else's
+            self.__exit__()
+            raise
         if self.clock.ticks:
             self._call(lambda: self.start(self._tick()))
         return self

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from plain import Plain
 
+from tws_server import Server
+
 COMMAND = [sys.executable, "-m", "tws_server", "--port", "0"]
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,3 +99,16 @@ def test_what_it_does_not_understand_is_said_and_ends_in_2(tmp_path: Path) -> No
             r"at noon: Invalid isoformat string|dance: type `mtum-eod ...`|No such command 'nothing'", spoken.stderr
         ),
     )
+
+
+def test_a_port_in_use_and_a_time_that_is_none_are_said_in_words(tmp_path: Path) -> None:
+    """Neither ends in a traceback."""
+    with Server() as other:
+        taken = typed(tmp_path, "--port", str(other.port), "--", "at", "12:00")
+    wrong = typed(tmp_path, "--at", "teatime")
+
+    assert (1, f"Error: port {other.port}: Address already in use; choose another one with --port") == (
+        taken.returncode,
+        taken.stderr.strip(),
+    )
+    assert (2, "write it as 2024-11-05T15:40") == (wrong.returncode, wrong.stderr.strip()[-28:])
