@@ -440,7 +440,6 @@ class FakeStore:
             self._ledger.put(row.session, replace(row, is_settled=old.is_settled or row.is_settled))
 
     def _write_intent(self, recording: Recording, intent: OrderIntent, signal_id: int | None) -> None:
-        _demand(intent.shares > 0 and not isnan(intent.decision_price_usd), "an order has shares and a price")
         first = self.order(intent.session)
         if first is not None:
             raise OrderStateUnknown(
@@ -448,6 +447,7 @@ class FakeStore:
                 f"{first.intent.reference}",
                 hint="a session has one order at most; see what became of it with `mtum-eod status`",
             )
+        _demand(intent.shares > 0 and not isnan(intent.decision_price_usd), "an order has shares and a price")
         _demand(intent.reference not in self._sessions.rows, "a reference is an order's own")
         self._demand_run(recording.run_id)
         order = Order(intent=intent, status=OrderStatus.INTENT, intended_at=recording.recorded_at)
