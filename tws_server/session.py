@@ -41,6 +41,8 @@ class Session:
         self._outbox: asyncio.Queue[Reply] = asyncio.Queue()
         self._sender: asyncio.Task[None] | None = None
         self._is_open = True
+        self._is_busy = False  # with a request: what happens meanwhile is told behind its answer
+        self._waiting: list[list[Reply]] = []
         self._feed_type = 1  # as reqMarketDataType last said
         self._wants_positions = False
         self._wants_account = False
@@ -84,7 +86,13 @@ class Session:
         self._writer.close()
 
     def post(self, replies: list[Reply]) -> None:
-        """Send these, in turn, behind what is being sent already."""
+        """Send these, in turn, behind what is being sent already, and behind the answer being worked on."""
+        if self._is_busy:
+            self._waiting.append(replies)
+        else:
+            self._put(replies)
+
+    def _put(self, replies: list[Reply]) -> None:
         faults = self._server.faults
         for message in faults.arranged(replies):
             if faults.met(message.name, "cut"):
@@ -118,13 +126,17 @@ class Session:
             answer = list(self._answer(request))
         except Refused as refused:
             answer = [answers.error(request.id, refused.code, refused.words or CODES[refused.code])]
-        answer = server.heard(self.client_id) + answer
-        answer = replies + answer
+        answer = replies + server.heard(self.client_id) + answer
+        self._is_busy = True
         await server.tell_hooks(request, "after")
+        self._is_busy = False
         if faults.met(request.name, "drop_after"):
             self.close()
         elif not faults.met(request.name, "hang"):
             self.post(answer)
+        waiting, self._waiting = self._waiting, []
+        for replies in waiting:
+            self.post(replies)
         server.send_heard()
         if request.name == "startApi" and not self.is_started:
             await self._writer.drain()
