@@ -1,11 +1,13 @@
-"""What every MarketData must do, run on each of them: sample, CSV files, and Yahoo on constructed answers."""
+"""What every MarketData must do, run on each: sample, CSV files, Yahoo on constructed answers, IB over a socket."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import gateway
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +16,9 @@ from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.csv_files import CsvData
 from mtum_eod.adapters.sample import SampleData
 from mtum_eod.adapters.yahoo import YahooData
-from mtum_eod.core.market import COLUMNS, VIX, BarStatus
+from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars
 from mtum_eod.ports import MarketData
+from tws_server import Server
 
 CALENDAR = ExchangeCalendar(date(2024, 11, 30))
 SESSION = date(2024, 11, 5)  # a Tuesday, 09:30 to 16:00 in New York
@@ -56,10 +59,31 @@ def yahoo(folder: Path) -> MarketData:  # noqa: ARG001
     return YahooData(CALENDAR, download)
 
 
-@pytest.fixture(params=[sample, csv, yahoo], ids=lambda build: build.__name__)
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> MarketData:
-    build: Callable[[Path], MarketData] = request.param
-    return build(tmp_path)
+@contextmanager
+def ib(folder: Path) -> Iterator[MarketData]:  # noqa: ARG001
+    """Over the wire, from a terminal whose present is always the question's."""
+    with Server() as tws, gateway.line(tws) as line:
+        bars = gateway.data(line, tws)
+
+        class Then:
+            name, is_synthetic = bars.name, bars.is_synthetic
+
+            def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
+                tws.clock.set(as_of)
+                return bars.daily(symbol, first, last, as_of)
+
+            def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
+                tws.clock.set(as_of)
+                return bars.volume_until(symbol, cuts, as_of)
+
+        yield Then()
+
+
+@pytest.fixture(params=[sample, csv, yahoo, ib], ids=lambda build: build.__name__)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MarketData]:
+    built = request.param(tmp_path)
+    with built if isinstance(built, AbstractContextManager) else nullcontext(built) as source:
+        yield source
 
 
 @pytest.mark.parametrize("symbol", ["MTUM", VIX])

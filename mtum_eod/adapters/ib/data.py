@@ -16,7 +16,7 @@ from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.line import Line, Refusal, Talk
 from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE
 from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, Finding, FindingKind
-from mtum_eod.errors import MarketDataError
+from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Calendar
 
 PRICE_BAR = timedelta(minutes=1)
@@ -32,10 +32,14 @@ DELAY = timedelta(minutes=10)
 Stamps = npt.NDArray[np.datetime64]
 
 
+class BarsUnreachable(BrokerUnavailable, MarketDataError):
+    """IB did not answer about bars: stored ones may serve, and where none do it is the connection that failed."""
+
+
 class IbData:
     """A MarketData on one connection; each question is one request for history.
 
-    Raises MarketDataError with IB's words where it refuses, BrokerUnavailable where it does not answer.
+    Raises MarketDataError with IB's words where it refuses, BarsUnreachable where it does not answer.
     """
 
     name = "ib"
@@ -132,7 +136,7 @@ class IbData:
         return "" if last >= today else self._calendar.at(last, "23:59")
 
     def _history(self, symbol: str, size: str, duration: str, end: datetime | str) -> list[Any]:
-        """The bars of one request. Raises MarketDataError, BrokerUnavailable."""
+        """The bars of one request. Raises MarketDataError, BarsUnreachable."""
 
         def ask(talk: Talk) -> Awaitable[Any]:
             from mtum_eod.adapters.ib.library import contract_of
@@ -153,6 +157,8 @@ class IbData:
         what = f"{size} bars of {symbol}"
         try:
             return list(self._line.ask(what, ask))
+        except BrokerUnavailable as error:
+            raise BarsUnreachable(error.message, hint=error.hint) from error
         except Refusal as refusal:
             said = refusal.said
             if NO_DATA in said.text:

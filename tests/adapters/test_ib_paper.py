@@ -1,0 +1,240 @@
+"""Typed in paper mode against a terminal on the wire: from the first command to a settled round trip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from terminal import Person
+
+from mtum_eod import bootstrap
+from tws_server import Server
+
+KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
+ORDER_MESSAGES = ("placeOrder", "cancelOrder", "reqGlobalCancel")
+
+
+@pytest.fixture
+def tws() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tws: Server) -> Person:
+    """Someone whose settings say paper and IB, whose clock is the exchange's."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setattr(bootstrap, "SystemClock", lambda: tws.clock)
+    settings = {"MODE": "paper", "DATA__SOURCE": "ib", "IB__PAPER_PORT": str(tws.port)}
+    quick = {"IB__REQUEST_TIMEOUT": "1", "IB__RECONNECT_TIMEOUT": "1", "IB__MAX_RETRIES": "0"}
+    return PaperPerson(folder, tws.clock, {f"MTUM_EOD_{key}": value for key, value in (settings | quick).items()})
+
+
+class PaperPerson(Person):
+    """A person whose book is the paper one."""
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "mtum-eod-paper.db"
+
+
+def traces(folder: Path) -> dict[str, str]:
+    """Every file with its content."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_day_in_paper_mode_ends_with_its_executions_in_the_book(person: Person, tws: Server) -> None:
+    """Decided at 15:40, filled at the close, settled at 16:20, to the cent as the broker has it."""
+    decided = person.types("run --json")
+    person.at("2024-11-05", -20)
+    settled = person.types("settle --json")
+    [printed] = tws.executions
+    booked = person.sql("SELECT execution_id, session, action, quantity, price, commission FROM fills")
+
+    assert (0, "BUY", KEY, "working") == (
+        decided.exit_code,
+        decided.document["action"],
+        decided.document["order"]["key"],
+        decided.document["order"]["status"],
+    )
+    assert (0, True, "filled") == (
+        settled.exit_code,
+        settled.document[0]["settled"],
+        settled.document[0]["order"]["status"],
+    )
+    assert [(printed.exec_id.rpartition(".")[0], "2024-11-05", "BUY", 23, printed.price, printed.commission)] == booked
+
+
+def test_the_book_is_bound_to_the_account_that_was_connected(person: Person, tws: Server) -> None:
+    """From then on another login is refused, with exit code 2."""
+    person.types("run --json")
+    tws.managed_accounts[:] = ["DU7654321"]
+    person.at("2024-11-06", 20)
+    refused = person.types("run --json")
+
+    assert (2, True) == (refused.exit_code, "logged in to DU7654321, this book trades DU1234567" in refused.out)
+    assert 1 == len(tws.orders)
+
+
+def test_a_second_run_of_the_session_sends_nothing(person: Person, tws: Server) -> None:
+    person.types("run --json")
+    again = person.types("run --json")
+
+    assert ("already_decided", 1) == (again.document["blocked_by"], len(tws.asked("placeOrder")))
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run --dry-run --json", "explain --json", "status --json", "doctor --json", "report --json", "export fills"],
+)
+def test_looking_sends_nothing_and_touches_nothing(person: Person, tws: Server, command: str) -> None:
+    """With an order working: no order message on the wire, every file as it was."""
+    person.types("run --json")
+    before, sent = traces(person.folder), len(tws.asked(*ORDER_MESSAGES))
+    person.types(command)
+
+    assert (before, sent) == (traces(person.folder), len(tws.asked(*ORDER_MESSAGES)))
+    assert ["PreSubmitted"] == [order.status for order in tws.orders]
+
+
+def test_looking_uses_a_client_id_of_its_own(person: Person, tws: Server) -> None:
+    """So that it never takes a run's place at the Gateway."""
+    person.types("run --json")
+    person.types("run --dry-run --json")
+    person.types("doctor --json")
+
+    assert ["1", "2"] == sorted({request.values["clientId"] for request in tws.asked("startApi")})
+
+
+@pytest.mark.parametrize("command", ["status --json", "report --json", "export signals", "resume", "halt --why x"])
+def test_what_asks_nothing_of_the_broker_needs_no_gateway(person: Person, tws: Server, command: str) -> None:
+    person.types("run --json")
+    person.at("2024-11-05", -30)
+    person.types("settle --json")
+    tws.refuse()
+    connections = len(tws.asked("startApi"))
+
+    assert (0, connections) == (person.types(command).exit_code, len(tws.asked("startApi")))
+
+
+def test_before_the_first_run_nothing_needs_the_gateway_either(person: Person, tws: Server) -> None:
+    """A book that no run has bound yet; nothing is due in the morning."""
+    tws.refuse()
+    person.at("2024-11-05", 300)
+
+    assert (0, 0) == (person.types("status").exit_code, person.types("run --if-due").exit_code)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "exit_code", "words"),
+    [
+        (lambda tws: tws.refuse(), 4, "nothing takes connections"),
+        (lambda tws: tws.faults.hang("serverVersion"), 4, "did not start its API"),
+        (lambda tws: tws.managed_accounts.__setitem__(0, "U1234567"), 2, "it is real money"),
+    ],
+)
+def test_a_first_run_that_cannot_connect_is_filed_and_told(
+    person: Person, tws: Server, trouble, exit_code: int, words: str
+) -> None:
+    """Cron's mail may go nowhere: the failure stands in the book before there is one."""
+    trouble(tws)
+    failed = person.types("run --json")
+    [(step, outcome, code, error)] = person.sql("SELECT step, outcome, exit_code, error FROM runs")
+    [(told,)] = person.sql("SELECT words FROM notice WHERE is_urgent")
+
+    assert exit_code == failed.exit_code == code
+    assert ("decide", "failed") == (step, outcome)
+    assert all(words in where for where in (failed.out, error, told))
+
+
+def test_a_run_after_a_lost_acknowledgement_adopts_the_order(person: Person, tws: Server) -> None:
+    """The socket breaks behind the order; the broker has it, nothing is sent twice."""
+    tws.faults.drop(after="placeOrder")
+    person.types("run --json")
+    person.types("run --json")
+
+    assert (1, [KEY]) == (len(tws.asked("placeOrder")), [order.reference for order in tws.orders])
+    assert [("working",)] == person.sql("SELECT status FROM order_intent")
+
+
+def test_a_position_is_sold_again(person: Person, tws: Server) -> None:
+    """A VIX above 30 the next day: sold at the close, the round trip stands in the view."""
+    person.types("run --json")
+    person.at("2024-11-05", -20).types("settle")
+    person.at("2024-11-06", 20)
+    person.environment["MTUM_EOD_STRATEGY__VIX_EXIT_THRESHOLD"] = "1"
+    person.environment["MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD"] = "1"
+    sold = person.types("run --json")
+    person.at("2024-11-06", -20).types("settle")
+    bought, out = tws.executions
+    [(net, shares)] = person.sql("SELECT net_pnl, shares FROM trades")
+
+    assert ("SELL", ["vix"]) == (sold.document["action"], sold.document["exit_reasons"])
+    assert (23, round((out.price - bought.price) * 23 - bought.commission - out.commission, 6)) == (
+        shares,
+        round(net, 6),
+    )
+
+
+def test_made_up_bars_are_refused_with_a_broker(person: Person) -> None:
+    person.environment["MTUM_EOD_DATA__SOURCE"] = "sample"
+    refused = person.types("run --json")
+
+    assert (2, True) == (refused.exit_code, "sample and csv serve only mode simulated" in refused.out)
+
+
+def test_bars_of_ib_serve_the_embedded_broker_too(person: Person, tws: Server) -> None:
+    """Mode simulated on IB's bars: the account of the login is nobody's business."""
+    person.environment["MTUM_EOD_MODE"] = "simulated"
+    tws.managed_accounts[:] = ["U1", "U2"]
+    decided = person.types("run --json")
+
+    assert ("BUY", "ib", []) == (decided.document["action"], decided.document["source"], tws.asked("placeOrder"))
+
+
+def test_a_late_exit_goes_out_as_a_market_order(person: Person, tws: Server) -> None:
+    """At 15:50 no close order is taken any more; the exit is."""
+    person.types("run --json")
+    person.at("2024-11-05", -20).types("settle")
+    person.at("2024-11-06", 10)
+    person.environment["MTUM_EOD_STRATEGY__VIX_EXIT_THRESHOLD"] = "1"
+    person.environment["MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD"] = "1"
+    person.types("run --json")
+
+    assert [("BUY", "MOC"), ("SELL", "MKT")] == [(order.action, order.order_type) for order in tws.orders]
+    assert 0 == tws.positions["MTUM"].shares
+
+
+def test_a_held_commission_is_booked_when_it_comes(person: Person, tws: Server) -> None:
+    person.types("run --json")
+    tws.exchange.rules.sends_commissions = False
+    person.at("2024-11-05", -20)
+    waiting = person.types("settle --json")
+    tws.exchange.rules.sends_commissions = True
+    person.at("2024-11-05", -60)
+    done = person.types("settle --json")
+
+    assert ([False], [True]) == (
+        [row["settled"] for row in waiting.document],
+        [row["settled"] for row in done.document],
+    )
+    assert [(tws.executions[0].commission,)] == person.sql("SELECT commission FROM fills")
+
+
+def test_the_day_may_be_left_to_if_due(person: Person) -> None:
+    """Preflight two hours before the close, the decision twenty minutes before, settlement after it."""
+    steps = []
+    for before_close in (121, 119, 20, 19, -20, -21):
+        steps.append(person.at("2024-11-05", before_close).types("run --if-due --json").document.get("step"))
+
+    assert [None, "preflight", "decide", None, "settle", None] == steps
