@@ -54,10 +54,11 @@ The whole process reads both CSV files and writes the document; it is held again
 ## Thousands of combinations
 
 ma_period, rsi_entry_threshold, vix_entry_threshold and atr_multiplier over the same history, indicators included.
-The final equity of each combination must be the same on both sides before anything is timed; it is. Ours works out
-drawdown, Sharpe ratio and wins besides. vectorbt, its Rust engine installed, gets 500 combinations at a time (by 100
-at a time one trial of 1,000 took a quarter less), and its processes, like ours, are warm. The compiled floor is the
-bare loop over the sessions, by numba: the final equity, nothing else.
+The final equity of each combination must be the same on both sides before anything is timed; it is. Ours counts trades
+and wins besides; drawdown and Sharpe ratio it works out for the combinations it shows, or for all with `--by sharpe`:
+that has a row of its own. vectorbt, its Rust engine installed, gets as many combinations at a time as suits it best
+(50, 100, 250 or 500, by a trial of 1,000), and its processes, like ours, are warm. The compiled floor is the bare loop
+over the sessions, by numba: the final equity, nothing else.
 
 {sweep}
 """

@@ -1,8 +1,8 @@
 """What thousands of combinations cost: `python benchmarks/sweep.py`. Peers come by `pip install 'mtum-eod[bench]'`.
 
 Indicators and trades of every combination of ma_period, rsi_entry_threshold, vix_entry_threshold, atr_multiplier. The
-final equity of each must be the same everywhere before anything is timed. Ours works out drawdown, Sharpe ratio and
-wins besides; the others give the final equity alone.
+final equity of each must be the same everywhere before anything is timed. The others give the final equity alone; ours
+counts trades and wins besides, and in one row works out drawdown and Sharpe ratio.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from statistics import median
 
 import joblib
 import numpy as np
@@ -20,18 +21,18 @@ import peers
 from backtest import WITHOUT_CAP, missing
 from history import data_folder, real_history, repeated, series_of
 from peers import CAPITAL, DEFAULTS, START, Combination, Series
-from timing import PROGRAM, Row, compare_calls, peak_memory
+from timing import PROGRAM, Row, compare_calls, peak_memory, timed
 
 from mtum_eod.adapters.workers import Spread, in_turn
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.parameters import Parameters
-from mtum_eod.core.sweep import Grid, Tried, joined, market, sweep, to_measure
+from mtum_eod.core.sweep import Grid, Market, Tried, joined, market, sweep, to_measure
 from mtum_eod.jobs.backtest import History
 from mtum_eod.jobs.sweep import CHUNK
 
 CORES = 2
-PEER_CHUNK = 500
-"""Combinations that vectorbt is given at a time. In one trial of 1,000 it took a quarter less time by 100 at a time."""
+PEER_CHUNKS = (50, 100, 250, 500)
+"""Combinations that vectorbt may be given at a time; it gets what suits it best."""
 
 MEGABYTES = 500
 
@@ -57,19 +58,18 @@ AXES = {
 }
 
 
-def ours(history: History, count: int, jobs: int = 1, p: Parameters = DEFAULTS) -> Tried:
-    """Measure and try all combinations, as `mtum-eod sweep --jobs` does."""
+def ours(history: History, count: int, jobs: int = 1, p: Parameters = DEFAULTS, curves: bool = False) -> Tried:
+    """Measure and try all combinations, as `mtum-eod sweep --jobs` does; with `curves` as it does for `--by sharpe`."""
     grid = Grid(base=p, axes=AXES[count])
     measured = market((one, history.tape(one, START, lambda *_: None)) for one in to_measure(grid))
     size = min(CHUNK, -(-count // jobs))
     spread = in_turn if jobs == 1 else Spread(jobs, "loky", None)
-    chunks = ((measured, grid, low, min(low + size, count), CAPITAL, START) for low in range(0, count, size))
-    return joined(list(spread(_try, chunks)))
+    ranges = (range(low, min(low + size, count)) for low in range(0, count, size))
+    return joined(list(spread(_try, ((measured, grid, some, curves) for some in ranges))))
 
 
-def _try(*chunk: object) -> Tried:
-    *arguments, start = chunk
-    return sweep(*arguments, start=start)
+def _try(measured: Market, grid: Grid, some: range, curves: bool) -> Tried:
+    return sweep(measured, grid, some, CAPITAL, start=START, curves=curves)
 
 
 def combinations(count: int) -> list[Combination]:
@@ -77,10 +77,10 @@ def combinations(count: int) -> list[Combination]:
     return list(product(*AXES[count].values()))
 
 
-def chunks(count: int) -> Iterator[list[Combination]]:
+def chunks(count: int, size: int) -> Iterator[list[Combination]]:
     """For vectorbt."""
     every = combinations(count)
-    return (every[low : low + PEER_CHUNK] for low in range(0, count, PEER_CHUNK))
+    return (every[low : low + size] for low in range(0, count, size))
 
 
 _order: list[object] = []
@@ -99,10 +99,33 @@ def by_signals(series: Series, some: list[Combination]) -> Floats:
     return np.asarray(peers.signals_portfolio(series, some).final_value())
 
 
-def vectorbt(way: Callable[[Series, list[Combination]], Floats], series: Series, count: int, jobs: int = 1) -> Floats:
-    """All combinations, chunk by chunk, over processes that are kept from call to call."""
+def vectorbt(
+    way: Callable[[Series, list[Combination]], Floats], series: Series, count: int, jobs: int = 1, size: int = 0
+) -> Floats:
+    """All combinations, chunk by chunk, over processes that are kept from call to call.
+
+    size: combinations in a chunk; 0 for what took this way the least time in one trial of 1,000.
+    """
     parallel = joblib.Parallel(n_jobs=jobs)
-    return np.concatenate(parallel(joblib.delayed(way)(series, some) for some in chunks(count)))
+    every = chunks(count, size or best_size(way, series))
+    return np.concatenate(parallel(joblib.delayed(way)(series, some) for some in every))
+
+
+_best: dict[Callable[..., Floats], int] = {}
+
+
+def best_size(way: Callable[[Series, list[Combination]], Floats], series: Series) -> int:
+    """Which of PEER_CHUNKS is the fastest; says so."""
+    if way not in _best:
+        way(series, combinations(1_000)[:10])  # compiles
+        took = {
+            size: median(timed(lambda size=size: vectorbt(way, series, 1_000, size=size)) for _ in range(3))
+            for size in PEER_CHUNKS
+        }
+        _best[way] = min(took, key=lambda size: took[size])
+        trials = ", ".join(f"{size}: {seconds:.3f} s" for size, seconds in took.items())
+        print(f"vectorbt, {way.__name__}, 1,000 combinations by {trials}", flush=True)
+    return _best[way]
 
 
 def measure(folder: Path, pairs: int = 5) -> list[Row]:
@@ -117,10 +140,17 @@ def _against_peers(history: History, pairs: int) -> list[Row]:
     agree("vectorbt, from_order_func", vectorbt(by_orders, series, 1_000), ours(history, 1_000).equity)
 
     def row(
-        count: int, jobs: int, name: str, other: Callable[[], object], p: Parameters, goal: float | None = None
+        count: int,
+        jobs: int,
+        name: str,
+        other: Callable[[], object],
+        p: Parameters,
+        goal: float | None = None,
+        *,
+        curves: bool = False,
     ) -> Row:
-        what = f"{count:,} combinations, {jobs} process{'es' * (jobs > 1)}"
-        return compare_calls(what, lambda: ours(history, count, jobs, p), name, other, goal=goal, pairs=pairs)
+        what = f"{count:,} combinations, {jobs} process{'es' * (jobs > 1)}{', drawdown and Sharpe too' * curves}"
+        return compare_calls(what, lambda: ours(history, count, jobs, p, curves), name, other, goal=goal, pairs=pairs)
 
     def rows(count: int, goal: float | None) -> list[Row]:
         def the_floor() -> Floats:
@@ -135,6 +165,7 @@ def _against_peers(history: History, pairs: int) -> list[Row]:
         return [
             row(count, 1, name, signals(1), WITHOUT_CAP),
             row(count, CORES, name, signals(CORES), WITHOUT_CAP, goal),
+            row(count, CORES, name, signals(CORES), WITHOUT_CAP, curves=True),
             row(count, CORES, "the compiled floor, as many threads", the_floor, DEFAULTS),
         ]
 

@@ -97,7 +97,7 @@ def compare_calls(
     """
 
     def pair() -> tuple[float, float]:
-        return _mean(call, times[0]) / per[0], _mean(other, times[1]) / per[1]
+        return timed(call, times[0]) / per[0], timed(other, times[1]) / per[1]
 
     return _row(what, against, pair, goal, pairs)
 
@@ -117,7 +117,8 @@ def _row(what: str, against: str, pair: Callable[[], tuple[float, float]], goal:
     return row
 
 
-def _mean(call: Callable[[], object], times: int) -> float:
+def timed(call: Callable[[], object], times: int = 1) -> float:
+    """The seconds that a call took, on average."""
     started = time.perf_counter()
     for _ in range(times):
         call()

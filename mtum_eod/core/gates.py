@@ -10,10 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isnan
+from typing import TYPE_CHECKING, TypeVar
 
 from mtum_eod.core.evidence import Evidence, Gate, Indicators, Window
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
 from mtum_eod.core.trading import Position
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 MAX_ENTRY_PRICE_AGE = timedelta(minutes=5)
 MAX_EXIT_PRICE_AGE = timedelta(minutes=30)
@@ -50,8 +57,8 @@ def price_move_pct(indicators: Indicators) -> float:
     return move_pct(indicators.close, indicators.previous_close)
 
 
-def move_pct(close: float, before: float) -> float:
-    """How far `close` moved from the one `before`, percent, unsigned."""
+def move_pct(close: Number, before: Number) -> Number:
+    """How far `close` moved from the one `before`, percent, unsigned; of floats, or of arrays."""
     return abs(close / before - 1) * 100
 
 

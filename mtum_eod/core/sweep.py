@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtum_eod.core.backtest import Tape, last_known
+from mtum_eod.core.gates import move_pct
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.metrics import SESSIONS_A_YEAR
 from mtum_eod.core.money import Usd
 from mtum_eod.core.parameters import SECTION_OF, WILDER_MEMORY, Parameters, StrategyParameters
+from mtum_eod.core.strategy import entry_rules, market_exits
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -34,6 +36,9 @@ PERIODS = ("ma_period", "rsi_period", "atr_period", "volume_lookback")
 
 CURVES_AT_ONCE = 64
 """Equity curves worked out together: a block that the processor's cache holds."""
+
+GROUPS_AT_ONCE = 32
+"""Sets of thresholds held against the sessions together: enough that numpy's calls weigh little."""
 
 
 # -- what is tried ----------------------------------------------------------------------------------------------------
@@ -136,21 +141,21 @@ class Market:
     ma: dict[tuple[int, int], Floats] = field(default_factory=dict)
     rsi: dict[tuple[int, int], Floats] = field(default_factory=dict)
     atr: dict[tuple[int, int], Floats] = field(default_factory=dict)
-    volume_confirm: dict[tuple[int, int], Bools] = field(default_factory=dict)
+    volume: dict[tuple[int, int], Floats] = field(default_factory=dict)
+    volume_ma: dict[tuple[int, int], Floats] = field(default_factory=dict)
 
     def until(self, stop: int) -> Market:
         """The same history, ending before the session of index `stop`."""
         cut = {
             name: {key: series[:stop] for key, series in getattr(self, name).items()}
-            for name in ("ma", "rsi", "atr", "volume_confirm")
+            for name in ("ma", "rsi", "atr", "volume", "volume_ma")
         }
         return Market(sessions=self.sessions[:stop], close=self.close[:stop], vix=self.vix[:stop], **cut)
 
     @cached_property
     def move_pct(self) -> Floats:
         """How far each close moved from the one before, percent, unsigned."""
-        before = np.concatenate(([np.nan], self.close[:-1]))
-        return np.abs(self.close / before - 1) * 100
+        return move_pct(self.close, np.concatenate(([np.nan], self.close[:-1])))
 
     @cached_property
     def marked(self) -> Floats:
@@ -170,7 +175,7 @@ class Market:
     @cached_property
     def tradable(self) -> Ints:
         """From each session on, the first with a price to sell at; their number stands for none."""
-        return _next(self.close > 0)
+        return np.asarray(_next(self.close[None] > 0)[0], dtype=np.int64)
 
 
 def market(measured: Iterable[tuple[StrategyParameters, Tape]]) -> Market:
@@ -182,7 +187,8 @@ def market(measured: Iterable[tuple[StrategyParameters, Tape]]) -> Market:
         found.ma[p.ma_period, p.history_bars] = tape.ma_50
         found.rsi[p.rsi_period, p.history_bars] = tape.rsi
         found.atr[p.atr_period, p.history_bars] = tape.atr
-        found.volume_confirm[p.volume_lookback, p.history_bars] = tape.volume > tape.volume_ma_20
+        found.volume[p.volume_lookback, p.history_bars] = tape.volume
+        found.volume_ma[p.volume_lookback, p.history_bars] = tape.volume_ma_20
     if found is None:
         raise ValueError("no parameters to measure under")
     return found
@@ -199,8 +205,8 @@ class Tried:
     equity: Floats  # USD at the last session's close
     trades: Ints  # closed
     wins: Ints
-    max_drawdown: Floats  # ratio, positive
-    sharpe: Floats  # NaN where the equity never moved
+    max_drawdown: Floats  # ratio, positive; NaN where curves were not asked for
+    sharpe: Floats  # NaN where the equity never moved, or curves were not asked for
     skipped: dict[str, int]  # how many more were contradictions, by the reason in words
 
     def __len__(self) -> int:
@@ -217,12 +223,15 @@ def joined(parts: Sequence[Tried]) -> Tried:
     return Tried(**columns, skipped={r: sum(part.skipped.get(r, 0) for part in parts) for r in reasons})
 
 
-def sweep(market: Market, grid: Grid, first: int, last: int, capital: Usd, *, start: int) -> Tried:
-    """Try the combinations `first` to `last` (not included) from session `start` on, beginning flat.
+def sweep(
+    market: Market, grid: Grid, indices: Iterable[int], capital: Usd, *, start: int, curves: bool = True
+) -> Tried:
+    """Try these combinations from session `start` on, beginning flat.
 
     Filled at each session's close. Contradictions are left out and counted; one with several counts for its first.
+    curves: work out drawdown and Sharpe ratio too. They ask for the equity of every day: more than half of the time.
     """
-    indices, skipped = np.arange(first, last), {}
+    indices, skipped = np.array(indices, dtype=np.int64), {}
     kept = np.ones(len(indices), dtype=np.bool_)
     for reason, refused in grid.contradictions(indices).items():
         if count := np.count_nonzero(kept & refused):
@@ -230,8 +239,8 @@ def sweep(market: Market, grid: Grid, first: int, last: int, capital: Usd, *, st
             kept &= ~refused
     indices = indices[kept]
     walk = _Walk(market, grid, indices, capital, start)
-    walk.trade()
-    max_drawdown, sharpe = walk.curves()
+    walk.trade(curves)
+    max_drawdown, sharpe = walk.curves() if curves else np.full((2, len(indices)), np.nan)
     return Tried(
         index=indices,
         equity=walk.final_equity,
@@ -263,8 +272,8 @@ class _Walk:
         self.wins = np.zeros(self.count, dtype=np.int64)
         self.log: list[tuple[NDArray[Any], ...]] = []  # see `curves`
 
-    def trade(self) -> None:
-        """Jump from trade to trade until no combination enters any more."""
+    def trade(self, logged: bool) -> None:
+        """Jump from trade to trade until no combination enters any more; what `curves` needs is logged if asked."""
         close, end = self.market.close, len(self.market.close)
         who, at = np.arange(self.count), np.full(self.count, self.start)
         while who.size:
@@ -282,16 +291,9 @@ class _Walk:
             costs = entry_cost + cost_ratio * shares * exit_price
             net = np.where(closed, shares * (exit_price - price) - costs, 0.0)
             before = self.capital + self.realised[who]
-            self.log.append(
-                (
-                    who[bought],
-                    entry[bought],
-                    sold[bought],
-                    shares[bought],
-                    (before - shares * price - entry_cost)[bought],
-                    before[bought],
-                )
-            )
+            if logged:
+                columns = (who, entry, sold, shares, before - shares * price - entry_cost, before)
+                self.log.append(tuple(column[bought] for column in columns))
             self.realised[who] += net
             self.trades[who] += closed
             self.wins[who] += net > 0
@@ -314,11 +316,12 @@ class _Walk:
         after = entry + 1
         fired = self.next_exit[self.exit_group[who], after]
         target = price + self.p["atr_multiplier"][who] * self.atr[self.atr_group[who], entry]
-        fired = np.minimum(fired, _first_at_or_above(self.market.highest, after, target))
+        span = int((fired - after).max(initial=0))
+        fired = np.minimum(fired, _first_at_or_above(self.market.highest, after, target, span))
         if self.has_stops:
             stop = price * (1 - self.p["stop_loss_pct"][who] / 100)
             stop = np.where(self.p["stop_loss_enabled"][who] > 0, stop, np.nan)
-            fired = np.minimum(fired, _first_at_or_above(self.market.lowest, after, -stop))
+            fired = np.minimum(fired, _first_at_or_above(self.market.lowest, after, -stop, span))
         return self.market.tradable[fired]
 
     def curves(self) -> tuple[Floats, Floats]:
@@ -368,24 +371,29 @@ ENTRY_NAMES = (
 EXIT_NAMES = ("ma_period", "rsi_period", "history_bars", "vix_exit_threshold", "rsi_exit_threshold")
 
 
-def _entries(market: Market, p: dict[str, Any]) -> Bools:
-    """The sessions on which all entry rules hold and no gate stands against it, its size left aside."""
-    bars = p["history_bars"]
-    holds = market.close > market.ma[p["ma_period"], bars]
-    holds &= market.vix < p["vix_entry_threshold"]
-    holds &= market.rsi[p["rsi_period"], bars] > p["rsi_entry_threshold"]
-    holds &= market.volume_confirm[p["volume_lookback"], bars]
-    holds &= ~(market.move_pct > p["max_price_move_pct"])  # a move that is not known blocks nothing
+def _entries(market: Market, groups: Sequence[dict[str, Any]], p: Parameters) -> Bools:
+    """The sessions on which all entry rules hold and no gate stands against it, its size left aside: a row a group.
+
+    p: its numbers are columns, a row a group.
+    """
+    ma, rsi = _rows(market.ma, "ma_period", groups), _rows(market.rsi, "rsi_period", groups)
+    volume, volume_ma = (_rows(kept, "volume_lookback", groups) for kept in (market.volume, market.volume_ma))
+    trend, vix, momentum, confirmed = entry_rules(market.close, ma, rsi, volume, volume_ma, market.vix, p.strategy)
+    blocked = market.move_pct > p.risk.max_price_move_pct  # a move that is not known blocks nothing
+    holds: Bools = trend & vix & momentum & confirmed & ~blocked
     return holds
 
 
-def _exits(market: Market, p: dict[str, Any]) -> Bools:
-    """The sessions on which an exit rule holds that does not depend on the entry."""
-    bars = p["history_bars"]
-    holds = market.close < market.ma[p["ma_period"], bars]
-    holds |= market.vix > p["vix_exit_threshold"]
-    holds |= market.rsi[p["rsi_period"], bars] < p["rsi_exit_threshold"]
+def _exits(market: Market, groups: Sequence[dict[str, Any]], p: Parameters) -> Bools:
+    """The sessions on which an exit rule holds that does not depend on the entry; rows and `p` as in `_entries`."""
+    ma, rsi = _rows(market.ma, "ma_period", groups), _rows(market.rsi, "rsi_period", groups)
+    trend, vix, momentum = market_exits(market.close, ma, rsi, market.vix, p.strategy)
+    holds: Bools = trend | vix | momentum
     return holds
+
+
+def _rows(kept: dict[tuple[int, int], Floats], period: str, groups: Sequence[dict[str, Any]]) -> Floats:
+    return np.array([kept[one[period], one["history_bars"]] for one in groups])
 
 
 def _tables(
@@ -394,17 +402,20 @@ def _tables(
     """Where a rule holds next, from each session on, for each distinct set of its parameters; and whose is which."""
     groups, place = grid.groups(indices, names)
     tables = np.empty((len(groups), len(market.close) + 1), dtype=np.int32)
-    for row, p in enumerate(groups):
-        tables[row] = _next(rule(market, p))
+    for low in range(0, len(groups), GROUPS_AT_ONCE):
+        some = groups[low : low + GROUPS_AT_ONCE]
+        columns = {name: np.array([[one[name]] for one in some]) for name in names}
+        tables[low : low + len(some)] = _next(rule(market, some, with_values(grid.base, columns)))
     return tables, place
 
 
-def _next(holds: Bools) -> Ints:
-    """From each session on (and from past the last), the first that holds; their number stands for none."""
-    end = len(holds)
-    places = np.full(end + 1, end)
-    places[:-1][holds] = np.flatnonzero(holds)
-    return np.minimum.accumulate(places[::-1])[::-1]
+def _next(holds: Bools) -> NDArray[np.int32]:
+    """From each session on (and from past the last), the first that holds; their number stands for none. Row by row."""
+    closed = np.ones((len(holds), holds.shape[1] + 1), dtype=np.bool_)
+    closed[:, :-1] = holds
+    places = np.flatnonzero(closed)
+    firsts = (places % closed.shape[1]).astype(np.int32)
+    return np.repeat(firsts, np.diff(places, prepend=-1)).reshape(closed.shape)
 
 
 def _peaks(values: Floats) -> list[Floats]:
@@ -419,10 +430,13 @@ def _peaks(values: Floats) -> list[Floats]:
     return peaks
 
 
-def _first_at_or_above(peaks: list[Floats], places: Ints, levels: Floats) -> Ints:
-    """From each place on, the first whose value reaches its level; one past the last where none does or it is NaN."""
+def _first_at_or_above(peaks: list[Floats], places: Ints, levels: Floats, span: int) -> Ints:
+    """From each place on, the first whose value reaches its level, looked for `span` places far: else one beyond.
+
+    A level that is NaN is not reached.
+    """
     levels, places = np.where(np.isnan(levels), np.inf, levels), places.copy()
-    for power in range(len(peaks) - 1, -1, -1):
+    for power in reversed(range(min(span.bit_length(), len(peaks)))):
         places += (peaks[power][places] < levels) << power
     return places
 

@@ -35,8 +35,10 @@ COUNTABLE = 10**12
 Progress = Callable[[object, int, int], None]
 """Told after each part of the work: which, how many are done, how many there are."""
 
-Try = Callable[[Market, Grid, int, int, float, int], Tried]
-Spread = Callable[[Try, Iterable[tuple[Market, Grid, int, int, float, int]]], Iterator[Tried]]
+Chunk = tuple[Market, Grid, range, float, int, bool]
+"""What `_try` is given: the arguments of `core.sweep.sweep`."""
+
+Spread = Callable[[Callable[..., Tried], Iterable[Chunk]], Iterator[Tried]]
 """Calls a function with each of these arguments, in whatever process, and gives the answers in their order."""
 
 
@@ -47,6 +49,10 @@ class By(StrEnum):
     SHARPE = "sharpe"
     WIN_RATE = "win_rate"
     MAX_DRAWDOWN = "max_drawdown"  # the smallest
+
+
+BY_CURVES = (By.SHARPE, By.MAX_DRAWDOWN)
+"""What asks for every combination's equity of every day; else it is worked out for those that are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +83,9 @@ class Review:
     """A sweep, and what it is held against."""
 
     grid: Grid
+    market: Market
+    start: int  # the first session that was decided
     tried: Tried
-    sessions: list[date]
     capital: float
     by: By
     source: str
@@ -87,6 +94,11 @@ class Review:
     present: Tried  # the settings in force, alone
     hold_return: float
     windows: tuple[Window, ...]
+
+    @property
+    def sessions(self) -> list[date]:
+        """Those that were decided."""
+        return self.market.sessions[self.start :]
 
     @property
     def order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -152,7 +164,9 @@ class Review:
 
     def rows(self, places: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Those combinations, as `row` gives them."""
-        return (self.row(self.tried, int(at), self.grid.values(int(self.tried.index[at]))) for at in places)
+        index = self.tried.index[list(places)]
+        tried = sweep(self.market, self.grid, index, self.capital, start=self.start)
+        return (self.row(tried, at, self.grid.values(combination)) for at, combination in enumerate(index.tolist()))
 
     def document(self, top: int) -> dict[str, Any]:
         """The review as one document, with the `top` best combinations."""
@@ -211,8 +225,8 @@ def run_sweep(
     measured = market(_measured(history, asked, start, progress))
     capital = desk.capital
     if len(grid) > MANY and not accept_cost:
-        raise _costly(desk, measured, grid, start, capital, workers)
-    run = _Run(grid, capital, progress, spread, workers)
+        raise _costly(desk, measured, grid, start, workers, by)
+    run = _Run(grid, capital, progress, spread, workers, by in BY_CURVES)
     tried = run.all(measured, start, "trying")
     if not len(tried):
         words = "; ".join(f"{count:,} {reason}" for reason, count in tried.skipped.items())
@@ -221,14 +235,15 @@ def run_sweep(
     closes = measured.marked[start:]
     return Review(
         grid=grid,
+        market=measured,
+        start=start,
         tried=tried,
-        sessions=history.sessions[start:],
         capital=capital,
         by=by,
         source=desk.prices.name,
         is_synthetic=desk.book.is_synthetic,
         findings=history.findings,
-        present=sweep(measured, alone, 0, 1, capital, start=start),
+        present=sweep(measured, alone, [0], capital, start=start),
         hold_return=curve_metrics(closes, 1.0).total_return,
         windows=tuple(windows),
     )
@@ -255,23 +270,24 @@ class _Run:
     progress: Progress
     spread: Spread
     workers: int
+    curves: bool
 
     def all(self, measured: Market, start: int, what: str) -> Tried:
         """Every combination over a market, chunk by chunk."""
         total = len(self.grid)
         size = min(CHUNK, -(-total // self.workers))
-        edges = [(low, min(low + size, total)) for low in range(0, total, size)]
-        arguments = ((measured, self.grid, low, high, self.capital, start) for low, high in edges)
+        ranges = [range(low, min(low + size, total)) for low in range(0, total, size)]
+        arguments = ((measured, self.grid, some, self.capital, start, self.curves) for some in ranges)
         parts = []
-        for part, (_, high) in zip(self.spread(_try, arguments), edges, strict=True):
+        for part, some in zip(self.spread(_try, arguments), ranges, strict=True):
             parts.append(part)
-            self.progress(what, high, total)
+            self.progress(what, some.stop, total)
         return joined(parts)
 
 
-def _try(measured: Market, grid: Grid, low: int, high: int, capital: float, start: int) -> Tried:
+def _try(measured: Market, grid: Grid, some: range, capital: float, start: int, curves: bool) -> Tried:
     """One chunk, wherever it is worked on."""
-    return sweep(measured, grid, low, high, capital, start=start)
+    return sweep(measured, grid, some, capital, start=start, curves=curves)
 
 
 def _measured(
@@ -282,11 +298,12 @@ def _measured(
         progress("measuring", count, len(asked))
 
 
-def _costly(desk: Desk, measured: Market, grid: Grid, start: int, capital: float, workers: int) -> SettingsError:
+def _costly(desk: Desk, measured: Market, grid: Grid, start: int, workers: int, by: By) -> SettingsError:
     """What trying all of them would cost, from a chunk in the middle."""
     middle = len(grid) // 2
     begun = desk.wall_clock.now()
-    sample = sweep(measured, grid, middle, middle + CHUNK, capital, start=start)
+    some = range(middle, middle + CHUNK)
+    sample = sweep(measured, grid, some, desk.capital, start=start, curves=by in BY_CURVES)
     seconds = (desk.wall_clock.now() - begun).total_seconds() * len(grid) / CHUNK / workers
     bytes_each = sum(getattr(sample, name).itemsize for name in ("index", "equity", "trades", "wins")) + 16
     megabytes = 2 * len(grid) * bytes_each / 1e6  # the chunks, and all of them joined
@@ -313,8 +330,8 @@ def _walk(run: _Run, measured: Market, alone: Grid, start: int, by: By, lengths:
         chosen = int(trained.index[best])
         held_back = measured.until(stop)
         equity = windows[-1].equity if windows else run.capital
-        tested = sweep(held_back, run.grid, chosen, chosen + 1, equity, start=test)
-        present = sweep(held_back, alone, 0, 1, run.capital, start=test)
+        tested = sweep(held_back, run.grid, [chosen], equity, start=test, curves=False)
+        present = sweep(held_back, alone, [0], run.capital, start=test, curves=False)
         windows.append(
             Window(
                 train_first=measured.sessions[train],

@@ -52,7 +52,7 @@ class Bars:
 def tried(bars: Bars, grid: Grid, start: int, chunk: int = 1000) -> Tried:
     found = market((p, bars.tape(p)) for p in to_measure(grid))
     edges = range(0, len(grid), chunk)
-    return joined([sweep(found, grid, low, min(low + chunk, len(grid)), CAPITAL, start=start) for low in edges])
+    return joined([sweep(found, grid, range(low, min(low + chunk, len(grid))), CAPITAL, start=start) for low in edges])
 
 
 def figures(one: Tried, place: int) -> tuple[Any, ...]:
@@ -308,7 +308,7 @@ def test_a_session_more_or_less_at_the_end_is_cut_off_before_anything_is_decided
     bars, grid = invented(5), Grid(base=Parameters(), axes={"ma_period": (5, 20)})
     whole = market((p, bars.tape(p)) for p in to_measure(grid))
     shorter = Bars(bars.frame.iloc[:150])
-    cut = sweep(whole.until(150), grid, 0, 2, CAPITAL, start=60)
+    cut = sweep(whole.until(150), grid, [0, 1], CAPITAL, start=60)
 
     assert tried(shorter, grid, 60).equity.tolist() == cut.equity.tolist()
     assert shorter.sessions[-1] < bars.sessions[-1] - timedelta(days=1)

@@ -200,10 +200,18 @@ def test_progress_ends_with_all_of_them(desk: Desk) -> None:
     assert ("trying", 12, 12) == seen[-1]
 
 
+def test_what_is_shown_has_its_drawdown_whatever_the_best_is_chosen_by(desk: Desk, review: Review) -> None:
+    """By total return daily equity is worked out for the rows shown alone, by Sharpe ratio for all of them."""
+    by_sharpe = run_sweep(desk, AXES, None, None, quiet, in_turn, by=By.SHARPE)
+
+    assert np.isnan(review.tried.sharpe).all()
+    assert [by_sharpe.row(by_sharpe.tried, at, by_sharpe.grid.values(at)) for at in (0, 7)] == list(review.rows([0, 7]))
+
+
 def assert_same(one: Review, other: Review) -> None:
     np.testing.assert_array_equal(one.tried.index, other.tried.index)
     np.testing.assert_array_equal(one.tried.equity, other.tried.equity)
-    np.testing.assert_array_equal(one.tried.sharpe, other.tried.sharpe)
+    assert list(one.rows(range(len(one.tried)))) == list(other.rows(range(len(other.tried))))
 
 
 def test_chunks_change_nothing(desk: Desk, review: Review) -> None:
