@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from mtum_eod.adapters.no_history import NoHistory
 from mtum_eod.core.checks import Check
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Book, Mode
-from mtum_eod.errors import SettingsError, StoreError
+from mtum_eod.errors import AlreadyRunning, SettingsError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import run_id
 from mtum_eod.jobs.market import Sources
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from mtum_eod.adapters.ib.line import Line
     from mtum_eod.adapters.store import SqlReader, SqlStore
     from mtum_eod.jobs.sweep import Spread
+
+PATIENCE_SECONDS = 90
+"""How long a person's command waits for a run under way to end; most runs take seconds."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,36 @@ class Workplace:
             store.close()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone on the database. Raises AlreadyRunning."""
+    def locked(self, say: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Alone on the database. Raises AlreadyRunning; with someone to `say` it to, after `PATIENCE_SECONDS` only."""
         from mtum_eod.adapters.lock import DatabaseLock
 
-        with DatabaseLock(self.database, self.clock).hold():
+        lock, patience = DatabaseLock(self.database, self.clock), PATIENCE_SECONDS if say else 0
+        with ExitStack() as held:
+            for left in range(patience, -1, -1):
+                try:
+                    held.enter_context(lock.hold())
+                    break
+                except AlreadyRunning as error:
+                    if not left:
+                        raise
+                    if say and left == patience:
+                        say(f"waiting up to {patience} s: {error.message}")
+                    self.clock.sleep(timedelta(seconds=1))
             yield
 
+    def turn(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """What must be held to speak with the broker beside a run: the lock, as IB lets a client id in only once."""
+        return nullcontext() if self.loaded.settings.mode is Mode.SIMULATED else self.locked(say)
+
     @contextmanager
-    def trading(self, clock: Clock | None = None, *, locked: bool = True) -> Iterator[TradingDesk]:
+    def trading(
+        self, clock: Clock | None = None, *, locked: bool = True, say: Callable[[str], None] | None = None
+    ) -> Iterator[TradingDesk]:
         """A desk that trades and records, alone on its database unless `locked` is false. Raises AlreadyRunning.
 
         clock: the instant sessions are lived at, for runs over history: their messages are kept, not sent.
+        say: told while a person waits for a run under way to end.
         """
         from mtum_eod.adapters import log
         from mtum_eod.adapters.notices import OwnerNotices
@@ -110,7 +132,12 @@ class Workplace:
         settings = self.loaded.settings
         _ = self.book  # a mode or source that cannot be had is refused before any file is made
         logged = log.to_file(settings.log_dir(self.loaded.folder), settings.log.level, settings.log.keep_days, run_id)
-        with self.locked() if locked else nullcontext(), logged, self.store() as store, self._run_line(store) as line:
+        with (
+            self.locked(say) if locked else nullcontext(),
+            logged,
+            self.store() as store,
+            self._run_line(store) as line,
+        ):
             told = settings.notifications
             urls = told.urls if clock is None else ()
             notifier = OwnerNotices(store=store, clock=self.clock, urls=urls, events=told.events)

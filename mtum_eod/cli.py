@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from mtum_eod.bootstrap import Workplace
     from mtum_eod.core.checks import Check
     from mtum_eod.core.review import Review
-    from mtum_eod.jobs.outcome import Outcome
+    from mtum_eod.jobs.outcome import Handled, Outcome
 
 FIRST = ("run", "settle", "status", "explain", "doctor", "report", "backtest", "sweep")
 GROUPS = {
-    "Hands on the wheel": ("halt", "resume", "cash"),
+    "Hands on the wheel": ("approve", "cancel", "halt", "resume", "flatten", "cash"),
     "Records and upkeep": ("export", "data", "db", "config"),
 }
 
@@ -269,6 +269,7 @@ def _run_one(door: Door, place: Workplace, day: date | None) -> None:
     if not place.calendar.is_session(session):
         _show(door, place, no_session(place.desk(), session))
     if session == today:
+        _ask_for_consent(place)
         with place.trading() as desk:
             outcome = decide_step(desk, session)
         _show(door, place, outcome)
@@ -278,6 +279,19 @@ def _run_one(door: Door, place: Workplace, day: date | None) -> None:
         if not outcomes:  # it has its decision: the answer is the record
             outcomes = (decide_step(desk, session),)
     _show(door, place, *outcomes)
+
+
+def _ask_for_consent(place: Workplace) -> None:
+    """Before the first real order: the owner types account and amount themselves, once. Unattended the run refuses."""
+    from mtum_eod.jobs import consent
+
+    if not (_is_terminal() and consent.is_needed(place.desk())):
+        return
+    click.echo("mode = live: orders of this program will spend real money, unattended, from now on.", err=True)
+    account = click.prompt("Type the account it is to trade", err=True)
+    amount = click.prompt("Type the amount it is to start with, USD", type=float, err=True)
+    with place.trading(locked=False) as desk:
+        consent.give(desk, account=account, amount_usd=amount, by=_user())
 
 
 def _run_range(door: Door, place: Workplace, first: date, last: date) -> None:
@@ -652,6 +666,37 @@ def _can_be_written(path: Path) -> bool:
 # -- hands on the wheel -----------------------------------------------------------------------------------------------
 
 
+@cli.command(epilog=examples("mtum-eod approve", "mtum-eod approve --no"))
+@click.option("--no", "is_refused", is_flag=True, help="Decline it, for this session.")
+@click.option("--why", default="", help="Words for the record.")
+@json_option
+@click.pass_obj
+def approve(door: Door, is_refused: bool, why: str) -> None:
+    """Answer the entry that waits: decided again on fresh prices, sent if it still holds."""
+    from mtum_eod.jobs import wheel
+
+    place = door.workplace()
+    with place.trading(say=_talk) as desk:
+        if is_refused:
+            _show_handled(door, wheel.refuse(desk, why=why, by=_user()))
+        outcome = wheel.approve(desk, why=why, by=_user())
+    _show(door, place, outcome)
+
+
+@cli.command(epilog=examples("mtum-eod cancel"))
+@click.option("--why", default="", help="Words for the record.")
+@json_option
+@click.pass_obj
+def cancel(door: Door, why: str) -> None:
+    """Take back today's order, sent or not, before the hard stop; works while a run is under way."""
+    from mtum_eod.jobs import wheel
+
+    place = door.workplace()
+    with place.trading(locked=False) as desk:
+        handled = wheel.cancel(desk, why=why, by=_user(), turn=lambda: place.turn(_talk))
+    _show_handled(door, handled)
+
+
 @cli.command(epilog=examples('mtum-eod halt --why "away this week" --allow-exits'))
 @click.option("--why", required=True, help="The reason, for the record.")
 @click.option("--cancel", is_flag=True, help="Withdraw a working order too, if it is before the hard stop.")
@@ -660,12 +705,15 @@ def _can_be_written(path: Path) -> bool:
 @click.pass_obj
 def halt(door: Door, why: str, cancel: bool, allow_exits: bool) -> None:
     """Stop trading until `resume`; works while a run is under way."""
-    from mtum_eod.jobs.wheel import halt as halt_job
+    from mtum_eod.jobs import wheel
 
     place = door.workplace()
     with place.trading(locked=False) as desk:
-        words = halt_job(desk, why=why, by=_user(), allow_exits=allow_exits, cancel=cancel)
-    door.say({"halted": True, "words": words}, lambda: "\n".join(words))
+        handled = wheel.halt(
+            desk, why=why, by=_user(), allow_exits=allow_exits, cancel=cancel, turn=lambda: place.turn(_talk)
+        )
+    door.say({"halted": True, "words": handled.words}, lambda: "\n".join(handled.words))
+    sys.exit(handled.exit_code)
 
 
 @cli.command(epilog=examples("mtum-eod resume"))
@@ -677,6 +725,39 @@ def resume(door: Door) -> None:
     with place.trading(locked=False) as desk:
         lifted = desk.store.resume(place.clock.now(), _user())
     door.say({"lifted": lifted}, lambda: f"{lifted} lifted" if lifted else "nothing was halted")
+
+
+@cli.command(epilog=examples("mtum-eod flatten", 'mtum-eod flatten --yes --why "the money is needed"'))
+@click.option("--why", default="", help="Words for the record.")
+@click.option("--yes", is_flag=True, help="Do not ask back.")
+@json_option
+@click.pass_obj
+def flatten(door: Door, why: str, yes: bool) -> None:
+    """Sell everything with the one order of today's session; passes every halt."""
+    from mtum_eod.jobs import flatten as selling
+
+    place = door.workplace()
+    if not yes and not _confirmed(place):
+        door.say({"words": ["nothing is sold"], "order": None}, lambda: "nothing is sold")
+        return
+    with place.trading(say=_talk) as desk:
+        handled = selling.flatten(desk, why=why, by=_user())
+    _show_handled(door, handled)
+
+
+def _confirmed(place: Workplace) -> bool:
+    """What would be sold, and how, asked back. Raises SettingsError where nothing can be, or nobody is there to ask."""
+    from mtum_eod.jobs.flatten import sale_type
+    from mtum_eod.jobs.session import session_today
+    from mtum_eod.views import text
+
+    desk = place.desk()
+    session = session_today(desk)
+    kind = text.ORDER_WORDS[sale_type(desk, session)]
+    _usage(_is_terminal(), "flatten asks back, and nobody is at a terminal; `flatten --yes` does not ask", "flatten")
+    held = f"all shares of {desk.book.name}, {desk.shares()} in the book"
+    asked = f"Sell {held}, with a {kind} order of the session {session}?"
+    return click.confirm(asked, err=True)
 
 
 @cli.group(cls=click.Group, epilog=examples("mtum-eod cash add deposit 1000"))
@@ -908,11 +989,30 @@ def _show(door: Door, place: Workplace, *outcomes: Outcome) -> NoReturn:
     sys.exit(max((outcome.exit_code for outcome in outcomes), default=0))
 
 
+def _show_handled(door: Door, handled: Handled) -> NoReturn:
+    """Show what came of a command, and leave with its exit code."""
+    door.say(handled.document, lambda: "\n".join(handled.words))
+    sys.exit(handled.exit_code)
+
+
+def _talk(words: str) -> None:
+    """Tell someone who waits why."""
+    click.echo(words, err=True)
+
+
+def _is_terminal() -> bool:
+    """Whether there is someone who could answer."""
+    return sys.stdin.isatty()
+
+
 def _user() -> str:
-    """Who is typing, for the record."""
+    """Who is typing, on which machine, and from where: for the record."""
     import getpass
+    import socket
 
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
-        return f"uid {os.getuid()}"
+        name = f"uid {os.getuid()}"
+    origin = os.environ.get("SSH_CONNECTION", "").split(" ")[0]
+    return f"{name}@{socket.gethostname()}" + (f" from {origin}" if origin else "")

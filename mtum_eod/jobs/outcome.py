@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mtum_eod.core import snapshot
 from mtum_eod.core.evidence import Decision, Evidence, Gate
 from mtum_eod.core.explanation import RuleLine, entry_lines, exit_lines
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.snapshot import number
+from mtum_eod.core.trading import Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +63,18 @@ class Outcome:
     def with_document(self, **changes: Any) -> Outcome:
         """The same outcome with some keys of its document changed."""
         return replace(self, document=self.document | changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handled:
+    """What came of a command, in words."""
+
+    words: tuple[str, ...]
+    order: Order | None = None
+    exit_code: int = 0
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as one document."""
+        order = self.order
+        return {"words": list(self.words), "order": order and snapshot.order_part(order.intent, order.status)}

@@ -152,6 +152,17 @@ def session_asked(calendar: Calendar, day: date, now: datetime) -> date:
     return day
 
 
+def session_today(desk: Desk) -> date:
+    """Today's session. Raises SettingsError on a day that has none."""
+    today = desk.calendar.local_date(desk.clock.now())
+    if not desk.calendar.is_session(today):
+        raise SettingsError(
+            f"{today:%A} {today} is no session, so there is nothing to act on",
+            hint=f"the next session is {desk.calendar.nearest(today)[1]}",
+        )
+    return today
+
+
 def last_closed(calendar: Calendar, now: datetime) -> date:
     """The last session whose close is past."""
     today = calendar.local_date(now)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtum_eod.core.snapshot import utc
-from mtum_eod.core.trading import Halt, Order, Position
+from mtum_eod.core.trading import Halt, Order, OwnerAct, Position
+from mtum_eod.jobs.approval import Question, question
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.due import Agenda, agenda
 from mtum_eod.jobs.gather import position_of
@@ -28,6 +29,8 @@ class Status:
     last_row: SessionRow | None
     open_orders: tuple[Order, ...]
     halts: tuple[Halt, ...]
+    question: Question | None  # what waits for the owner's approval
+    acts: tuple[OwnerAct, ...]  # today's, by hand
     agenda: Agenda
     last_errors: tuple[RunRecord, ...]
 
@@ -53,6 +56,15 @@ class Status:
                 for order in self.open_orders
             ],
             "halts": [{"since": utc(halt.halted_at), "why": halt.why, "by": halt.by} for halt in self.halts],
+            "awaiting_approval": self.question
+            and {
+                "session": self.question.session.isoformat(),
+                "shares": self.question.shares,
+                "price": self.question.price_usd,
+                "until": utc(self.question.until),
+                "approved_by": self.question.approved_by or None,
+            },
+            "acts": [{"act": str(act.act), "at": utc(act.at), "by": act.by, "why": act.words} for act in self.acts],
             **self.agenda.document,
             "last_errors": [
                 {"run": run.id, "step": str(run.step), "at": utc(run.started_at), "error": run.error}
@@ -64,6 +76,7 @@ class Status:
 def status_of(desk: Desk) -> Status:
     """Where things stand now. Reads only the book; the broker is not asked."""
     store, ledger = desk.store, desk.ledger()
+    today = desk.calendar.local_date(desk.clock.now())
     row = store.last_row()
     marks = store.equity_marks(first=row.session, last=row.session) if row else []
     last_mark = marks[-1] if marks else (store.last_equity(row.session) if row else None)
@@ -77,6 +90,8 @@ def status_of(desk: Desk) -> Status:
         last_row=row,
         open_orders=tuple(store.open_orders()),
         halts=tuple(store.halts()),
+        question=question(desk, today),
+        acts=tuple(act for act in store.acts() if desk.calendar.local_date(act.at) == today),
         agenda=agenda(desk),
         last_errors=tuple(run for run in store.runs(RUNS_LOOKED_AT) if run.error)[:3],
     )

@@ -1,41 +1,172 @@
-"""Hands on the wheel: stop, let go, and tell of money that moved. These need no market and wait for no run."""
+"""Hands on the wheel: stop, answer, take back, sell, and tell of money that moved.
+
+What the owner wants is durable before the broker is asked, so that a run under way, or the next one, heeds it even
+where this command never gets an answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 from mtum_eod.core import timing
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Window
-from mtum_eod.core.trading import CashFlow, CashKind, Halt, Order, OrderStatus
-from mtum_eod.errors import SettingsError
-from mtum_eod.jobs.desk import TradingDesk
-from mtum_eod.jobs.recover import acknowledge
-from mtum_eod.ports import Known, Notice
+from mtum_eod.core.trading import (
+    Act,
+    Action,
+    CashFlow,
+    CashKind,
+    Halt,
+    Order,
+    OwnerAct,
+    Side,
+    Step,
+)
+from mtum_eod.errors import AlreadyRunning, SettingsError
+from mtum_eod.jobs.approval import close_lapsed, decline, open_question, question
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.filing import filed
+from mtum_eod.jobs.outcome import Handled, Outcome
+from mtum_eod.jobs.session import decide_step, session_today, standing
+from mtum_eod.jobs.withdrawal import withdraw
+from mtum_eod.ports import Notice
+
+Turn = Callable[[], AbstractContextManager[None]]
+"""Waits for what must be held to speak with the broker: the lock where runs share one connection, else nothing."""
 
 
-def halt(desk: TradingDesk, *, why: str, by: str, allow_exits: bool, cancel: bool) -> list[str]:
-    """Stand still until resumed, durable before anything else is asked; tells of orders already working."""
+# -- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def halt(desk: TradingDesk, *, why: str, by: str, allow_exits: bool, cancel: bool, turn: Turn) -> Handled:
+    """Stand still until resumed, durable before anything else is asked; tells of orders already working.
+
+    cancel: withdraw those, too; exit code 5 where one may still be executed.
+    """
     now = desk.wall_clock.now()
-    desk.store.halt(Halt(halted_at=now, why=why, by=by, allow_exits=allow_exits))
-    said = ["halted: no entries, exits pass" if allow_exits else "halted: no orders at all"]
-    for order in desk.store.open_orders():
-        said.append(_withdraw(desk, order) if cancel else f"still working: {order.intent.reference} ({order.status})")
-    desk.notifier.tell(Notice(event=Event.HALT, words=f"Halted by {by}: {why}. {'; '.join(said)}"))
-    return said
+    working = desk.store.open_orders()
+    with desk.store.transaction():
+        desk.store.halt(Halt(halted_at=now, why=why, by=by, allow_exits=allow_exits))
+        for order in working if cancel else ():
+            session = order.intent.session
+            desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=now, by=by, words=why))
+    said = "halted: no entries, exits pass" if allow_exits else "halted: no orders at all"
+    left = "; ".join(f"{order.intent.reference} is {order.status}" for order in working)
+    desk.notifier.tell(Notice(event=Event.HALT, words=f"Halted by {by}: {why}. {said}{left and '; ' + left}"))
+    if cancel and working:
+        taken_back = [_take_back(desk, order, turn) for order in working]
+        return Handled(
+            words=(said, *(word for one in taken_back for word in one.words)),
+            exit_code=max(one.exit_code for one in taken_back),
+        )
+    return Handled(words=(said, *(f"still working: {o.intent.reference} ({o.status})" for o in working)))
 
 
-def _withdraw(desk: TradingDesk, order: Order) -> str:
-    intent = order.intent
-    if timing.window(desk.clock.now(), desk.timetable(intent.session)) not in (Window.EARLY, Window.OPEN):
-        return f"too late to withdraw {intent.reference}: past the hard stop"
-    answer = desk.broker.cancel(intent.reference)
-    if not isinstance(answer, Known):
-        return f"{intent.reference} could not be withdrawn: {answer.why}"
-    acknowledge(desk, answer.value)
-    done = answer.value.status is OrderStatus.CANCELLED
-    return f"withdrawn: {intent.reference}" if done else f"{intent.reference} is {answer.value.status}"
+def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
+    """Take back the order of today's session, sent or not; an exit so taken back stays due at the next session.
+
+    Exit code 0 where it is withdrawn or there is none to withdraw, 5 where it may still be executed, 6 where a run
+    under way holds the broker's line (it withdraws the order itself once it comes to it).
+    Raises SettingsError on a day without a session.
+    """
+    session, now = session_today(desk), desk.clock.now()
+    order = desk.store.order(session)
+    if order and not order.status.is_open:
+        return Handled(words=(f"nothing to withdraw: {order.intent.reference} is {order.status}",), order=order)
+    if order is None and timing.window(now, desk.timetable(session)) is Window.SHUT:
+        return Handled(words=(f"nothing to withdraw: {session} has no order, and none can be sent any more",))
+    desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=desk.wall_clock.now(), by=by, words=why))
+    if order is None:
+        return Handled(words=(f"no order yet; what {session} may still decide is not sent",))
+    return _take_back(desk, order, turn)
+
+
+def _take_back(desk: TradingDesk, order: Order, turn: Turn) -> Handled:
+    """Withdraw one order as soon as the broker can be spoken with."""
+    reference, session = order.intent.reference, order.intent.session
+    try:
+        with turn():
+            now = desk.store.order(session)  # the run that was waited for may have done it
+            if now and not now.status.is_open:
+                return Handled(words=(f"{reference} is {now.status}",), order=now)
+            done = withdraw(desk, order)
+    except AlreadyRunning as error:
+        said = f"{reference} is to be withdrawn, but {error.message}; that run withdraws it when it comes to it"
+        return Handled(words=(said,), order=order, exit_code=AlreadyRunning.exit_code)
+    return Handled(words=(done.words,), order=desk.store.order(session), exit_code=0 if done.is_done else 5)
+
+
+# -- answering --------------------------------------------------------------------------------------------------------
+
+
+def approve(desk: TradingDesk, *, why: str, by: str) -> Outcome:
+    """Say yes to the entry that waits: decided again on fresh prices, sent if it still holds with about those shares.
+
+    Approving what is approved answers with its record. Raises SettingsError where nothing waits for an answer.
+    """
+    session = session_today(desk)
+    asked = question(desk, session)
+    if asked is None or desk.clock.now() >= asked.until:
+        return _nothing_waits(desk, session)
+    said = f"{Side.BUY} {asked.shares} {desk.book.symbol} at about {asked.price_usd:.2f}"
+    words = f"{said}. {why}" if why else said
+    at = desk.wall_clock.now()
+    desk.store.add_act(OwnerAct(act=Act.APPROVE, session=session, at=at, by=by, words=words))
+    outcome = decide_step(desk, session)
+    if outcome.decision.action is not Action.BUY:
+        told = f"You approved {said}; now it is {outcome.decision.action}: {outcome.document['reason']}"
+        desk.notifier.tell(Notice(event=Event.APPROVAL, words=told))
+    return outcome
+
+
+def refuse(desk: TradingDesk, *, why: str, by: str) -> Handled:
+    """Say no to the entry that waits, for this session. Raises SettingsError where nothing waits for an answer."""
+    session = session_today(desk)
+    recorded = open_question(desk.store, session)
+    if recorded is None or desk.clock.now() >= desk.timetable(session).hard_stop_at:
+        last = _last_answer(desk, session)
+        if last and last.act is Act.DECLINE:
+            return Handled(words=(f"declined already by {last.by}",))
+        _nothing_waits(desk, session)
+        raise SettingsError(
+            f"the entry of {session} was approved before", hint="take its order back with `mtum-eod cancel`"
+        )
+    with filed(desk, Step.DECIDE, session) as run:
+        act = OwnerAct(act=Act.DECLINE, session=session, at=desk.wall_clock.now(), by=by, words=why)
+        decline(desk, recorded, act, run.run_id)
+        run.outcome = "declined"
+    return Handled(words=(f"declined: nothing is bought in the session {session}",))
+
+
+def _nothing_waits(desk: TradingDesk, session: date) -> Outcome:
+    """The record, where the session was approved before. Raises SettingsError with what stands instead."""
+    if open_question(desk.store, session):
+        with filed(desk, Step.DECIDE, session) as run:
+            close_lapsed(desk, run.run_id)
+            run.outcome = "lapsed"
+    last, row = _last_answer(desk, session), next(iter(desk.store.ledger(session, session)), None)
+    record = standing(desk, session)
+    if last and last.act is Act.APPROVE and record and desk.store.order(session):
+        return replace(record, notes=(f"approved already by {last.by}", *record.notes))
+    times = desk.timetable(session)
+    if row is None:
+        hint = f"it is decided at {times.decide_at:%H:%M} UTC, and asked then if there is something to buy"
+        raise SettingsError(f"nothing waits for approval: {session} is not decided yet", hint=hint)
+    raise SettingsError(
+        f"nothing waits for approval: {session} is {row.status}: {row.why}",
+        hint="a question stands from its notice until the hard stop of its own session; the next session asks anew",
+    )
+
+
+def _last_answer(desk: Desk, session: date) -> OwnerAct | None:
+    return next((act for act in reversed(desk.store.acts(session)) if act.act in (Act.APPROVE, Act.DECLINE)), None)
+
+
+# -- money ------------------------------------------------------------------------------------------------------------
 
 
 def add_cash(desk: TradingDesk, kind: str, amount: float, day: date | None, note: str) -> dict[str, Any]:

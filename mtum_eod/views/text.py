@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mtum_eod.core.decision_noise import Band, DecisionNoise
     from mtum_eod.core.expectations import Verdict
     from mtum_eod.core.review import Review
+    from mtum_eod.jobs.approval import Question
     from mtum_eod.jobs.audit import Audit
     from mtum_eod.jobs.backtest import Backtest
     from mtum_eod.jobs.bars import BarsReport
@@ -257,8 +258,19 @@ def status(now: Status, zone: str) -> str:
     ]
     lines += [("working", f"{o.intent.reference}, {o.intent.shares} shares, {o.status}") for o in now.open_orders]
     lines += [("halted", f"{halt.why} (by {halt.by}, {instant(halt.halted_at, zone)})") for halt in now.halts]
+    if now.question:
+        lines.append(("awaiting", question(now.question, zone)))
+    lines += [("by hand", f"{a.act} by {a.by}, {instant(a.at, zone)}{a.words and ': ' + a.words}") for a in now.acts]
     lines += [("error", f"{run.step} {instant(run.started_at, zone)}: {run.error}") for run in now.last_errors]
     return "\n".join(f"{dim(f'{name:<13}')} {said}" for name, said in lines)
+
+
+def question(asked: Question, zone: str) -> str:
+    """What waits for the owner, and the lines to type."""
+    said = f"BUY {asked.shares} at about {usd(asked.price_usd)}, until {instant(asked.until, zone)}"
+    if asked.approved_by:
+        return f"{said}: approved by {asked.approved_by}, to be sent by the next run"
+    return f"{said}: `mtum-eod approve` or `mtum-eod approve --no`"
 
 
 def bars_report(report: BarsReport) -> str:

@@ -1,5 +1,6 @@
 """Hands on the wheel: halt with a word on working orders, withdraw one in time, tell of money that moved."""
 
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def stop(bench: Bench, *, allow_exits: bool = False, cancel: bool = False) -> list[str]:
-    return halt(bench.desk, why="away", by="owner", allow_exits=allow_exits, cancel=cancel)
+    halted = halt(bench.desk, why="away", by="owner", allow_exits=allow_exits, cancel=cancel, turn=nullcontext)
+    return list(halted.words)
 
 
 @pytest.mark.parametrize(

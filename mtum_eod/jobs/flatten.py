@@ -1,0 +1,158 @@
+"""Selling by the owner's own hand: the session's one order, by the same path as a decision's."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from mtum_eod.core import parameters, timing
+from mtum_eod.core.evidence import Window
+from mtum_eod.core.gates import WINDOW_WORDS
+from mtum_eod.core.parameters import LateExit
+from mtum_eod.core.trading import (
+    Act,
+    Order,
+    OrderIntent,
+    OrderKind,
+    OrderStatus,
+    OrderType,
+    OwnerAct,
+    Position,
+    SessionStatus,
+    Side,
+    Step,
+    order_reference,
+)
+from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, SettingsError
+from mtum_eod.jobs.decide import send, tell_order
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.filing import filed
+from mtum_eod.jobs.gather import position_of
+from mtum_eod.jobs.outcome import Handled
+from mtum_eod.jobs.session import file_missed, finish_open, session_today
+from mtum_eod.ports import Recording, SessionRow, Unknown
+
+OUT = (OrderStatus.WORKING, OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
+"""An order in one of these got to the broker, and was taken."""
+
+
+def sale_type(desk: Desk, session: date) -> OrderType:
+    """How a sale by hand would go out now. Raises SettingsError where none can, and says when one can."""
+    now, times, p = desk.clock.now(), desk.timetable(session), desk.parameters
+    window = timing.window(now, times)
+    if times.open <= now and window in (Window.EARLY, Window.OPEN):
+        return p.order_type
+    if window is Window.LATE and p.risk.late_exit is LateExit.MARKET:
+        return OrderType.MKT
+    after = times if now < times.open else desk.timetable(desk.calendar.nearest(session)[1])
+    why = "the session has not opened yet" if now < times.open else WINDOW_WORDS[window]
+    raise SettingsError(
+        f"nothing can be sold now: {why}",
+        hint=f"`mtum-eod flatten` can sell from {after.open:%Y-%m-%d %H:%M} to {after.hard_stop_at:%H:%M} UTC",
+    )
+
+
+def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
+    """Sell all shares of the book with the one order of today's session, by the same path as a decision's order.
+
+    The owner's own hand passes every halt. Exit code 0 where the order is out or nothing is held, 5 where it did not
+    get there. Raises SettingsError where none can be sent now, OrderStateUnknown where an order's state is unknown
+    or the broker holds no share, BrokerUnavailable where it does not say what it holds.
+    """
+    session = session_today(desk)
+    sale_type(desk, session)  # asked again when all is known; here, before anything is filed
+    with filed(desk, Step.DECIDE, session) as run:
+        file_missed(desk, session)
+        desk = desk.connected()
+        finish_open(desk, session)
+        handled = _sell(desk, session, why, by, run.run_id)
+        run.outcome, run.exit_code = f"flatten: {handled.words[-1]}", handled.exit_code
+        return handled
+
+
+def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> Handled:
+    in_doubt = [order for order in desk.store.open_orders() if order.status is OrderStatus.UNKNOWN]
+    if in_doubt:
+        raise OrderStateUnknown(
+            f"order {in_doubt[0].intent.reference} is in an unknown state: a sale could sell too much",
+            hint="look at the broker's own list, then `mtum-eod reconcile`",
+        )
+    first = desk.store.order(session)
+    if first:
+        return _has_its_order(first)
+    position = position_of(desk.store, desk.ledger())
+    if position is None:
+        return Handled(words=("flat: there is nothing to sell",))
+    intent = _sale(desk, session, position)
+    by_hand = f"Flattened by {by}: {why}"
+    with desk.store.transaction():
+        desk.store.add_act(OwnerAct(act=Act.FLATTEN, session=session, at=desk.wall_clock.now(), by=by, words=why))
+        desk.store.record(
+            Recording(
+                run_id=run_id,
+                book=desk.book,
+                row=SessionRow(session=session, status=SessionStatus.DECIDED, why=by_hand),
+                bars=(),
+                signal=None,
+                settings=parameters.document(desk.parameters),
+                inputs={},
+                intent=intent,
+                recorded_at=desk.wall_clock.now(),
+            )
+        )
+    send(desk, intent)
+    tell_order(desk, intent, by_hand)
+    order = desk.store.order(session)
+    status = order.status if order else OrderStatus.INTENT
+    said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {session}: {status}"
+    words = f"{said} ({order.words})" if order and order.words else said
+    return Handled(words=(words,), order=order, exit_code=0 if status in OUT else 5)
+
+
+def _has_its_order(first: Order) -> Handled:
+    """A session has one order at most, and this one had its own before."""
+    intent = first.intent
+    if intent.side is Side.SELL and (first.status in OUT or first.status is OrderStatus.INTENT):
+        return Handled(words=(f"{intent.reference} sells {intent.shares} already: {first.status}",), order=first)
+    raise SettingsError(
+        f"{intent.session} has had its one order: {intent.side} {intent.shares}, {first.status}",
+        hint="the next session can sell"
+        + ("; take this one back with `mtum-eod cancel`" if first.status.is_open else ""),
+    )
+
+
+def _sale(desk: TradingDesk, session: date, position: Position) -> OrderIntent:
+    """The order that sells what both the book and the broker hold."""
+    held = desk.broker.shares_held(desk.book.symbol)
+    if isinstance(held, Unknown):
+        raise BrokerUnavailable(
+            f"the broker's position is not known ({held.why}): a sale could sell too much",
+            hint="try again once the broker answers: `mtum-eod doctor` looks at the chain",
+        )
+    shares = min(position.shares, int(held.value))
+    if shares < 1:
+        raise OrderStateUnknown(
+            f"the book holds {position.shares} shares, the broker {held.value:g}: there is no whole share to sell",
+            hint="put the book right with `mtum-eod reconcile`",
+        )
+    book = desk.book
+    return OrderIntent(
+        reference=order_reference(book.mode, book.account, book.symbol, session, Side.SELL),
+        session=session,
+        kind=OrderKind.FLATTEN,
+        side=Side.SELL,
+        order_type=sale_type(desk, session),
+        shares=shares,
+        order_id=desk.broker.next_order_id(),
+        decision_price_usd=_price(desk, session, position),
+    )
+
+
+def _price(desk: Desk, session: date, position: Position) -> float:
+    """The latest price there is, USD a share, for the record; what was paid where there is none. It decides nothing."""
+    before = desk.calendar.nearest(session)[0]
+    try:
+        closes = desk.prices.daily(desk.book.symbol, before, session, desk.wall_clock.now()).frame["close"]
+    except MtumEodError:
+        return position.entry_price
+    known = closes[closes > 0]
+    return position.entry_price if known.empty else float(known.iloc[-1])
