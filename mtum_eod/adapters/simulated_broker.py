@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
+from math import prod
 from typing import TYPE_CHECKING
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
@@ -98,24 +100,38 @@ class SimulatedBroker:
         return Known(self._reports())
 
     def executions(self) -> Answer[list[Fill]]:
-        filled = [order for order in self._orders.newest(REMEMBERED) if self._is_filled(order)]
+        filled = [order for order in self._remembered() if self._is_filled(order)]
         try:
             return Known([self._execution(order) for order in filled])
         except MarketDataError as error:
             return Unknown(f"the closing price is not known: {error.message}")
 
     def shares_held(self, symbol: str) -> Answer[float]:
-        """The signed sum of all orders whose session has closed."""
+        """The signed sum of all orders whose session has closed, each on the scale after the book's splits."""
+        if symbol != self._symbol:
+            return Known(0.0)
         today = self._calendar.local_date(self._clock.now())
         through = today if self._calendar.is_session(today) and self._has_closed(today) else _day_before(today)
-        return Known(float(self._orders.shares_through(through)) if symbol == self._symbol else 0.0)
+        held = before = 0.0
+        for split in self._book.splits():
+            sum_then = self._orders.shares_through(min(through, _day_before(split.session)))
+            held, before = (held + sum_then - before) * split.ratio, sum_then
+        return Known(held + self._orders.shares_through(through) - before)
 
     def cash(self) -> Answer[Cash]:
         cash = ledger(self._capital_usd, self._book.fills(), self._book.cash_flows()).cash
         return Known(Cash(spendable_usd=cash, settled_usd=cash))
 
     def _reports(self) -> list[BrokerOrder]:
-        return [self._report(order) for order in self._orders.newest(REMEMBERED)]
+        return [self._report(order) for order in self._remembered()]
+
+    def _remembered(self) -> list[SimulatedOrder]:
+        """The newest orders, each on the scale of today's closes: an execution is priced when it is asked for."""
+        splits = self._book.splits()
+        return [
+            replace(order, shares=round(order.shares * prod(s.ratio for s in splits if s.session > order.session)))
+            for order in self._orders.newest(REMEMBERED)
+        ]
 
     def _report(self, order: SimulatedOrder) -> BrokerOrder:
         filled = self._is_filled(order)

@@ -105,6 +105,11 @@ class Evidence:
         return tuple(finding for finding in self.findings if finding.is_fatal)
 
     @property
+    def needs_person(self) -> bool:
+        """Whether book and broker differ, or an order's end cannot be told: somebody has to look."""
+        return bool(self.order_unknown or self.mismatch)
+
+    @property
     def exit_findings(self) -> tuple[Finding, ...]:
         """The findings under which nobody can say that no exit is due."""
         return tuple(finding for finding in self.fatal_findings if finding.kind not in ENTRY_ONLY)

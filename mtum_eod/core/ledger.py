@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 from mtum_eod.core.money import Usd
-from mtum_eod.core.trading import CashFlow, Fill, Side
+from mtum_eod.core.trading import CashFlow, Fill, Side, same_shares
 from mtum_eod.errors import StoreError
 
 
@@ -103,3 +103,39 @@ def _bought(held: Holding | None, fill: Fill, commission: Usd) -> Holding:
         entry_price=paid / shares,
         entry_commission_usd=held.entry_commission_usd + commission,
     )
+
+
+def rescale(fills: Sequence[Fill], ratio: float) -> list[Fill]:
+    """The executions that the shares now held come from, as a split makes them; none where none are held.
+
+    fills: all of the book's, in the order they happened. What was one share is `ratio` shares afterwards. Purchases and
+    sales each come out whole; every execution keeps its value, so that cost and results stay as they were.
+    Raises StoreError where whole shares cannot come out.
+    """
+    since_flat: list[Fill] = []
+    held = 0
+    for fill in fills:
+        held += fill.side.sign * fill.shares
+        since_flat.append(fill)
+        if not held:
+            since_flat.clear()
+    return [new for side in Side for new in _rescale_side([f for f in since_flat if f.side is side], ratio)]
+
+
+def _rescale_side(fills: list[Fill], ratio: float) -> list[Fill]:
+    before = sum(fill.shares for fill in fills)
+    total = round(before * ratio)
+    if not same_shares(before * ratio, total) or total < len(fills):
+        raise StoreError(
+            f"a split of {ratio:g} new shares for one makes {before * ratio:g} of {before} shares: no whole number",
+            hint="look at the broker's statement; `mtum-eod reconcile` compares the book with the broker",
+        )
+    # Each execution alone need not come out whole: the running sum is rounded, and each keeps a share at least.
+    rescaled: list[Fill] = []
+    seen = given = 0
+    for left_after, fill in zip(reversed(range(len(fills))), fills, strict=True):
+        seen += fill.shares
+        shares = max(1, min(round(seen * ratio), total - left_after) - given)
+        given += shares
+        rescaled.append(replace(fill, shares=shares, price_usd=fill.shares * fill.price_usd / shares))
+    return rescaled

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from fractions import Fraction
 from math import isfinite
 
 import numpy as np
@@ -28,6 +29,12 @@ SAME_PRICE = 1e-6
 
 SAME_RATIO = 1e-3
 """Closes rounded to cents show one split ratio to within this, relative."""
+
+ALIKE = 0.9
+"""The part of all closes that must show one ratio; the rest may have been revised besides."""
+
+SPLIT_TERMS = 20
+"""The larger of a split's two numbers may be any, the smaller one is at most this."""
 
 UNIT_RATIOS = (0.2, 5.0)
 """A median ratio of two volumes outside these means two units: US lots are 100 shares."""
@@ -287,28 +294,39 @@ class _Check:
             self.add(FindingKind.SESSION_MISSING, rest[-1], words, is_fatal=True)
 
 
+def closes_ratio(fetched: DailyBars, stored: pd.DataFrame) -> float | None:
+    """By how much all fetched closes differ from the stored ones; None where they are the same, or differ variously.
+
+    Arguments as for `compare_with_store`. One close in ten may have been revised besides: a split must stand out.
+    """
+    return _one_ratio(*_finals_of_both(fetched, stored)[1:])
+
+
+def split_ratio(closes_ratio: float) -> float | None:
+    """New shares for one old share that would explain such a ratio of closes; None where no split is like that.
+
+    Splits are small whole numbers for small whole numbers, 3 for 2 or 1 for 10. What a series adjusted for a dividend
+    shows lies nearer to 1 than any of them.
+    """
+    grows = closes_ratio < 1
+    exact = Fraction(1 / closes_ratio if grows else closes_ratio).limit_denominator(SPLIT_TERMS)
+    shares = float(exact) if grows else float(1 / exact)
+    return shares if exact != 1 and abs(shares * closes_ratio - 1) < SAME_RATIO else None
+
+
 def compare_with_store(fetched: DailyBars, stored: pd.DataFrame) -> tuple[Finding, ...]:
     """What a source says differently today about bars that were final: revisions, or one ratio over all closes.
 
     stored: as `BookReader.bars` gives it; only its FINAL rows are compared, and only with fetched final rows.
-    A constant ratio other than 1 is fatal to entries: a split, or a source that changed its adjustment.
+    A constant ratio other than 1 is fatal: a split, or a source that changed its adjustment.
     """
     symbol = fetched.symbol
-    final = fetched.frame if fetched.last_status is BarStatus.FINAL else fetched.frame.iloc[:-1]
-    before = stored[(stored["status"] == BarStatus.FINAL).to_numpy(dtype=bool)]
-    common = before.index.intersection(final.index)
-    if common.empty:
-        return ()
-    new = final.loc[common, list(COLUMNS)].to_numpy(dtype=np.float64)
-    old = before.loc[common, list(COLUMNS)].to_numpy(dtype=np.float64)
-    ratios = new[:, 3] / old[:, 3]
-    ratio = float(np.median(ratios))
-    if len(ratios) > 1 and abs(ratio - 1) > SAME_RATIO and (np.abs(ratios / ratio - 1) < SAME_RATIO).all():
-        session = common[-1].date()
-        words = (
-            f"{symbol}: every one of {len(ratios)} closes up to {session} is {ratio:.4g} times the stored one "
-            f"(a split of {1 / ratio:.4g} for 1?); a ratio of 1 expected"
-        )
+    common, new, old = _finals_of_both(fetched, stored)
+    ratio = _one_ratio(new, old)
+    if ratio is not None:
+        session, shares = common[-1].date(), split_ratio(ratio)
+        like = f"as after a split of {shares:.6g} new shares for one" if shares else "which is like no split"
+        words = f"{symbol}: the closes up to {session} are {ratio:.4g} times the stored ones, {like}; 1 expected"
         return (Finding(kind=FindingKind.RATIO, symbol=symbol, session=session, words=words, is_fatal=True),)
     changed = np.flatnonzero(~np.isclose(new, old, rtol=SAME_PRICE, atol=0, equal_nan=True).all(axis=1))
     named, rest = changed[:NAMED_ONE_BY_ONE], changed[NAMED_ONE_BY_ONE:]
@@ -324,6 +342,26 @@ def compare_with_store(fetched: DailyBars, stored: pd.DataFrame) -> tuple[Findin
         )
         for row, words in zip([*named, *rest[-1:]], said, strict=True)
     )
+
+
+def _finals_of_both(
+    fetched: DailyBars, stored: pd.DataFrame
+) -> tuple[pd.DatetimeIndex, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The sessions final on both sides, and their bars as fetched and as stored."""
+    final = fetched.frame if fetched.last_status is BarStatus.FINAL else fetched.frame.iloc[:-1]
+    before = stored[(stored["status"] == BarStatus.FINAL).to_numpy(dtype=bool)]
+    common = pd.DatetimeIndex(before.index.intersection(final.index))
+    new, old = (side.loc[common, list(COLUMNS)].to_numpy(dtype=np.float64) for side in (final, before))
+    return common, new, old
+
+
+def _one_ratio(new: npt.NDArray[np.float64], old: npt.NDArray[np.float64]) -> float | None:
+    if len(new) < 2:
+        return None
+    ratios = new[:, 3] / old[:, 3]
+    ratio = float(np.median(ratios))
+    is_one = abs(ratio - 1) > SAME_RATIO and float((np.abs(ratios / ratio - 1) < SAME_RATIO).mean()) >= ALIKE
+    return ratio if is_one else None
 
 
 def median_unit_ratio(fetched_volume: pd.Series, stored_volume: pd.Series) -> float:

@@ -63,7 +63,7 @@ def document(
         if position is None
         else {
             "shares": position.shares,
-            "entry_price": position.entry_price,
+            "entry_price": number(position.entry_price),
             "entry_session": position.entry_session.isoformat(),
             "entry_atr": number(position.entry_atr),
             "target": number(target_price(position.entry_price, position.entry_atr, p.strategy)),

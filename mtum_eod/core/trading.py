@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from math import floor
 
 from mtum_eod.core.money import Usd
 
@@ -30,6 +31,11 @@ class Side(StrEnum):
 
     BUY = "BUY"
     SELL = "SELL"
+
+    @property
+    def sign(self) -> int:
+        """+1 where shares come in, -1 where they go out."""
+        return 1 if self is Side.BUY else -1
 
 
 class OrderKind(StrEnum):
@@ -216,6 +222,20 @@ class Halt:
     by: str
     allow_exits: bool
     is_daily_loss: bool = False  # the latch, which blocks entries only
+
+
+SHARES_TOLERANCE = 1e-6
+"""Numbers of shares closer than this are one: brokers tell of fractions as decimals."""
+
+
+def same_shares(one: float, other: float) -> bool:
+    """Whether two numbers of shares are the same."""
+    return abs(one - other) < SHARES_TOLERANCE
+
+
+def whole_shares(shares: float) -> int:
+    """The whole shares in a number of them; a fraction cannot be sold at the close."""
+    return floor(shares + SHARES_TOLERANCE)
 
 
 def order_reference(mode: Mode, account: str, symbol: str, session: date, side: Side) -> str:

@@ -11,6 +11,7 @@ from mtum_eod.core.decision import decide
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Gate, Window
 from mtum_eod.core.gates import WINDOW_WORDS, Blocked
+from mtum_eod.core.market import FindingKind
 from mtum_eod.core.trading import (
     Action,
     Halt,
@@ -27,8 +28,9 @@ from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.recover import acknowledge, recover
+from mtum_eod.jobs.recover import LOOK, acknowledge, recover
 from mtum_eod.jobs.replay import inputs_of, outcome_of
+from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.jobs.withdrawal import withdraw, withdrawal_of
 from mtum_eod.ports import Notice, Recording, SessionRow
 
@@ -46,7 +48,11 @@ FAILED_ORDERS = {
 
 def preview(desk: Desk, session: date) -> Outcome:
     """What `decide_session` would say now; nothing is written or sent."""
-    return outcome_of(gather(desk, session).evidence, desk.parameters, desk.book, source=desk.prices.name)
+    gathered = gather(desk, session)
+    evidence = gathered.evidence
+    if gathered.split:
+        evidence = as_after_split(desk, evidence, gathered.split)
+    return outcome_of(evidence, desk.parameters, desk.book, source=desk.prices.name)
 
 
 def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
@@ -58,6 +64,9 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     the session ever leaves.
     """
     gathered = gather(desk, session)
+    if gathered.split:
+        follow_split(desk, gathered.split)
+        gathered = gather(desk, session)
     evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
     decision = decide(evidence, desk.parameters)
     try:
@@ -118,7 +127,18 @@ def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -
 
 
 def send_again(desk: TradingDesk, intent: OrderIntent) -> None:
-    """Send an intent that is surely absent at the broker, for the last time."""
+    """Send an intent that is surely absent at the broker, for the last time: under its own id, or a new one.
+
+    The same id lets the broker refuse a second order. Ids it has begun to give out anew protect from nothing and may
+    have gone to other orders: then the next one is committed first. Raises BrokerUnavailable where it gives none.
+    """
+    next_id = desk.broker.next_order_id()
+    if next_id < intent.order_id or next_id <= desk.store.last_acknowledged_id():
+        intent = replace(intent, order_id=next_id)
+        words = "the broker gives its order ids anew"
+        desk.store.update_order(
+            intent.reference, OrderStatus.INTENT, desk.wall_clock.now(), order_id=next_id, words=words
+        )
     send(desk, intent, is_last_try=True)
 
 
@@ -212,7 +232,8 @@ def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
     if status in (OrderStatus.CANCELLED, OrderStatus.NOT_SENT) and withdrawal_of(desk.store, intent.session):
         desk.notifier.tell(Notice(event=Event.HALT, words=f"Order {said}{words_of_broker}, as you asked"))
     elif event:
-        desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}", is_urgent=True))
+        cure = f". {LOOK.format(session=intent.session)}" if status is OrderStatus.UNKNOWN else ""
+        desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}{cure}", is_urgent=True))
     else:
         desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {reason}"))
 
@@ -229,8 +250,10 @@ def _tell(desk: TradingDesk, outcome: Outcome) -> None:
         tell_unattended(desk, f"{evidence.session}: {decision.reason}. {'; '.join(decision.warnings)}")
     if decision.daily_loss_hit and not evidence.daily_loss_latched:
         latch_daily_loss(desk, decision.daily_loss_usd, evidence.session)
-    if evidence.mismatch:
-        desk.notifier.tell(Notice(event=Event.MISMATCH, words=evidence.mismatch, is_urgent=True))
+    doubts = [finding.words for finding in evidence.findings if finding.kind is FindingKind.RATIO]
+    if evidence.mismatch or doubts:
+        said = "; ".join(filter(None, [*doubts, evidence.mismatch]))
+        desk.notifier.tell(Notice(event=Event.MISMATCH, words=said, is_urgent=True))
     if decision.blocked_by is not Gate.DATA:
         desk.notifier.tell(Notice(event=Event.DAILY_SUMMARY, words=summary(desk, outcome)))
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from math import isnan, nan
 
 from mtum_eod.core import timing
 from mtum_eod.core.evidence import Evidence, Funds, Indicators, PendingExit
 from mtum_eod.core.ledger import Ledger
-from mtum_eod.core.trading import OrderStatus, Position
+from mtum_eod.core.market import Finding, FindingKind
+from mtum_eod.core.trading import OrderStatus, Position, Split, same_shares, whole_shares
 from mtum_eod.jobs import market
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.market import Reading
+from mtum_eod.jobs.splits import split_seen
 from mtum_eod.ports import Answer, BookReader, Unknown
 
 
@@ -22,6 +24,7 @@ class Gathered:
 
     evidence: Evidence
     reading: Reading
+    split: Split | None = None  # that the book has still to follow
 
 
 def gather(desk: Desk, session: date) -> Gathered:
@@ -34,25 +37,31 @@ def gather(desk: Desk, session: date) -> Gathered:
     ledger = desk.ledger()
     position = position_of(desk.store, ledger)
     halts = desk.store.halts()
-    held = desk.broker.shares_held(desk.book.symbol)
-    unknown = [order for order in desk.store.open_orders() if order.status is OrderStatus.UNKNOWN]
+    findings, split = reading.findings, None
+    if any(finding.kind is FindingKind.RATIO for finding in findings):
+        seen = split_seen(desk, reading.bars[0])
+        split = seen if isinstance(seen, Split) else None
+        findings = tuple(_with_doubt(finding, seen) for finding in findings)
+        # Whether the entry price stands on the scale of these closes is not known, so no rule may compare the two.
+        position = position and replace(position, entry_price=nan, entry_atr=nan)
+    held, left = desk.broker.shares_held(desk.book.symbol), desk.store.shares_left()
     evidence = Evidence(
         session=session,
         as_of=min(as_of, desk.calendar.close(session)),
         indicators=reading.indicators,
         position=position,
         funds=_funds(desk, ledger, reading.indicators),
-        findings=reading.findings,
+        findings=findings,
         window=timing.window(desk.clock.now(), desk.timetable(session)),
         halt=next((halt for halt in halts if not halt.is_daily_loss), None),
         daily_loss_latched=any(halt.is_daily_loss for halt in halts),
         pending_exit=_pending_exit(desk, position),
-        order_unknown=f"order {unknown[0].intent.reference} is in an unknown state" if unknown else "",
-        mismatch=_mismatch(ledger, held),
-        broker_shares=None if isinstance(held, Unknown) else int(held.value),
+        order_unknown=_order_unknown(desk, session),
+        mismatch=_mismatch(ledger, held, left),
+        broker_shares=None if isinstance(held, Unknown) else whole_shares(held.value - left),
         has_order=desk.store.order(session) is not None,
     )
-    return Gathered(evidence=evidence, reading=reading)
+    return Gathered(evidence=evidence, reading=reading, split=split)
 
 
 def position_of(store: BookReader, ledger: Ledger) -> Position | None:
@@ -88,9 +97,27 @@ def _funds(desk: Desk, ledger: Ledger, indicators: Indicators) -> Funds:
     )
 
 
-def _mismatch(ledger: Ledger, held: Answer[float]) -> str:
+def _order_unknown(desk: Desk, session: date) -> str:
+    """The first order whose state cannot be told, in words; one of an earlier session should have ended long ago."""
+    for order in desk.store.open_orders():
+        if order.status is OrderStatus.UNKNOWN:
+            return f"order {order.intent.reference} is in an unknown state ({order.words})"
+        if order.intent.session < session:
+            return f"order {order.intent.reference} is still {order.status}"
+    return ""
+
+
+def _with_doubt(finding: Finding, seen: Split | str | None) -> Finding:
+    is_in_doubt = finding.kind is FindingKind.RATIO and isinstance(seen, str)
+    return replace(finding, words=f"{finding.words}; {seen}") if is_in_doubt else finding
+
+
+def _mismatch(ledger: Ledger, held: Answer[float], left: float) -> str:
     """Where book and broker differ, in words; a broker that did not say differs from any book."""
     ours = ledger.holding.shares if ledger.holding else 0
     if isinstance(held, Unknown):
         return f"the broker's position is not known ({held.why})"
-    return "" if held.value == ours else f"the book holds {ours} shares, the broker {held.value:g}"
+    if same_shares(held.value - left, ours):
+        return ""
+    own = f", {left:g} of them left to the owner" if left else ""
+    return f"the book holds {ours} shares, the broker {held.value:g}{own}"

@@ -31,7 +31,7 @@ class Outcome:
         if order and order["status"] in ("rejected", "unknown"):
             return 5
         gate = self.document["blocked_by"]
-        if gate in (Gate.ORDER_UNKNOWN, Gate.RECONCILE_MISMATCH):
+        if gate in (Gate.ORDER_UNKNOWN, Gate.RECONCILE_MISMATCH) or self.evidence.needs_person:
             return 5
         # An exit that goes out is worth more than the data that are missing beside it.
         return 3 if gate == Gate.DATA and not order else 0

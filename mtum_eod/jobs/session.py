@@ -16,6 +16,7 @@ from mtum_eod.core.trading import Action, Order, SessionStatus, Step
 from mtum_eod.errors import MarketDataError, MtumEodError, SettingsError
 from mtum_eod.jobs import consent
 from mtum_eod.jobs.approval import approval_of, close_lapsed, open_question
+from mtum_eod.jobs.collect import collect
 from mtum_eod.jobs.decide import decide_session, send_again, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
@@ -23,7 +24,7 @@ from mtum_eod.jobs.gather import position_of
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.recover import Resend
 from mtum_eod.jobs.replay import as_dry_run, replay_recorded
-from mtum_eod.jobs.settle import Settlement, collect, settle_session
+from mtum_eod.jobs.settle import Settlement, settle_session
 from mtum_eod.ports import Calendar, Notice, SessionRow
 
 
@@ -99,7 +100,12 @@ def finish_open(desk: TradingDesk, session: date) -> list[str]:
     """Resolve orders in doubt and settle earlier sessions; what stays open is told, and stops no exit of today."""
     notes = []
     for order in desk.store.open_orders():
-        collect(desk, order.intent.session, resend=_sender(desk, order, session))
+        try:
+            collect(desk, order, resend=_sender(desk, order, session))
+        except MtumEodError as error:
+            if order.intent.session == session:
+                raise
+            notes.append(f"order {order.intent.reference} is still {order.status}: {error.message}")
     for row in desk.store.unsettled_rows():
         if row.session < session:
             try:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from math import isnan, nan
 from typing import Any
 
 import pandas as pd
 
 from mtum_eod.core import quality, snapshot
-from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
-from mtum_eod.core.trading import Order, OrderIntent, OrderStatus
-from mtum_eod.jobs.decide import latch_daily_loss, tell_order
+from mtum_eod.core.trading import Order, OrderStatus
+from mtum_eod.errors import MarketDataError
+from mtum_eod.jobs.collect import Collected, booked, collect
+from mtum_eod.jobs.decide import latch_daily_loss
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.recover import Resend, recover
 from mtum_eod.jobs.replay import replay_recorded
-from mtum_eod.ports import EquityMark, Known, Notice, Unknown
+from mtum_eod.jobs.splits import follow_split, split_seen
+from mtum_eod.ports import EquityMark
+
+COMPARED_SESSIONS = 10
+"""At least so many sessions are read, so that a split of the closes stands out before one of them is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,7 @@ class Settlement:
     mark: EquityMark | None  # None where no close is known
     is_settled: bool
     why: str = ""  # what is still open, in words
+    needs_person: bool = False  # the broker contradicts itself
 
     @property
     def document(self) -> dict[str, Any]:
@@ -43,8 +49,9 @@ class Settlement:
 
     @property
     def exit_code(self) -> int:
-        """5 where an order's state is unknown or it was rejected: a person looks."""
-        return 5 if self.order and self.order.status in (OrderStatus.UNKNOWN, OrderStatus.REJECTED) else 0
+        """5 where an order's state is unknown or contradicted, or it was rejected: a person looks."""
+        is_bad = self.order is not None and self.order.status in (OrderStatus.UNKNOWN, OrderStatus.REJECTED)
+        return 5 if is_bad or self.needs_person else 0
 
 
 def settle_session(desk: TradingDesk, session: date) -> Settlement:
@@ -52,85 +59,71 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
 
     Repeating it changes nothing. Raises MarketDataError, BrokerUnavailable, StoreError.
     """
-    order = collect(desk, session)
+    order = desk.store.order(session)
+    collected = collect(desk, order) if order else Collected(None)
     provisional = [mark.session for mark in desk.store.provisional_marks() if mark.session < session]
-    window = desk.calendar.sessions(min([*provisional, session]), session)
+    first = min([*provisional, desk.calendar.window(session, COMPARED_SESSIONS)[0]])
+    window = desk.calendar.sessions(first, session)
     prices, vix = (_bars(desk, symbol, window) for symbol in (desk.book.symbol, VIX))
+    _follow_scale(desk, prices)
     desk.store.add_bars([prices, vix])
     known = [mark for day in (*provisional, session) if (mark := _mark(desk, day, prices)) is not None]
     mine = next((mark for mark in known if mark.session == session), None)
-    why = _still_open(desk, order, mine)
+    why = _still_open(desk, collected, mine)
     drift = _drift(desk, [mark.session for mark in known if mark.is_final])
-    desk.store.settle(session, desk.wall_clock.now(), known, is_settled=not why, drift_actions=drift)
+    marks = [*known, *marked_again(desk, session + timedelta(days=1))]
+    desk.store.settle(session, desk.wall_clock.now(), marks, is_settled=not why, drift_actions=drift)
     _watch_daily_loss(desk, session, mine)
-    return Settlement(session=session, order=order, mark=mine, is_settled=not why, why=why)
-
-
-def collect(desk: TradingDesk, session: date, resend: Resend | None = None) -> Order | None:
-    """Book what the broker knows of the session's order; None where it has none.
-
-    An intent without acknowledgement is looked for first; `resend` sends it where it is surely absent.
-    """
-    order = desk.store.order(session)
-    if order and order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN):
-        before = order.status
-        recover(desk, order.intent, resend)
-        order = desk.store.order(session)
-        if order and order.status is not before:
-            tell_order(desk, order.intent, "A later run found it open")
-    if order and (order.status is OrderStatus.WORKING or _lacks_commission(desk, order)):
-        return _collect_fills(desk, order)
-    return order
-
-
-def _collect_fills(desk: TradingDesk, order: Order) -> Order | None:
-    intent = order.intent
-    orders, executions = desk.broker.orders(), desk.broker.executions()
-    if isinstance(executions, Unknown):
-        return order
-    fills = [fill for fill in executions.value if fill.reference == intent.reference]
-    with desk.store.transaction():
-        desk.store.add_fills(fills)
-        if order.status.is_open and isinstance(orders, Known):
-            found = next((o for o in orders.value if o.reference == intent.reference), None)
-            done = sum(fill.shares for fill in fills)
-            # Executions are the truth about fills: a status that claims more is not believed until they add up.
-            if found and not found.status.is_open and done >= found.filled_shares:
-                desk.store.update_order(
-                    intent.reference,
-                    _final_status(found.status, done, intent.shares),
-                    desk.wall_clock.now(),
-                    perm_id=found.perm_id,
-                    words=found.words,
-                )
-    after = desk.store.order(intent.session)
-    if after and order.status.is_open and not after.status.is_open:
-        if fills:
-            _tell_filled(desk, intent)
-        else:
-            tell_order(desk, intent, "")
-    return after
-
-
-def _lacks_commission(desk: Desk, order: Order) -> bool:
-    return any(f.commission_usd is None for f in desk.store.fills() if f.reference == order.intent.reference)
-
-
-def _final_status(claimed: OrderStatus, done: int, wanted: int) -> OrderStatus:
-    if done >= wanted:
-        return OrderStatus.FILLED
-    return OrderStatus.PARTLY_FILLED if done else claimed
-
-
-def _tell_filled(desk: TradingDesk, intent: OrderIntent) -> None:
-    fills = [fill for fill in desk.store.fills() if fill.reference == intent.reference]
-    shares = sum(fill.shares for fill in fills)
-    price = sum(fill.shares * fill.price_usd for fill in fills) / shares
-    commission = sum(fill.commission_usd or 0.0 for fill in fills)
-    said = (
-        f"{intent.side} {shares} {desk.book.symbol} at {price:.2f}, commission {commission:.2f} USD, {intent.session}"
+    return Settlement(
+        session=session,
+        order=collected.order,
+        mark=mine,
+        is_settled=not why,
+        why=why,
+        needs_person=bool(collected.alarm),
     )
-    desk.notifier.tell(Notice(event=Event.ORDER_FILLED, words=said))
+
+
+def _follow_scale(desk: TradingDesk, prices: DailyBars) -> None:
+    """Raise MarketDataError where the closes have changed their scale for no known reason: no bar may join others."""
+    split = split_seen(desk, prices)
+    if isinstance(split, str):
+        hint = "compare with the broker: `mtum-eod reconcile`; what it shows decides whose numbers are wrong"
+        raise MarketDataError(f"{desk.book.symbol}: {split}", hint=hint)
+    if split:
+        follow_split(desk, split)
+
+
+def marked_again(desk: Desk, first: date) -> list[EquityMark]:
+    """The marks from `first` on as the book's executions have them now: one that came late changed all after it.
+
+    The closes are the stored ones. Where the shares are not on their scale, those of a round trip closed before a
+    split, their value stays as it was marked.
+    """
+    marks = desk.store.equity_marks(first=first)
+    if not marks:
+        return []
+    closes = desk.store.bars(desk.book.symbol, marks[0].session, marks[-1].session)["close"]
+    held_now, splits = desk.ledger().holding, desk.store.splits()
+    again = []
+    for mark in marks:
+        ledger, day = desk.ledger(up_to=mark.session), pd.Timestamp(mark.session)
+        shares = ledger.holding.shares if ledger.holding else 0
+        is_open_trip = held_now is not None and held_now.entry_session <= mark.session
+        is_on_scale = is_open_trip or all(split.session <= mark.session for split in splits)
+        close = float(closes[day]) if day in closes.index else nan
+        value = shares * close if shares and is_on_scale and not isnan(close) else mark.position_value * bool(shares)
+        again.append(
+            replace(
+                mark,
+                cash=ledger.cash,
+                position_value=value,
+                value=ledger.cash + value,
+                realised=ledger.realised,
+                unrealised=ledger.cash + value - ledger.sizing_equity,
+            )
+        )
+    return again
 
 
 def _bars(desk: Desk, symbol: str, window: list[date]) -> DailyBars:
@@ -159,10 +152,12 @@ def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
     )
 
 
-def _still_open(desk: Desk, order: Order | None, mark: EquityMark | None) -> str:
+def _still_open(desk: Desk, collected: Collected, mark: EquityMark | None) -> str:
+    order = collected.order
     if order and order.status.is_open:
-        return f"order {order.intent.reference} is {order.status}"
-    if order and _lacks_commission(desk, order):
+        doubt = order.words if collected.alarm or order.status is OrderStatus.UNKNOWN else ""
+        return f"order {order.intent.reference} is {order.status}{': ' if doubt else ''}{doubt}"
+    if order and any(fill.commission_usd is None for fill in booked(desk, order.intent)):
         return "a commission is not reported yet"
     return "" if mark else "the session's close is not known yet"
 
@@ -171,7 +166,10 @@ def _drift(desk: Desk, sessions: list[date]) -> dict[date, str]:
     """What the final bars would have decided, for the sessions now final."""
     actions = {}
     newest = desk.store.bars_revision()
+    splits = desk.store.splits()
     for session in sessions:
+        if any(split.session > session for split in splits):
+            continue  # its final bar stands on another scale than the position of that day
         recorded = desk.store.signal(session)
         if recorded and recorded.bars_revision == newest:  # it was made on these very bars
             actions[session] = str(recorded.document["action"])

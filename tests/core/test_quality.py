@@ -362,7 +362,7 @@ def test_one_ratio_over_all_closes_is_fatal_and_named() -> None:
     (found,) = compare_with_store(thirds, stored(raw.frame))
 
     assert (FindingKind.RATIO, True) == (found.kind, found.is_fatal)
-    assert "is 0.3333 times the stored one (a split of 3 for 1?)" in found.words
+    assert "are 0.3333 times the stored ones, as after a split of 3 new shares for one" in found.words
 
 
 def test_nothing_in_common_with_the_store_is_no_finding() -> None:

@@ -174,7 +174,7 @@ def test_where_the_position_moves_between_the_looks_nothing_is_sent(bench: Bench
     bench.decide(before_close=18)
 
     assert ([], [("unknown", 1)]) == (received(bench), state(bench))
-    assert [("the position moved from 0 to 33 shares meanwhile",)] == bench.sql("SELECT words FROM order_intent")
+    assert [("the position moved by +33 shares between two looks",)] == bench.sql("SELECT words FROM order_intent")
 
 
 def test_an_order_known_by_its_executions_alone_is_alive(bench: Bench):

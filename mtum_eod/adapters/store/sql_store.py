@@ -37,6 +37,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.connect import SQLITE_FAILURES, Reading, read_copy, refusals
 from mtum_eod.core.events import Event
+from mtum_eod.core.ledger import rescale
 from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars
 from mtum_eod.core.trading import (
     Act,
@@ -57,14 +58,11 @@ from mtum_eod.core.trading import (
     Split,
     Step,
 )
-from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
+from mtum_eod.errors import OrderStateUnknown, SettingsError
 from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, Records, RunRecord, SessionRow, UnsentNotice
 
 SAME_BAR_RELATIVE = 1e-9
 """Two prices or volumes closer than this are the same; what is nearer comes from reading decimals."""
-
-WHOLE_SHARES = 1e-6
-"""How far a number of shares may lie from a whole one and still be it: ratios are measured, not announced."""
 
 BAR_RANKS = {str(status): rank for rank, status in enumerate(BarStatus)}
 OPEN_STATUSES = [str(status) for status in OrderStatus if status.is_open]
@@ -581,7 +579,7 @@ class SqlStore(BookQueries):
             set_={"commission_usd": new.commission_usd},
             where=(table.revision == new.revision) & table.commission_usd.is_(None),
         )
-        corrected = ("executed_at", "side", "shares", "price_usd", "commission_usd", "revision")
+        corrected = ("executed_at", "side", "shares", "price_usd", "commission_usd", "is_estimated", "revision")
         correct = statement.on_conflict_do_update(
             index_elements=["execution_id"],
             set_={name: new[name] for name in corrected},
@@ -611,19 +609,9 @@ class SqlStore(BookQueries):
         table = schema.execution
         with self.writing() as db:
             db.execute(insert(schema.split).values(session=split.session, ratio=split.ratio, recorded_at=at))
-            held = 0
-            entry: list[Fill] = []
-            for fill in self.fills():
-                held += fill.shares if fill.side is Side.BUY else -fill.shares
-                entry = [*entry, fill] if held else []
+            entry = rescale(self.fills(), split.ratio)
             for fill in entry:
-                shares = fill.shares * split.ratio
-                if abs(shares - round(shares)) > WHOLE_SHARES:
-                    raise StoreError(
-                        f"{fill.execution_id}: a split of {split.ratio:g} makes {shares:g} of its {fill.shares} shares",
-                        hint="look at the broker's statement and put the book right with `mtum-eod reconcile`",
-                    )
-                rescaled = {"shares": round(shares), "price_usd": fill.price_usd / split.ratio}
+                rescaled = {"shares": fill.shares, "price_usd": fill.price_usd}
                 db.execute(update(table).where(table.c.execution_id == fill.execution_id).values(rescaled))
             if entry:
                 basis = self._basis(db, entry[0].session)

@@ -1,0 +1,245 @@
+"""What became of an order: its executions booked, its end written down. Executions are the truth about fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mtum_eod.core import quality
+from mtum_eod.core.events import Event
+from mtum_eod.core.trading import Fill, Order, OrderIntent, OrderStatus, same_shares, whole_shares
+from mtum_eod.errors import MarketDataError
+from mtum_eod.jobs.decide import tell_order
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.market import fetch
+from mtum_eod.jobs.recover import (
+    LOOK,
+    Resend,
+    executions_of,
+    executions_vanished,
+    look_twice,
+    order_among,
+    recover,
+)
+from mtum_eod.ports import BrokerOrder, Known, Notice, Unknown
+
+ESTIMATE = "#estimated"
+"""What follows the order's reference in the id of an execution that nobody reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A session's order as it stands after asking the broker."""
+
+    order: Order | None
+    alarm: str = ""  # where the broker contradicts itself: a person looks
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be written down of an order."""
+
+    status: OrderStatus
+    words: str = ""
+    perm_id: int | None = None
+    estimated_shares: int = 0  # executed beyond the executions, as the position says
+    is_alarm: bool = False
+
+
+def collect(desk: TradingDesk, order: Order, resend: Resend | None = None) -> Collected:
+    """Book what the broker knows of an order; asking twice changes nothing.
+
+    An intent without acknowledgement is looked for first; `resend` sends it where it is surely absent.
+    """
+    if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN) and order.perm_id is None:
+        recover(desk, order.intent, resend)
+        before, order = order, _present(desk, order)
+        if order.status is not before.status:
+            tell_order(desk, order.intent, "A later run found it open")
+    if order.status is OrderStatus.WORKING or (order.status is OrderStatus.UNKNOWN and order.perm_id is not None):
+        return _collect_open(desk, order)
+    if _lacks_commission(desk, order.intent):
+        _collect_commissions(desk, order.intent)
+    return Collected(_present(desk, order))
+
+
+def booked(desk: Desk, intent: OrderIntent) -> list[Fill]:
+    """The intent's executions in the book."""
+    return executions_of(intent, desk.store.fills())
+
+
+def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
+    """An execution that nobody reported: at the session's final close, with the commission that the settings expect.
+
+    Raises MarketDataError where that close is not known.
+    """
+    session, symbol = intent.session, desk.book.symbol
+    bars = fetch(desk.prices, symbol, [session], desk.wall_clock.now(), desk.store)
+    close = quality.check(bars, [session], needed=0).frame["close"]
+    if close.empty:
+        raise MarketDataError(
+            f"{symbol}: no close of {session} at {desk.prices.name}, {shares} executed shares cannot be priced",
+            hint=f"once the close is there: `mtum-eod settle`; or `mtum-eod reconcile --resolve {session} filled`",
+        )
+    price = float(close.iloc[-1])
+    return Fill(
+        execution_id=f"{intent.reference}{ESTIMATE}",
+        reference=intent.reference,
+        session=session,
+        executed_at=desk.calendar.close(session),
+        side=intent.side,
+        shares=shares,
+        price_usd=price,
+        commission_usd=_expected_commission(desk, shares, price),
+        is_estimated=True,
+    )
+
+
+def _expected_commission(desk: Desk, shares: int, price: float) -> float:
+    return desk.parameters.risk.transaction_cost * shares * price
+
+
+def _present(desk: Desk, order: Order) -> Order:
+    return desk.store.order(order.intent.session) or order
+
+
+# -- an order that something may still happen to ----------------------------------------------------------------------
+
+
+def _collect_open(desk: TradingDesk, order: Order) -> Collected:
+    intent = order.intent
+    orders, executions = desk.broker.orders(), desk.broker.executions()
+    if isinstance(executions, Unknown):
+        return Collected(order)
+    fills = executions_of(intent, executions.value)
+    desk.store.add_fills(fills)  # what is known is kept, whatever the rest says
+    verdict = None
+    if isinstance(orders, Known):
+        verdict = _judge(desk, order, order_among(desk, intent, orders.value))
+    if verdict is None:
+        return Collected(_present(desk, order))
+    is_news = (verdict.status, verdict.words) != (order.status, order.words)
+    extra = [estimate(desk, intent, verdict.estimated_shares)] if verdict.estimated_shares else []
+    with desk.store.transaction():
+        desk.store.add_fills(extra)
+        if is_news:
+            desk.store.update_order(
+                intent.reference, verdict.status, desk.wall_clock.now(), perm_id=verdict.perm_id, words=verdict.words
+            )
+            _tell(desk, intent, verdict)
+    return Collected(_present(desk, order), alarm=verdict.words if verdict.is_alarm else "")
+
+
+def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | None:
+    """What an acknowledged order has come to, its visible executions booked; None while that cannot be said."""
+    intent = order.intent
+    done = _shares(booked(desk, intent))
+    if done >= intent.shares:
+        return Verdict(OrderStatus.FILLED, perm_id=found.perm_id if found else None)
+    if found is None:
+        # A list read too early lacks an order that is alive: before the close that says nothing.
+        has_closed = desk.clock.now() >= desk.calendar.close(intent.session)
+        return _judge_by_position(desk, intent, OrderStatus.CANCELLED) if has_closed else None
+    is_past = executions_vanished(desk, intent)
+    if found.status.is_open and is_past:
+        words = "still working at the broker after its session's midnight: withdraw it there"
+        return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
+    claimed = intent.shares if found.status is OrderStatus.FILLED else found.filled_shares
+    if done < claimed:
+        if is_past:
+            return _judge_by_position(desk, intent, found.status)
+        words = f"the broker counts {claimed} shares executed, its executions add up to {done}"
+        return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
+    return None if found.status.is_open else Verdict(_end(found.status, done), found.words, found.perm_id)
+
+
+def _judge_by_position(desk: Desk, intent: OrderIntent, claimed: OrderStatus) -> Verdict | None:
+    """No list tells the order's end: the position does, where nothing else of ours could have moved it."""
+    seen = look_twice(desk, intent)
+    others = [o for o in desk.store.open_orders() if o.intent.reference != intent.reference]
+    if isinstance(seen, Unknown) or others:
+        return None
+    done = _shares(booked(desk, intent))
+    moved = whole_shares(seen.moved)
+    decided = desk.store.signal(intent.session)
+    # Where book and broker differed before the order went out, a move says nothing about how much of it is the order's.
+    is_telling = same_shares(seen.moved, moved) and not (decided and decided.inputs.get("mismatch"))
+    if not is_telling or not 0 <= moved <= intent.shares - done or (moved == 0 and claimed is OrderStatus.FILLED):
+        words = f"{done} shares of it are booked, but the position moved its way by {seen.moved:g} shares more"
+        return Verdict(OrderStatus.UNKNOWN, words, is_alarm=True)
+    if moved == 0:
+        return Verdict(_end(claimed, done), "no list of the broker has it any more, the position says what it did")
+    if not executions_vanished(desk, intent):
+        words = f"the position moved its way by {moved} shares more than its executions add up to"
+        return Verdict(OrderStatus.WORKING, words, is_alarm=True)
+    status = OrderStatus.FILLED if done + moved == intent.shares else OrderStatus.PARTLY_FILLED
+    return Verdict(status, f"{moved} shares as the position says; estimated", estimated_shares=moved)
+
+
+def _end(claimed: OrderStatus, done: int) -> OrderStatus:
+    if done:
+        return OrderStatus.PARTLY_FILLED
+    return claimed if not claimed.is_open else OrderStatus.CANCELLED
+
+
+def _shares(fills: list[Fill]) -> int:
+    return sum(fill.shares for fill in fills)
+
+
+# -- commissions that come later --------------------------------------------------------------------------------------
+
+
+def _lacks_commission(desk: Desk, intent: OrderIntent) -> bool:
+    return any(fill.commission_usd is None for fill in booked(desk, intent))
+
+
+def _collect_commissions(desk: TradingDesk, intent: OrderIntent) -> None:
+    executions = desk.broker.executions()
+    if isinstance(executions, Unknown):
+        return
+    desk.store.add_fills(executions_of(intent, executions.value))
+    if not executions_vanished(desk, intent):
+        return
+    told_of = {fill.execution_id for fill in executions.value}
+    gone = [f for f in booked(desk, intent) if f.commission_usd is None and f.execution_id not in told_of]
+    if gone:
+        with desk.store.transaction():
+            desk.store.add_fills([_with_expected_commission(desk, fill) for fill in gone])
+            _tell_estimated(desk, intent)
+
+
+def _with_expected_commission(desk: Desk, fill: Fill) -> Fill:
+    expected = _expected_commission(desk, fill.shares, fill.price_usd)
+    return replace(fill, commission_usd=expected, is_estimated=True, revision=fill.revision + 1)
+
+
+# -- telling ----------------------------------------------------------------------------------------------------------
+
+
+def _tell(desk: TradingDesk, intent: OrderIntent, verdict: Verdict) -> None:
+    if verdict.estimated_shares:
+        _tell_estimated(desk, intent)
+    elif verdict.is_alarm:
+        words = f"Order {intent.reference}: {verdict.words}. {LOOK.format(session=intent.session)}"
+        desk.notifier.tell(Notice(event=Event.MISMATCH, words=words, is_urgent=True))
+    elif booked(desk, intent):
+        desk.notifier.tell(Notice(event=Event.ORDER_FILLED, words=filled_words(desk, intent)))
+    else:
+        tell_order(desk, intent, "")
+
+
+def _tell_estimated(desk: TradingDesk, intent: OrderIntent) -> None:
+    words = (
+        f"{filled_words(desk, intent)}: ESTIMATED, the broker no longer shows it. Put it right from the statement: "
+        f"`mtum-eod reconcile --fill {intent.session} PRICE COMMISSION`"
+    )
+    desk.notifier.tell(Notice(event=Event.ORDER_FILLED, words=words, is_urgent=True))
+
+
+def filled_words(desk: Desk, intent: OrderIntent) -> str:
+    """An order's executions in one line."""
+    fills = booked(desk, intent)
+    shares = _shares(fills)
+    price = sum(fill.shares * fill.price_usd for fill in fills) / shares
+    commission = sum(fill.commission_usd or 0.0 for fill in fills)
+    said = f"{intent.side} {shares} {desk.book.symbol} at {price:.2f}"
+    return f"{said}, commission {commission:.2f} USD, {intent.session}"
