@@ -189,7 +189,8 @@ class Exchange:
         corrected = replace(execution, exec_id=f"{print_id}.{int(number) + 1:02d}", price=price, avg_price=price)
         self.executions.append(corrected)
         difference = (price - execution.price) * execution.shares
-        self.account.cash["USD"] -= difference if execution.side == "BOT" else -difference
+        paid = difference if execution.side == "BOT" else -difference
+        self.account.cash["USD"] = self.account.cash.get("USD", 0.0) - paid
         self._told("filled", execution.order, corrected)
         return corrected
 

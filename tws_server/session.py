@@ -47,6 +47,7 @@ class Session:
         self._wants_positions = False
         self._wants_account = False
         self._quotes: dict[int, Contract] = {}
+        self._unanswered: set[int] = set()
 
     # -- the conversation -------------------------------------------------------------------------------------------
 
@@ -132,7 +133,9 @@ class Session:
         self._is_busy = False
         if faults.met(request.name, "drop_after"):
             self.close()
-        elif not faults.met(request.name, "hang"):
+        elif faults.met(request.name, "hang"):
+            self._unanswered.add(request.id)
+        else:
             self.post(answer)
         waiting, self._waiting = self._waiting, []
         for replies in waiting:
@@ -442,6 +445,13 @@ class Session:
             raise Refused(162, no_data)
         begin = server.calendar.open(sessions[0])
         yield answers.historical_data(request.id, bars, (begin, end), rules, as_seconds=values["formatDate"] == "2")
+
+    def _on_cancel_historical_data(self, request: Request) -> Iterator[Reply]:
+        if request.id not in self._unanswered:
+            raise Refused(366, f"{CODES[366]}{request.id}")
+        self._unanswered.remove(request.id)
+        words = "Historical Market Data Service error message:API historical data query cancelled: "
+        raise Refused(162, f"{words}{request.id}")
 
     def _checked_end(self, values: Mapping[str, str]) -> datetime:
         """The end of a history request, everything else about it being fine. Raises Refused with 321."""

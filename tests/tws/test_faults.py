@@ -85,6 +85,17 @@ def test_a_hanging_request_is_worked_on_and_never_answered(tws: Server, client: 
     assert ([], ["execDetails", "openOrder", "orderStatus", "commissionReport"]) == (unanswered, client.names())
 
 
+def test_a_hanging_history_can_be_cancelled_and_an_answered_one_is_not_found(tws: Server, client: Plain) -> None:
+    """162 and 366, as a client hears them that gave up waiting."""
+    client.history(MTUM, "1 D")
+    client.send(25, 1, 50)
+    tws.faults.hang("reqHistoricalData")
+    client.send(20, 51, *MTUM, 0, "", "1 day", "1 D", 1, "TRADES", 1, 0, "")
+    client.send(25, 1, 51)
+
+    assert [("50", "366"), ("51", "162")] == [(row[2], row[3]) for _, row in client.rest()]
+
+
 def test_a_hanging_end_mark_leaves_a_list_open(tws: Server, three: Plain) -> None:
     tws.faults.hang("openOrderEnd")
     three.send(16, 1)
