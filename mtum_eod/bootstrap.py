@@ -25,7 +25,7 @@ from mtum_eod.settings import DataSource, Loaded, VixSource
 
 if TYPE_CHECKING:
     from mtum_eod.adapters.ib.line import Line
-    from mtum_eod.adapters.store import SqlReader, SqlStore
+    from mtum_eod.adapters.store import SimulatedOrders, SqlReader, SqlStore
     from mtum_eod.jobs.sweep import Spread
 
 PATIENCE_SECONDS = 90
@@ -295,11 +295,10 @@ class Workplace:
                 ),
             )
         from mtum_eod.adapters.simulated_broker import SimulatedBroker
-        from mtum_eod.adapters.store import SimulatedOrders
 
         bound = reader.book()
         return SimulatedBroker(
-            orders=SimulatedOrders(reader, store),
+            orders=_simulated_orders(reader, store),
             book=reader,
             capital_usd=(bound or self.book).capital_usd,
             prices=prices,
@@ -395,6 +394,15 @@ class Workplace:
                 f"capital = {wanted.capital_usd:g}, but this book has traded on {bound.capital_usd:g}: it is fixed now",
                 hint="set capital back, and tell of money paid in with `mtum-eod cash add deposit AMOUNT`",
             )
+
+
+def _simulated_orders(reader: SqlReader | SqlStore | NoHistory, store: SqlStore | None) -> SimulatedOrders | NoHistory:
+    """The simulated broker's order book; SQLAlchemy is not imported where there is no database."""
+    if isinstance(reader, NoHistory):
+        return reader
+    from mtum_eod.adapters.store import SimulatedOrders
+
+    return SimulatedOrders(reader, store)
 
 
 def _other_name(database: Path, book: Book) -> Path:

@@ -92,19 +92,30 @@ def test_every_dependency_is_constrained(metadata: Message) -> None:
     ]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["data", "check", "--help"]])
-def test_help_and_version_wait_for_no_heavy_import(arguments: list[str]) -> None:
-    """They are typed by a person who waits; pandas alone would take ten times as long."""
+def loaded(arguments: list[str], names: set[str], folder: Path) -> str:
+    """Which of these packages are imported when a command typed in `folder` ends."""
     code = (
         "import atexit, sys\n"
-        f"atexit.register(lambda: print('loaded:', *sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr))\n"
+        f"atexit.register(lambda: print('loaded:', *sorted({names!r} & set(sys.modules)), file=sys.stderr))\n"
         f"sys.argv = ['mtum-eod', *{arguments!r}]\n"
         "from mtum_eod.cli import main\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=folder)
+    return done.stderr.strip()
 
-    assert "loaded:" == done.stderr.strip()
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["data", "check", "--help"]])
+def test_help_and_version_wait_for_no_heavy_import(arguments: list[str], tmp_path: Path) -> None:
+    """They are typed by a person who waits; pandas alone would take ten times as long."""
+    assert "loaded:" == loaded(arguments, set(HEAVY), tmp_path)
+
+
+def test_a_backtest_without_a_database_waits_for_no_database_library(tmp_path: Path) -> None:
+    """Nor for a progress bar that no terminal would show."""
+    typed = ["backtest", "--from", "2024-10-01", "--to", "2024-10-31", "--json"]
+
+    assert "loaded:" == loaded(typed, {"sqlalchemy", "alembic", "rich"}, tmp_path)
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 import pandas as pd
 
+from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.core.market import COLUMNS
 from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, OwnerAct, Split, Step
 from mtum_eod.ports import EquityMark, RecordedSignal, Records, RunRecord, SessionRow, UnsentNotice
 
 
 class NoHistory:
-    """A BookReader without a book."""
+    """A BookReader without a book, and the simulated broker's order book without an order: for looking only."""
 
-    def rows(self, statement: object) -> list[Any]:  # noqa: ARG002
-        """No table has a row."""
+    def add(self, order: SimulatedOrder) -> None:
+        raise TypeError(f"no database is open to keep {order.reference} in")
+
+    def cancel(self, reference: str) -> None:
+        raise TypeError(f"no database is open to withdraw {reference} in")
+
+    def newest(self, count: int) -> list[SimulatedOrder]:  # noqa: ARG002
         return []
+
+    def last_order_id(self) -> int:
+        return 0
+
+    def shares_through(self, session: date) -> int:  # noqa: ARG002
+        return 0
 
     def book(self) -> Book | None:
         return None

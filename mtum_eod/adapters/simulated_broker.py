@@ -15,6 +15,7 @@ from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown, WhatIf
 
 if TYPE_CHECKING:
+    from mtum_eod.adapters.no_history import NoHistory
     from mtum_eod.adapters.store import SimulatedOrders
 
 ACCOUNT = "SIMULATED"
@@ -36,7 +37,7 @@ class SimulatedBroker:
     def __init__(
         self,
         *,
-        orders: SimulatedOrders,
+        orders: SimulatedOrders | NoHistory,
         book: BookReader,
         capital_usd: float,
         prices: MarketData,

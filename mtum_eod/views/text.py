@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -299,11 +300,13 @@ def bars_table(rows: Sequence[dict[str, Any]]) -> str:
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[object, int, int], None]]:
     """A progress bar on standard error while the block runs; silent where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def shown(at: object, count: int, total: int) -> None:
