@@ -18,7 +18,7 @@ import pytest
 from book_by_hand import BOOK, SETTINGS, at, day, fill, intent, mark, recording, reference, signal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from simulation.fake_store import FakeStore
 
 from mtum_eod.adapters.store import SqlStore, open_store
@@ -251,12 +251,13 @@ def contents(path: Path) -> tuple[Any, ...]:
 
 
 class Sequences(RuleBasedStateMachine):
-    """A file and a model of it go through the same; after each step they answer alike."""
+    """A file and a model of it go through the same, and answer alike."""
 
-    @initialize(kinds=st.sets(st.sampled_from(sorted(WRITES)), min_size=1, max_size=3))
-    def open(self, kinds: set[str]) -> None:
-        """Each sequence makes do with a few kinds of writes, so that these meet often."""
-        self.writes = st.sampled_from(sorted(kinds)).flatmap(WRITES.__getitem__)
+    kinds: tuple[str, ...] = tuple(WRITES)
+
+    @initialize()
+    def open(self) -> None:
+        self.writes = st.sampled_from(self.kinds).flatmap(WRITES.__getitem__)
         self.folder = TemporaryDirectory()
         self.number = 0
         self.model = FakeStore()
@@ -281,7 +282,7 @@ class Sequences(RuleBasedStateMachine):
     def committed(self) -> None:
         self.commits[contents(self.path)] = self.model.image()
 
-    @rule(data=st.data(), count=st.integers(1, 6))
+    @rule(data=st.data(), count=st.integers(2, 8))
     def write(self, data: st.DataObject, count: int) -> None:
         """Each by itself, one after the other."""
         for one in data.draw(st.lists(self.writes, min_size=count, max_size=count)):
@@ -323,29 +324,45 @@ class Sequences(RuleBasedStateMachine):
         assert left in self.commits
         self.model.put_back(self.commits[left])
 
-    @invariant()
-    def answers_alike(self) -> None:
+    @rule()
+    def ask(self) -> None:
+        """Every question of the port; what went wrong on the way still shows."""
         assert everything(self.model) == everything(self.store)
 
     def teardown(self) -> None:
-        if hasattr(self, "folder"):
+        try:
+            self.ask()
+        finally:
             self.store.close()
             self.folder.cleanup()
 
 
-TestSequences = Sequences.TestCase
-TestSequences.settings = settings(
-    derandomize=True,
-    max_examples=50,
-    stateful_step_count=6,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def sequences(*kinds: str) -> Any:
+    """The test case of sequences of these writes: the same ones in every run, to be met in seconds."""
+    case = type("Sequences", (Sequences,), {"kinds": kinds}).TestCase
+    case.settings = settings(
+        derandomize=True,
+        max_examples=12,
+        stateful_step_count=8,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    return case
+
+
+# Few kinds at a time, so that those that touch the same rows meet often.
+TestDecisions = sequences("record", "record", "add_rows", "update_order")
+TestSettlement = sequences("record", "add_rows", "settle", "settle")
+TestExecutions = sequences("add_fills", "add_fills", "replace_estimates", "record")
+TestPositions = sequences("record", "add_fills", "adopt", "split")
+TestBars = sequences("add_bars", "record")
+TestOwner = sequences("halt", "resume", "add_act", "leave", "add_cash_flow", "record")
+TestRunsAndNotices = sequences("start_run", "end_run", "add_notice", "add_notice", "notice_tried")
 
 
 @pytest.mark.slow
 class TestManySequences(Sequences.TestCase):
-    """The same, an hour's worth in ten minutes, other sequences each time."""
+    """All kinds at once, for minutes, other sequences each time."""
 
     settings = settings(
         max_examples=600, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)

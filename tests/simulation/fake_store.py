@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtum_eod.core.ledger import rescale
 from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars
 from mtum_eod.core.trading import (
     Book,
@@ -493,8 +494,8 @@ class FakeStore:
                 number = self._fill_numbers.rows[fill.execution_id]
                 old = self._fills.rows[number]
                 if old.revision < fill.revision:
-                    corrected = ("executed_at", "side", "shares", "price_usd", "commission_usd", "revision")
-                    self._fills.put(number, replace(old, **{name: getattr(fill, name) for name in corrected}))
+                    # what it belongs to stays
+                    self._fills.put(number, replace(fill, reference=old.reference, session=old.session))
 
     def replace_estimates(self, reference: str, fills: Sequence[Fill]) -> None:
         with self.transaction():
@@ -522,14 +523,9 @@ class FakeStore:
         with self.transaction():
             _demand(split.ratio > 0 and split.session not in self._splits.rows, "a session has one split, of a ratio")
             self._splits.put(split.session, split)
-            trips = _round_trips(self.fills())
-            entry = trips[-1] if trips and _held(trips[-1]) else []
+            entry = rescale(self.fills(), split.ratio)
             for fill in entry:
-                shares = fill.shares * split.ratio
-                _demand(abs(shares - round(shares)) <= 1e-6, f"a split of {split.ratio:g} leaves whole shares")
-                number = self._fill_numbers.rows[fill.execution_id]
-                rescaled = replace(fill, shares=round(shares), price_usd=fill.price_usd / split.ratio)
-                self._fills.put(number, rescaled)
+                self._fills.put(self._fill_numbers.rows[fill.execution_id], fill)
             if entry:
                 atr, multiplier = self._basis(entry[0].session, self.signal(entry[0].session))
                 if atr is not None:
