@@ -188,6 +188,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def retries(self) -> int:
+        """How often a connection or a read had to be repeated so far."""
+        ...
+
+    @property
     def reread_pause(self) -> timedelta:
         """How far apart two reads must lie before an order counts as surely absent."""
         ...

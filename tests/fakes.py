@@ -115,6 +115,7 @@ class ScriptedBroker:
 
     account = BOOK.account
     reread_pause = timedelta(seconds=5)
+    retries = 0
 
     def __init__(self, shares: float = 0.0, usd: float = 5000.0) -> None:
         self.on_submit = "accept"

@@ -33,6 +33,7 @@ class SimulatedBroker:
 
     account = ACCOUNT
     reread_pause = timedelta(0)
+    retries = 0
 
     def __init__(
         self,

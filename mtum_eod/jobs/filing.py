@@ -41,6 +41,7 @@ def filed(desk: TradingDesk, step: Step, session: date | None) -> Iterator[Filin
     """File the `with` block as a run of `step`. A failure is filed, told and raised again."""
     run = Filing(run_id=desk.store.start_run(step, session, desk.wall_clock.now()))
     token = _current.set(run.run_id)
+    repeated = desk.broker.retries
     LOG.info("%s of %s begins", step, session)
     try:
         yield run
@@ -49,11 +50,15 @@ def filed(desk: TradingDesk, step: Step, session: date | None) -> Iterator[Filin
         said = f"{step} {session or ''}: {error or type(error).__name__}"
         LOG.error("%s", said, exc_info=not isinstance(error, MtumEodError))
         with suppress(MtumEodError):  # the failure itself is what must come out, not that it could not be filed
-            desk.store.end_run(run.run_id, desk.wall_clock.now(), "failed", exit_code, str(error) or repr(error))
+            words, retries = str(error) or repr(error), desk.broker.retries - repeated
+            desk.store.end_run(run.run_id, desk.wall_clock.now(), "failed", exit_code, words, retries)
             desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
         raise
     else:
         LOG.info("%s of %s ends: %s, exit code %d", step, session, run.outcome, run.exit_code)
-        desk.store.end_run(run.run_id, desk.wall_clock.now(), run.outcome, run.exit_code, document=run.document)
+        retries = desk.broker.retries - repeated
+        desk.store.end_run(
+            run.run_id, desk.wall_clock.now(), run.outcome, run.exit_code, retries=retries, document=run.document
+        )
     finally:
         _current.reset(token)

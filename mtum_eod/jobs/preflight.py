@@ -22,6 +22,8 @@ def preflight_step(desk: TradingDesk, session: date) -> tuple[Check, ...]:
     """Check data, broker and calendar for `session`, file the result, and tell the owner when it changed."""
     before = desk.store.last_run(Step.PREFLIGHT, session)
     with filed(desk, Step.PREFLIGHT, session) as run:
+        if desk.clock.now() < (decides_at := desk.timetable(session).decide_at):
+            desk.broker.finish_by(decides_at)
         looked_at = checks(desk, session)
         failed = [check for check in looked_at if not check.passed]
         run.exit_code = exit_code(looked_at)

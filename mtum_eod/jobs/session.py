@@ -34,6 +34,8 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
         consent.require(desk)
         close_lapsed(desk, run.run_id)
         missed = file_missed(desk, session)
+        if desk.clock.now() < (close := desk.calendar.close(session)):
+            desk.broker.finish_by(close)
         desk = desk.connected()
         notes = (*missed, *finish_open(desk, session))
         try:

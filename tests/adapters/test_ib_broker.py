@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -189,6 +190,21 @@ def test_an_acknowledged_order_needs_no_further_answer(tws: Server, broker: IbBr
     tws.faults.hang("reqCurrentTime")
 
     assert OrderStatus.WORKING is broker.submit(intent()).status
+
+
+def test_no_order_leaves_on_a_connection_made_after_the_last_look_at_the_clock(
+    tws: Server, line: Line, broker: IbBroker
+) -> None:
+    """The Gateway restarts between the decision and its order; reconnecting could take the order past its hard stop."""
+    order_id = broker.next_order_id()
+    tws.disconnect()
+    while not line.is_down:
+        time.sleep(0.01)
+    with pytest.raises(BrokerUnavailable, match="lost before order"):
+        broker.submit(intent(order_id=order_id))
+
+    assert (Known([]), []) == (broker.orders(), tws.asked("placeOrder"))
+    assert OrderStatus.WORKING is broker.submit(intent(order_id=order_id)).status
 
 
 def test_an_order_taken_for_another_session_is_withdrawn(tws: Server, broker: IbBroker) -> None:

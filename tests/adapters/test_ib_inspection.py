@@ -174,7 +174,7 @@ def test_without_a_gateway_the_login_alone_fails(tws: Server, line: Line) -> Non
 
 
 def test_a_link_that_does_not_answer_stops_none_of_the_others(tws: Server, line: Line) -> None:
-    tws.faults.hang("reqContractDetails")
+    tws.faults.hang("reqContractDetails", times=2)
     checks = looked(line, tws)
 
     assert ["contract"] == [check.name for check in checks.values() if not check.passed]

@@ -167,6 +167,15 @@ def test_a_run_after_a_lost_acknowledgement_adopts_the_order(person: Person, tws
     assert [("working",)] == person.sql("SELECT status FROM order_intent")
 
 
+def test_what_was_repeated_is_filed_with_the_run(person: Person, tws: Server) -> None:
+    """One connection lost in the middle of history."""
+    person.environment["MTUM_EOD_IB__MAX_RETRIES"] = "1"
+    tws.faults.drop(before="historicalData")
+    person.types("run --json")
+
+    assert [(1,)] == person.sql("SELECT retries FROM runs")
+
+
 def test_a_position_is_sold_again(person: Person, tws: Server) -> None:
     """A VIX above 30 the next day: sold at the close, the round trip stands in the view."""
     person.types("run --json")

@@ -48,6 +48,7 @@ class VirtualBroker:
     now: datetime
     account: str = ACCOUNT
     reread_pause: timedelta = timedelta(seconds=5)
+    retries: int = 0
     by_hand: int = 0  # shares the owner bought elsewhere, less those sold there
     resting: dict[str, Resting] = field(default_factory=dict)
     executed: list[Execution] = field(default_factory=list)

@@ -132,6 +132,11 @@ class IbBroker:
         return max(self._line.connected().first_id, self._last_order_id + 1)
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
+        if self._line.is_down:  # connecting takes time that an order may not have: whoever sends it looks at the clock
+            raise BrokerUnavailable(
+                f"the connection to IB was lost before order {intent.reference} left",
+                hint="the next run asks the broker first; `mtum-eod status` shows the order",
+            )
         self._last_order_id = max(self._last_order_id, intent.order_id)
         try:
             return self._line.ask_once(f"order {intent.reference}", lambda talk: self._place(talk, intent))

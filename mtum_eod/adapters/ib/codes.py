@@ -11,8 +11,8 @@ COMPETING_LOGIN = 10197
 HELD = 399
 NOT_PLACED_UNTIL = "will not be placed"
 
-UNTIED = frozenset({320, 321, 10141})
-"""Errors that come without the id of the request they answer, so that it would wait for ever."""
+NO_ANSWER = frozenset({320, 321, 10141})
+"""Errors in place of an answer that may come without the id of the request, or that ib_async takes for a warning."""
 
 LINK_LOST = frozenset({1100, 2110})
 LINK_BACK = frozenset({1101, 1102})
@@ -46,6 +46,7 @@ MEANINGS = {
     2105: "a history farm is down",
     2110: "the Gateway has lost IB's servers and reconnects by itself",
     2157: "a contract data farm is down",
+    10141: "the paper account's disclaimer is not accepted",
     10089: "no live subscription for the API, delayed data are there",
     10147: "no such order to cancel",
     10148: "the order can no longer be cancelled",
@@ -62,6 +63,7 @@ CURES = {
     354: "subscribe to the market data in IB's Client Portal, or set data.source to yahoo",
     420: "subscribe to the market data in IB's Client Portal, or set data.source to yahoo",
     460: "ask for the trading permission in IB's Client Portal",
+    10141: "log in to the paper account in TWS or Client Portal once, and accept its disclaimer",
     10089: "subscribe to the market data in IB's Client Portal, or set data.source to yahoo",
     10168: "subscribe to the market data in IB's Client Portal, or set data.source to yahoo",
     10197: "log the same user out of TWS, mobile app and web",

@@ -127,18 +127,19 @@ class Inspection:
     def _quote(self, symbol: str) -> Iterator[Check]:
         from mtum_eod.adapters.ib.library import contract_of
 
-        name, contract = f"{symbol} quotes", contract_of(symbol, self.primary_exchange)
+        name = f"{symbol} quotes"
 
-        def ask(talk: Talk) -> Awaitable[Any]:
+        async def ask(talk: Talk) -> Any:
+            # looked up first: ib_async keeps quotes by the contract's number
+            found = await talk.ib.reqContractDetailsAsync(contract_of(symbol, self.primary_exchange))
             talk.ib.reqMarketDataType(DELAYED)
-            waiting: Awaitable[Any] = talk.ib.reqTickersAsync(contract)
-            return waiting
+            [ticker] = await talk.ib.reqTickersAsync(found[0].contract)
+            return ticker
 
-        answer = self._ask(name, f"quotes of {symbol}", ask)
-        if isinstance(answer, Check):
-            yield answer
+        ticker = self._ask(name, f"quotes of {symbol}", ask)
+        if isinstance(ticker, Check):
+            yield ticker
             return
-        [ticker] = answer
         kind = "live" if ticker.marketDataType == LIVE else "delayed"
         has_price = any(not isnan(price) and price > 0 for price in (ticker.last, ticker.close))
         passed = kind == "live" and has_price

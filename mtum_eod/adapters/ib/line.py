@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import stamina
 
-from mtum_eod.adapters.ib.codes import CLIENT_ID_IN_USE, UNTIED, in_words, is_notice
+from mtum_eod.adapters.ib.codes import CLIENT_ID_IN_USE, NO_ANSWER, cure, in_words, is_notice
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.ports import Clock
 
@@ -154,7 +154,7 @@ class Talk:
         self.said.append(said)
         if request_id in self._heard:
             self._heard[request_id].put_nowait(said)
-        if request_id == -1 and code in UNTIED:
+        elif code in NO_ANSWER:
             self._end_question(Refusal(said))
 
     def _on_order(self, trade: Any) -> None:
@@ -221,6 +221,11 @@ class Line:
     def account(self) -> str:
         """The account the line trades. Raises BrokerUnavailable, SettingsError."""
         return self.connected().account
+
+    @property
+    def is_down(self) -> bool:
+        """Whether there was a connection, and it was lost since something was last asked."""
+        return self._talk is not None and self._talk.is_lost
 
     def connected(self) -> Talk:
         """The connection, made now where there is none. Raises BrokerUnavailable, SettingsError."""
@@ -368,9 +373,10 @@ class Line:
                 f"IB at {where} has a connection with client id {self.client_id} already",
                 "end the other program, or give this one its own ib.client_id (it uses the next number too)",
             )
+        weekly = "log in at the Gateway: it asks again once a week, and after a restart"
         return _NoConnection(
             f"IB at {where} took the connection and did not start its API: {error}",
-            "log in at the Gateway: it asks again once a week, and after a restart",
+            cure(error.said.code) if isinstance(error, Refusal) else weekly,
         )
 
 
