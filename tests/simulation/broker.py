@@ -56,12 +56,14 @@ class VirtualBroker:
     spendable: list[float] = field(default_factory=list)  # when each of these arrived
     sent: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # when each try left the program
     halted: list[str] = field(default_factory=list)  # what stood still by the owner's word at each of these
+    beside: list[int] = field(default_factory=list)  # the owner's own shares when the run of each of these began
+    cancels: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # when each withdrawal was asked for
     on_the_wire: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # sent, not there yet
     last_id: int = 0
     proceeds: tuple[date, float] | None = None  # of the newest sale, and its session
     away_until: datetime | None = None
     rejects: bool = False
-    auction: dict[str, float] = field(default_factory=dict)  # how the next auction differs
+    differs: dict[str, float] = field(default_factory=dict)  # how our next auction differs from a whole, quick one
 
     # -- truth --------------------------------------------------------------------------------------------------------
 
@@ -100,16 +102,15 @@ class VirtualBroker:
         if known is not None:
             order.status, order.words = OrderStatus.REJECTED, "103: duplicate order id"
         elif self.rejects:
+            self.rejects = False
             order.status, order.words = OrderStatus.REJECTED, "201: order rejected"
         elif intent.order_type is OrderType.MKT:
             self._fill(order, intent.shares, self.market.price(at), at)
             order.status = OrderStatus.FILLED
 
     def _auction(self, order: Resting, close: datetime) -> None:
-        wanted = order.intent.shares
-        done = int(wanted * self.auction["partial"]) if "partial" in self.auction else wanted
-        if "nothing" in self.auction:
-            done = 0
+        wanted, differs = order.intent.shares, self.differs
+        done = 0 if "nothing" in differs else int(wanted * differs.get("partial", 1.0))
         if done:
             first = done // 2 if self.chance.random() < 0.3 else 0
             for shares in (first, done - first):
@@ -117,6 +118,7 @@ class VirtualBroker:
                     self._fill(order, shares, self.market.close(order.intent.session), close)
         order.status = OrderStatus.FILLED if done == wanted else OrderStatus.CANCELLED
         order.words = "" if done == wanted else f"expired with {done} of {wanted} shares filled"
+        self.differs = {}
 
     def _fill(self, order: Resting, shares: int, price: float, at: datetime) -> None:
         intent = order.intent
@@ -137,8 +139,8 @@ class VirtualBroker:
             price_usd=price,
             commission_usd=commission,
         )
-        told_from = at + timedelta(minutes=self.auction.get("late_report", 0.05))
-        commission_from = max(told_from, at + timedelta(minutes=self.auction.get("late_commission", 0.1)))
+        told_from = at + timedelta(minutes=self.differs.get("late_report", 0.05))
+        commission_from = max(told_from, at + timedelta(minutes=self.differs.get("late_commission", 0.1)))
         self.executed.append(Execution(fill, told_from, commission_from))
 
     def _today(self, instant: datetime) -> bool:
@@ -171,6 +173,7 @@ class VirtualBroker:
         found = [o for o in self.resting.values() if o.intent.reference == reference]
         if self.is_away or not found:
             return Unknown("no answer to the cancellation")
+        self.cancels.append((self.now, found[-1].intent))
         if found[-1].status is OrderStatus.WORKING:
             found[-1].status = OrderStatus.CANCELLED
         return Known(self._report(found[-1]))

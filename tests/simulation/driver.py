@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 
 from simulation import invariants
+from simulation.fake_store import FakeStore
 from simulation.market import calendar
 from simulation.plan import CALLS, Life, Trouble
-from simulation.world import MINUTE, World
+from simulation.world import MINUTE, MemoryStore, World
 
 SETTLE_ATTEMPTS = 4
 HOUR = timedelta(hours=1)
 
 
-def live(life: Life) -> World:
+def live(life: Life, store: Callable[[], MemoryStore | FakeStore] = FakeStore) -> World:
     """The world after that life. Raises Broken where an invariant does not hold; the world stands in `.world`."""
-    world = World(life)
+    world = World(life, store())
     try:
         lives = Driver(world)
         for number, session in enumerate(world.market.lived):
@@ -25,7 +26,7 @@ def live(life: Life) -> World:
         broken.world = world
         raise
     finally:
-        world.db.close()
+        world.store.close()
     return world
 
 
@@ -48,7 +49,9 @@ class Driver:
         close = calendar().close(session)
         outside = sorted((close - t.minute * MINUTE, n, t) for n, t in enumerate(troubles) if t.place not in CALLS)
         is_wanted = True
-        for at, begins_a_step in _cron(session):
+        is_left_alone = all(trouble.place != "owner" for trouble in troubles)
+        confirms = world.parameters.risk.require_confirmation
+        for at, begins_a_step in _cron(session, decides_at=60 if confirms else 20):
             while outside and outside[0][0] <= at:
                 when, _, trouble = outside.pop(0)
                 world.clock.set(max(when, world.clock.now()))
@@ -59,6 +62,9 @@ class Driver:
             if self.off_until and at < self.off_until:
                 world.is_untroubled = False
                 continue
+            if confirms and is_left_alone and at == close - 40 * MINUTE and at >= world.clock.now():
+                world.clock.set(at)
+                world.approve()
             if not is_wanted or at < world.clock.now():
                 continue
             world.clock.set(at)
@@ -70,11 +76,9 @@ class Driver:
         world.reach(trouble)
         match trouble.place, trouble.what:
             case "auction", "partial":
-                world.broker.auction["partial"] = size
-            case "auction", "nothing":
-                world.broker.auction["nothing"] = 1.0
+                world.broker.differs["partial"] = size
             case "auction", what:
-                world.broker.auction[what] = 700 * size
+                world.broker.differs[what] = 700 * size
             case "broker", "rejects":
                 world.broker.rejects = True
             case "broker", "restarts":
@@ -88,6 +92,16 @@ class Driver:
                 self.off_until = now + (100 * HOUR * size if size > 0.8 else 2 * HOUR * size)
             case "owner", "halts":
                 world.halt(allow_exits=False)
+            case "owner", "halts_and_cancels":
+                world.halt(allow_exits=False, cancel=True)
+            case "owner", "cancels":
+                world.cancel()
+            case "owner", "flattens":
+                world.flatten()
+            case "owner", "approves":
+                world.approve()
+            case "owner", "refuses":
+                world.refuse()
             case "owner", "halts_entries":
                 world.halt(allow_exits=True)
             case "owner", "resumes":
@@ -102,14 +116,14 @@ class Driver:
                 world.trade_by_hand(-1 - int(3 * size))
 
 
-def _cron(session: date) -> Iterator[tuple[datetime, bool]]:
+def _cron(session: date, decides_at: int) -> Iterator[tuple[datetime, bool]]:
     """The minutes at which cron's call can matter, and whether a step may begin then."""
     opened, close = calendar().open(session), calendar().close(session)
     yield opened + 5 * MINUTE, False
-    for minutes in range(120, 20, -15):
+    for minutes in range(120, decides_at, -15):
         if close - minutes * MINUTE > opened:
             yield close - minutes * MINUTE, minutes == 120
-    for minutes in range(20, 0, -1):
-        yield close - minutes * MINUTE, minutes == 20
+    for minutes in range(decides_at, 0, -1):
+        yield close - minutes * MINUTE, minutes in (decides_at, 20)
     for attempt in range(SETTLE_ATTEMPTS):
         yield close + (20 + 15 * attempt) * MINUTE, attempt == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from mtum_eod.core.trading import OrderStatus, OrderType, SessionStatus, Side
+from mtum_eod.core.trading import OrderKind, OrderStatus, OrderType, SessionStatus, Side
 from simulation.broker import CUT_OFF
 from simulation.market import calendar
 
@@ -22,6 +22,7 @@ class Broken(AssertionError):
     def __init__(self, name: str, words: str) -> None:
         super().__init__(f"{name}: {words}")
         self.name = name
+        self.world: World | None = None
 
 
 # -- after every event: what the broker has seen ----------------------------------------------------------------------
@@ -46,6 +47,13 @@ def orders_come_in_time(world: World) -> Iterator[str]:
             yield f"{intent.reference} {intent.order_type} was sent at {at}, the close is at {close}"
 
 
+def orders_are_withdrawn_in_time(world: World) -> Iterator[str]:
+    """No withdrawal is asked for past the hard stop: the broker might take it for the next session's order."""
+    for at, intent in world.broker.cancels[-1:]:
+        if at >= calendar().close(intent.session) - CUT_OFF:
+            yield f"{intent.reference} was to be withdrawn at {at}"
+
+
 def never_short(world: World) -> Iterator[str]:
     """Our own executions never add up to less than nothing."""
     if world.broker.ours < 0:
@@ -64,8 +72,16 @@ def never_beyond_the_cap_or_the_cash(world: World) -> Iterator[str]:
 def nothing_while_halted(world: World) -> Iterator[str]:
     """No order leaves while a halt stands against it."""
     for (at, intent), halted in zip(world.broker.sent[-1:], world.broker.halted[-1:], strict=True):
+        if intent.kind is OrderKind.FLATTEN:  # the owner's own hand passes every halt
+            continue
         if halted == "all" or (halted == "entries" and intent.side is Side.BUY):
             yield f"{intent.reference} was sent at {at} while {halted} were halted"
+
+
+def one_run_at_a_time(world: World) -> Iterator[str]:
+    """Two runs never work on one book together."""
+    if world.runs_at_once > 1:
+        yield f"{world.runs_at_once} runs at once"
 
 
 # -- after every run: what the book says ------------------------------------------------------------------------------
@@ -162,6 +178,33 @@ def what_was_missed_is_told(world: World) -> Iterator[str]:
             yield f"{row.session} was missed and nobody was told"
 
 
+def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
+    """An exit is held back by a halt, a doubt about order or position, the clock, or a missing price: nothing else."""
+    recorded = world.store.signal(world.today)
+    if recorded and recorded.document["action"] == "SELL":
+        gate, close = recorded.document["blocked_by"], recorded.document["close"]
+        allowed = (None, "halted", "outside_window", "already_decided", "order_unknown", "reconcile_mismatch")
+        if gate not in allowed and not (gate == "data" and close is None):
+            yield f"{world.today}: {recorded.document['reason']} (blocked by {gate})"
+
+
+def nothing_is_sold_unseen(world: World) -> Iterator[str]:
+    """An exit goes out only where the broker has said what it holds, and never more than that or than the book's."""
+    recorded = world.store.signal(world.today)
+    order = world.store.order(world.today)
+    if recorded and order and order.intent.side is Side.SELL:
+        held = recorded.inputs["broker_shares"]
+        if held is None or order.intent.shares > held:
+            yield f"{world.today}: {order.intent.shares} shares to sell, the broker said {held}"
+
+
+def no_entry_beside_a_mismatch(world: World) -> Iterator[str]:
+    """Where the broker holds what the book does not know of, nothing is bought."""
+    for (_, intent), by_hand in zip(world.broker.sent[-1:], world.broker.beside[-1:], strict=True):
+        if intent.side is Side.BUY and by_hand:
+            yield f"{intent.reference} went out beside {by_hand} shares of the owner's own"
+
+
 def decided_as_the_rules_say(world: World) -> Iterator[str]:
     """On whole data the action is the one that plain loops over the truth come to."""
     recorded = world.store.signal(world.today)
@@ -196,9 +239,12 @@ def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
 AFTER_EVENTS: tuple[Invariant, ...] = (
     one_order_a_session,
     orders_come_in_time,
+    orders_are_withdrawn_in_time,
     never_short,
     never_beyond_the_cap_or_the_cash,
     nothing_while_halted,
+    no_entry_beside_a_mismatch,
+    one_run_at_a_time,
 )
 AFTER_RUNS: tuple[Invariant, ...] = (every_execution_once, a_decision_stands)
 AT_SESSION_END: tuple[Invariant, ...] = (
@@ -206,6 +252,8 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     a_settled_session_is_the_brokers,
     money_adds_up,
     an_exit_is_never_forgotten,
+    an_exit_waits_only_where_it_may,
+    nothing_is_sold_unseen,
     an_order_that_failed_is_told,
     what_was_missed_is_told,
     decided_as_the_rules_say,

@@ -22,6 +22,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "broker.executions": READS,
     "broker.shares_held": READS,
     "broker.cash": READS,
+    "broker.cancel": READS,
     "clock.sleep": ("dies_before", "meanwhile"),
     "prices.daily": (*CRASHES, "unknown", "slow", "no_bar", "nan", "old"),
     "prices.volume_until": (*CRASHES, "unknown", "absent"),
@@ -35,6 +36,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "store.add_rows": WRITES,
     "store.add_bars": WRITES,
     "store.halt": WRITES,
+    "store.add_act": WRITES,
     "store.add_notice": WRITES,
     "store.order": ("dies_before", "refused"),
     "store.fills": ("dies_before", "refused"),
@@ -49,7 +51,10 @@ WORLD: dict[str, tuple[str, ...]] = {
     "broker": ("rejects", "restarts", "away"),
     "market": ("no_bar", "nan"),
     "server": ("off",),
-    "owner": ("halts", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
+    "owner": (
+        *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
+        *("cancels", "flattens", "approves", "refuses"),
+    ),
 }
 """What can befall a session from outside; `Trouble.minute` says when, where that matters."""
 
@@ -64,7 +69,7 @@ class Trouble:
     session: int  # counted from the life's first
     place: str
     what: str
-    nth: int = 1  # at which call of that place in that session
+    nth: int = 1  # at which call of that place, counted from that session on
     minute: int = 0  # before the close, for what comes from outside
     size: float = 0.5  # 0 to 1, for what can be smaller or larger
 
@@ -102,7 +107,7 @@ def _trouble(session: int, chance: Random) -> Trouble:
         session=session,
         place=place,
         what=what,
-        nth=1 + int(chance.expovariate(0.8)) if place in CALLS else 1,
+        nth=1 + int(chance.expovariate(1.2)) if place in CALLS else 1,
         minute=chance.choice((chance.randint(-60, 60), chance.randint(-30, 24), chance.randint(14, 20))),
         size=round(chance.random(), 3),
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.trading import OrderIntent
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
-from mtum_eod.ports import Unknown
+from mtum_eod.ports import Notice, Unknown
 from simulation.plan import CALLS
 
 if TYPE_CHECKING:
@@ -30,10 +30,18 @@ class Process:
     def __init__(self, world: World) -> None:
         self.world = world
         self.is_dead = False
+        self.unsaid: list[Notice] | None = None  # inside a transaction: messages that are kept only with it
 
     def port(self, name: str, real: Any) -> Any:
         """`real` with trouble on the way."""
         return Port(self, name, real)
+
+    def hear(self, notice: Notice) -> None:
+        """A message is in the book, durable once its transaction is."""
+        if self.unsaid is None:
+            self.world.hear(notice)
+        else:
+            self.unsaid.append(notice)
 
     def die(self) -> None:
         self.is_dead = True
@@ -47,16 +55,19 @@ class Process:
         if place == "broker.submit":
             self.world.broker.sent.append((self.world.clock.now(), args[0]))
             self.world.broker.halted.append(self.world.halted)
+            self.world.broker.beside.append(self.world.by_hand_at_decision)
         trouble = self.world.trouble_at(place) if place in CALLS else None
         if trouble is None:
             answer = real(*args, **values)
             if place == "store.add_notice":
-                self.world.hear(args[0])
+                self.hear(args[0])
             return answer
         if trouble.what == "dies_before":
             self.die()
         if trouble.what == "dies_after":
             real(*args, **values)
+            if place == "store.add_notice":
+                self.hear(args[0])
             self.die()
         if place.startswith("store."):
             self.world.notices_lost = True
@@ -121,15 +132,23 @@ class Port:
             done = True
             block.__exit__(None, None, None)
 
+        process, is_outermost = self._process, self._process.unsaid is None
         block = real()
         block.__enter__()
+        if is_outermost:
+            process.unsaid = []
         try:
             yield
-            self._process.call(place, commit)
+            process.call(place, commit)
+            for notice in process.unsaid or () if is_outermost else ():
+                self._process.world.hear(notice)
         except BaseException as error:
             if not done:
                 block.__exit__(type(error), error, error.__traceback__)
             raise
+        finally:
+            if is_outermost:
+                process.unsaid = None
 
 
 def _spoilt(bars: DailyBars, what: str) -> DailyBars:

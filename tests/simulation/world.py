@@ -24,9 +24,11 @@ from mtum_eod.errors import AlreadyRunning, MtumEodError
 from mtum_eod.jobs import wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
-from mtum_eod.ports import Notice, Store
+from mtum_eod.jobs.flatten import flatten
+from mtum_eod.ports import Notice
 from simulation import invariants
 from simulation.broker import ACCOUNT, VirtualBroker
+from simulation.fake_store import FakeStore
 from simulation.market import SYMBOL, Market, calendar
 from simulation.oracle import Oracle
 from simulation.plan import CALLS, Life, Trouble, stream
@@ -83,12 +85,22 @@ def template() -> bytes:
             db.close()
 
 
-def memory_store(image: bytes | None = None) -> tuple[SqlStore, sqlite3.Connection]:
-    """The real store on a database in memory, and the database itself for snapshots."""
-    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    db.deserialize(image or template())
-    db.execute("PRAGMA foreign_keys = ON")
-    return SqlStore(Path("memory.db"), connect._engine(lambda: db, connect.StaticPool)), db
+class MemoryStore(SqlStore):
+    """The real store on a database in memory."""
+
+    def __init__(self) -> None:
+        self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.put_back(template())
+        super().__init__(Path("memory.db"), connect._engine(lambda: self._memory, connect.StaticPool))
+
+    def image(self) -> bytes:
+        """The whole database, as a backup keeps it."""
+        return self._memory.serialize()
+
+    def put_back(self, image: bytes) -> None:
+        """Take a backup's place."""
+        self._memory.deserialize(image)
+        self._memory.execute("PRAGMA foreign_keys = ON")
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,7 @@ class World:
     """Everything outside the program, and the driver that plays cron."""
 
     life: Life
+    store: MemoryStore | FakeStore
     log: list[str] = field(default_factory=list)
     reached: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -116,11 +129,8 @@ class World:
         self.clock = WorldClock(begin, self.broker)
         self.book = Book(mode=Mode.PAPER, account=ACCOUNT, symbol=SYMBOL, is_synthetic=False, capital_usd=CAPITAL)
         self.parameters = _parameters(seed)
-        self.store: Store
-        self.store, self.db = memory_store()
         self.lock = VirtualLock()
-        self.waiting: dict[tuple[str, int], Trouble] = {}
-        self.calls: Counter[str] = Counter()
+        self.waiting: dict[str, list[tuple[int, Trouble]]] = {}  # by place: at how many calls from now
         self.today: date = self.market.lived[0]
         self.minute = MINUTE
         self.oracle = Oracle(self.market, self.parameters.strategy)
@@ -137,6 +147,9 @@ class World:
         self.entry_is_blurred = False
         self.exit_decided = False
         self.is_untroubled = True
+        self.by_hand_at_decision = 0  # the owner's own shares when the last run began
+        self.runs_at_once = 0
+        self.by_hand_since: date | None = None
 
     # -- the days -----------------------------------------------------------------------------------------------------
 
@@ -145,19 +158,22 @@ class World:
         self.today = session
         self.clock.set(calendar().open(session))
         self.recent = (calendar().window(session, 4)[0], session)
-        self.waiting = {(trouble.place, trouble.nth): trouble for trouble in troubles if trouble.place in CALLS}
-        self.calls.clear()
-        self.broker.auction, self.broker.rejects, self.notices_lost = {}, False, False
+        for trouble in troubles:
+            if trouble.place in CALLS:
+                self.waiting.setdefault(trouble.place, []).append((trouble.nth, trouble))
+        self.notices_lost = False
+        self.put_right()
         self.entry = self.held()
         holding = self.ledger().holding
         booked = (round(holding.entry_price, 6), holding.entry_session) if holding else None
         true = self.entry and (round(self.entry[0], 6), self.market.days[self.entry[1]].item())
         self.entry_is_blurred = booked != true
         self.is_untroubled = not (
-            troubles
-            or self.entry_is_blurred
+            self.entry_is_blurred
             or self.broker.by_hand
             or self.broker.is_away
+            or self.broker.differs
+            or self.broker.rejects
             or self.store.halts()
             or self.store.open_orders()
             or self.store.unsettled_rows()
@@ -175,14 +191,19 @@ class World:
     # -- trouble ------------------------------------------------------------------------------------------------------
 
     def trouble_at(self, place: str) -> Trouble | None:
-        """The trouble that waits at this call of `place` in this session."""
-        self.calls[place] += 1
-        trouble = self.waiting.pop((place, self.calls[place]), None) if self.waiting else None
-        if trouble is not None:
+        """The trouble that waits at this call of `place`, counted from the session it came in."""
+        queue = self.waiting.get(place)
+        if not queue:
+            return None
+        left = [(calls - 1, trouble) for calls, trouble in queue]
+        due = [trouble for calls, trouble in left if calls <= 0][:1]
+        self.waiting[place] = [(calls, trouble) for calls, trouble in left if trouble not in due]
+        for trouble in due:
             self.reach(trouble)
-        return trouble
+        return due[0] if due else None
 
     def reach(self, trouble: Trouble) -> None:
+        self.is_untroubled = False
         self.reached[trouble.place, trouble.what] += 1
         self.say(f"{trouble.place} {trouble.what}")
 
@@ -229,11 +250,10 @@ class World:
         try:
             if needs_lock:
                 with self.lock.hold():
-                    done = command(self.desk(process))
+                    done = self._alone(command, process)
             else:
                 done = command(self.desk(process))
-            step = getattr(done, "step", None)
-            ended = Ended(str(step) if step else "", getattr(done, "exit_code", 0))
+            ended = Ended(str(getattr(done, "step", None) or ""), getattr(done, "exit_code", 0))
         except Died:
             ended = Ended("killed", None)
         except MtumEodError as error:
@@ -243,9 +263,18 @@ class World:
         except Exception as error:  # whatever else comes out is a defect by itself
             raise invariants.Broken("nothing_unexpected", f"{type(error).__name__}: {error}") from error
         self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
-        if ended.step:
-            self.say(f"{ended.step} -> {ended.exit_code} {ended.error}".rstrip())
+        if ended.step or not needs_lock:
+            self.say(f"{ended.step or 'done'} -> {ended.exit_code} {ended.error}".rstrip())
         return ended
+
+    def _alone(self, command: Callable[[TradingDesk], Any], process: Process) -> Any:
+        self.by_hand_at_decision = self.broker.by_hand
+        self.runs_at_once += 1
+        try:
+            self.check((invariants.one_run_at_a_time,))
+            return command(self.desk(process))
+        finally:
+            self.runs_at_once -= 1
 
     # -- what invariants ask for ---------------------------------------------------------------------------------------
 
@@ -291,15 +320,45 @@ class World:
 
     # -- the owner ----------------------------------------------------------------------------------------------------
 
-    def halt(self, *, allow_exits: bool) -> None:
-        ended = self.typed(
-            lambda desk: wheel.halt(desk, why="a feeling", by="owner", allow_exits=allow_exits, cancel=False)
+    def halt(self, *, allow_exits: bool, cancel: bool = False) -> None:
+        turn = self.lock.hold
+        self.typed(
+            lambda desk: wheel.halt(
+                desk, why="a feeling", by="owner", allow_exits=allow_exits, cancel=cancel, turn=turn
+            )
         )
-        if ended.exit_code == 0:
-            self.halted = "entries" if allow_exits and self.halted != "all" else "all"
+        # What stands is what the book says, whatever became of the command itself.
+        manual = [halt for halt in self.store.halts() if not halt.is_daily_loss]
+        self.halted = ("entries" if manual[0].allow_exits else "all") if manual else ""
+
+    def cancel(self) -> None:
+        self.typed(lambda desk: wheel.cancel(desk, why="a feeling", by="owner", turn=self.lock.hold))
+
+    def flatten(self) -> None:
+        self.typed(lambda desk: flatten(desk, why="a feeling", by="owner"), needs_lock=True)
+
+    def approve(self) -> None:
+        self.typed(lambda desk: wheel.approve(desk, why="", by="owner"), needs_lock=True)
+
+    def refuse(self) -> None:
+        self.typed(lambda desk: wheel.refuse(desk, why="", by="owner"), needs_lock=True)
+
+    def put_right(self) -> None:
+        """What the owner does in the morning: let go, undo trades of last week, replace what was estimated."""
+        if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > 3:
+            self.trade_by_hand(-self.broker.by_hand)
+            self.by_hand_since = None
+        halts = self.store.halts()
+        if halts and len(calendar().sessions(calendar().local_date(halts[-1].halted_at), self.today)) > 2:
+            self.resume()
+        for reference in sorted({fill.reference for fill in self.book_fills() if fill.is_estimated}):
+            true = [e.fill for e in self.broker.executed if e.fill.reference == reference]
+            if self.today > true[-1].session:
+                self.typed(lambda desk, known=true: desk.store.replace_estimates(known[0].reference, known))
 
     def resume(self) -> None:
-        if self.typed(lambda desk: desk.store.resume(desk.wall_clock.now(), "owner")).exit_code == 0:
+        self.typed(lambda desk: desk.store.resume(desk.wall_clock.now(), "owner"))
+        if not self.store.halts():
             self.halted = ""
 
     def deposit(self, usd: float) -> None:
@@ -311,6 +370,7 @@ class World:
         """The owner trades the same symbol past the program."""
         price = self.market.price(self.clock.now())
         self.broker.by_hand += shares
+        self.by_hand_since = self.by_hand_since or self.today
         self.broker.usd -= shares * price
         self.hand_usd -= shares * price
 
@@ -326,5 +386,9 @@ def _parameters(seed: int) -> Parameters:
             rsi_exit_threshold=chance.choice((30.0, 38.0)),
             volume_lookback=chance.choice((5, 20)),
         ),
-        risk=RiskParameters(max_daily_loss=chance.choice((150.0, 500.0)), late_exit=chance.choice(tuple(LateExit))),
+        risk=RiskParameters(
+            max_daily_loss=chance.choice((150.0, 500.0)),
+            late_exit=chance.choice(tuple(LateExit)),
+            require_confirmation=chance.random() < 0.15,
+        ),
     )

@@ -1,0 +1,384 @@
+"""Bugs on purpose. Each is planted alone into the program, and the simulation must find it.
+
+A simulation that finds no planted bug proves nothing. Every defect here is one that a hurried change could bring in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from math import isnan
+from typing import Any
+from unittest.mock import patch
+
+from mtum_eod.adapters.store import SqlStore
+from mtum_eod.core import decision, gates, sizing
+from mtum_eod.core import ledger as ledgers
+from mtum_eod.core.evidence import Gate, Window
+from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.jobs import decide, desk, gather, market, recover, session, settle
+from mtum_eod.ports import Unknown
+from simulation.fake_store import FakeStore
+
+Defect = Callable[[ExitStack], None]
+DEFECTS: dict[str, Defect] = {}
+
+
+def defect(plant: Defect) -> Defect:
+    """Add it to the table under its name."""
+    DEFECTS[plant.__name__] = plant
+    return plant
+
+
+@contextmanager
+def planted(name: str | None) -> Iterator[None]:
+    """The program with that defect for the `with` block; as it is where None."""
+    with ExitStack() as stack:
+        if name is not None:
+            DEFECTS[name](stack)
+        yield
+
+
+def swap(stack: ExitStack, owner: Any, name: str, new: Callable[..., Any]) -> None:
+    """Put `new(original)` in the place of a function or method."""
+    stack.enter_context(patch.object(owner, name, new(getattr(owner, name))))
+
+
+@defect
+def intent_after_the_wire(stack: ExitStack) -> None:
+    """The order leaves before its intent is durable."""
+    kept: list[Callable[[], None]] = []
+
+    def record(real: Any) -> Any:
+        def later(desk_: Any, gathered: Any, outcome: Any, intent: Any, *rest: Any, **more: Any) -> None:
+            if intent is None:
+                real(desk_, gathered, outcome, intent, *rest, **more)
+            else:
+                kept.append(lambda: real(desk_, gathered, outcome, intent, *rest, **more))
+
+        return later
+
+    def send(real: Any) -> Any:
+        def first(desk_: Any, intent: Any, **more: Any) -> Any:
+            if not kept:
+                return real(desk_, intent, **more)
+            acknowledged = desk_.broker.submit(intent)
+            kept.pop()()
+            recover.acknowledge(desk_, acknowledged)
+            return None
+
+        return first
+
+    swap(stack, decide, "_record", record)
+    swap(stack, decide, "send", send)
+
+
+@defect
+def empty_taken_for_flat(stack: ExitStack) -> None:
+    """A list that never ended is read as an empty one."""
+
+    def looking(real: Any) -> Any:
+        def look(desk_: Any, intent: Any) -> Any:
+            seen = real(desk_, intent)
+            if isinstance(seen, Unknown):
+                return recover.Seen(order=None, executed=False, shares=0.0)
+            return seen
+
+        return look
+
+    swap(stack, recover, "look", looking)
+
+
+@defect
+def order_sent_again_under_a_new_id(stack: ExitStack) -> None:
+    """An intent without acknowledgement is sent again at once, without asking the broker."""
+
+    def recovering(_: Any) -> Any:
+        def recover_(desk_: Any, intent: Any, resend: Any) -> None:
+            if resend is not None:
+                resend(replace(intent, order_id=intent.order_id + 1))
+
+        return recover_
+
+    swap(stack, settle, "recover", recovering)
+    swap(stack, decide, "recover", recovering)
+
+
+@defect
+def commission_counted_twice(stack: ExitStack) -> None:
+    """Every commission is taken off twice."""
+
+    def twice(real: Any) -> Any:
+        return lambda state, fill: real(state, replace(fill, commission_usd=2 * (fill.commission_usd or 0.0)))
+
+    swap(stack, ledgers, "_after", twice)
+
+
+@defect
+def summer_time_off_by_one(stack: ExitStack) -> None:
+    """The close is taken to be at 21:00 UTC all year."""
+
+    def winter(real: Any) -> Any:
+        def timetable(day: Any, open_: Any, close: Any, *rest: Any, **more: Any) -> Any:
+            shift = timedelta(hours=1) if close.hour in (17, 20) else timedelta(0)
+            return real(day, open_ + shift, close + shift, *rest, **more)
+
+        return timetable
+
+    swap(stack, desk, "timetable", winter)
+
+
+@defect
+def lock_dropped_early(stack: ExitStack) -> None:
+    """The lock is taken, looked at, and given back before the work is done."""
+    from simulation.world import VirtualLock
+
+    def briefly(real: Any) -> Any:
+        @contextmanager
+        def hold(self: Any) -> Iterator[None]:
+            with real(self):
+                pass
+            yield
+
+        return hold
+
+    swap(stack, VirtualLock, "hold", briefly)
+
+
+@defect
+def exit_blocked_by_missing_volume(stack: ExitStack) -> None:
+    """A volume finding stands against an exit."""
+
+    def block(real: Any) -> Any:
+        def exit_block(evidence: Any, p: Any) -> Any:
+            if isnan(evidence.indicators.volume):
+                return gates.Blocked(gate=Gate.DATA, why="no volume")
+            return real(evidence, p)
+
+        return exit_block
+
+    swap(stack, gates, "exit_block", block)
+
+
+@defect
+def pending_exit_forgotten(stack: ExitStack) -> None:
+    """An exit that could not be sold is judged anew by the next session's signals."""
+    swap(stack, gather, "_pending_exit", lambda _: lambda *_: None)
+
+
+@defect
+def hard_stop_read_too_early(stack: ExitStack) -> None:
+    """The clock is looked at when deciding, not again when sending."""
+
+    def looking(real: Any) -> Any:
+        def last_look(desk_: Any, intent: Any) -> Any:
+            blocked = real(desk_, intent)
+            return None if blocked and blocked.gate is Gate.OUTSIDE_WINDOW else blocked
+
+        return last_look
+
+    swap(stack, decide, "last_look", looking)
+
+
+@defect
+def halt_read_too_early(stack: ExitStack) -> None:
+    """The halt flag is looked at when deciding, not again when sending."""
+
+    def looking(real: Any) -> Any:
+        def last_look(desk_: Any, intent: Any) -> Any:
+            blocked = real(desk_, intent)
+            return None if blocked and blocked.gate is Gate.HALTED else blocked
+
+        return last_look
+
+    swap(stack, decide, "last_look", looking)
+
+
+@defect
+def execution_booked_again(stack: ExitStack) -> None:
+    """Collecting twice books twice: the execution's id is not its key."""
+
+    def adding(real: Any) -> Any:
+        def add_fills(self: Any, fills: Any) -> None:
+            count = len(self.fills())
+            real(self, [replace(fill, execution_id=f"{fill.execution_id}.{count}") for fill in fills])
+
+        return add_fills
+
+    for store in (SqlStore, FakeStore):
+        swap(stack, store, "add_fills", adding)
+
+
+@defect
+def partial_fill_taken_for_whole(stack: ExitStack) -> None:
+    """The order's shares are booked, however many were executed."""
+
+    def adding(real: Any) -> Any:
+        def add_fills(self: Any, fills: Any) -> None:
+            wanted = [self.order(fill.session) for fill in fills[:1]]
+            real(self, [replace(fill, shares=order.intent.shares) for fill, order in zip(fills, wanted, strict=False)])
+
+        return add_fills
+
+    for store in (SqlStore, FakeStore):
+        swap(stack, store, "add_fills", adding)
+
+
+@defect
+def status_believed_over_executions(stack: ExitStack) -> None:
+    """An order the broker calls filled is closed before its executions add up."""
+
+    def collecting(real: Any) -> Any:
+        def collect(desk_: Any, order: Any) -> Any:
+            answer = desk_.broker.orders()
+            found = [o for o in getattr(answer, "value", []) if o.reference == order.intent.reference]
+            if found and not found[0].status.is_open and order.status.is_open:
+                desk_.store.update_order(order.intent.reference, found[0].status, desk_.wall_clock.now())
+                return desk_.store.order(order.intent.session)
+            return real(desk_, order)
+
+        return collect
+
+    swap(stack, settle, "_collect_fills", collecting)
+
+
+@defect
+def rejection_kept_quiet(stack: ExitStack) -> None:
+    """An order that failed is written down, and nobody is told."""
+    swap(stack, decide, "tell_order", lambda _: lambda *_: None)
+    swap(stack, settle, "tell_order", lambda _: lambda *_: None)
+
+
+@defect
+def missed_sessions_left_out(stack: ExitStack) -> None:
+    """Sessions that nobody ran have no row."""
+    swap(stack, session, "file_missed", lambda _: lambda *_: [])
+
+
+@defect
+def exit_sells_all_the_broker_holds(stack: ExitStack) -> None:
+    """An exit sells what lies at the broker, the owner's own shares too."""
+
+    def deciding(real: Any) -> Any:
+        def decide_long(evidence: Any, *rest: Any) -> Any:
+            decided = real(evidence, *rest)
+            return replace(decided, shares=evidence.broker_shares) if decided.shares else decided
+
+        return decide_long
+
+    swap(stack, decision, "_decide_long", deciding)
+
+
+@defect
+def cap_ignored(stack: ExitStack) -> None:
+    """An entry is sized on all the cash there is."""
+
+    def sizing_(real: Any) -> Any:
+        def size_entry(price: Any, equity: Any, cash: Any, risk: Any) -> Any:
+            return real(price, max(equity, cash), cash, replace(risk, max_position_size=1e9))
+
+        return size_entry
+
+    swap(stack, sizing, "size_entry", sizing_)
+    swap(stack, decision, "size_entry", sizing_)
+    swap(stack, gates, "exceeds_position_limit", lambda _: lambda *_: False)
+
+
+@defect
+def yesterday_taken_for_today(stack: ExitStack) -> None:
+    """The rules look at the session before."""
+
+    def measuring(real: Any) -> Any:
+        def measure(*arguments: Any) -> Any:
+            reading = real(*arguments)
+            found = reading.indicators
+            return replace(reading, indicators=replace(found, close=found.previous_close))
+
+        return measure
+
+    swap(stack, market, "measure", measuring)
+
+
+@defect
+def simple_mean_instead_of_wilder(stack: ExitStack) -> None:
+    """RSI of plain means over the period."""
+
+    def plain(_: Any) -> Any:
+        def rsi(close: Any, period: int) -> Any:
+            import numpy as np
+
+            moves = np.diff(close[-period - 1 :])
+            up, down = moves[moves > 0].sum(), -moves[moves < 0].sum()
+            return np.array([100 * up / (up + down)])
+
+        return rsi
+
+    swap(stack, market, "rsi", plain)
+
+
+@defect
+def mismatch_not_looked_at(stack: ExitStack) -> None:
+    """Book and broker differ, and entries go on."""
+    swap(stack, gather, "_mismatch", lambda _: lambda *_: "")
+
+
+@defect
+def late_exit_as_an_auction_order(stack: ExitStack) -> None:
+    """Past the hard stop an exit goes out as a market-on-close order all the same."""
+    swap(stack, gates, "exit_block", lambda real: lambda e, p: real(replace(e, window=Window.OPEN), p))
+    swap(stack, decide, "last_look", lambda _: lambda *_: None)
+
+
+@defect
+def refused_order_tried_again(stack: ExitStack) -> None:
+    """A rejected order is sent once more under a fresh id."""
+
+    def sending(real: Any) -> Any:
+        def send(desk_: Any, intent: Any, **more: Any) -> Any:
+            stopped = real(desk_, intent, **more)
+            order = desk_.store.order(intent.session)
+            if stopped is None and order and order.status == "rejected":
+                try:
+                    again = replace(intent, order_id=desk_.broker.next_order_id())
+                    recover.acknowledge(desk_, desk_.broker.submit(again))
+                except BrokerUnavailable:
+                    pass
+            return stopped
+
+        return send
+
+    swap(stack, decide, "send", sending)
+
+
+@defect
+def exits_gated_like_entries(stack: ExitStack) -> None:
+    """A day's loss beyond the limit blocks the exit too."""
+
+    def block(real: Any) -> Any:
+        def exit_block(evidence: Any, p: Any) -> Any:
+            if evidence.daily_loss_latched:
+                return gates.Blocked(gate=Gate.DAILY_LOSS, why="daily loss")
+            return real(evidence, p)
+
+        return exit_block
+
+    swap(stack, gates, "exit_block", block)
+
+
+@defect
+def unknown_position_sold_on_the_books_word(stack: ExitStack) -> None:
+    """Where the broker does not say what it holds, the book's number is sold."""
+
+    def gathering(real: Any) -> Any:
+        def gather_(desk_: Any, day: Any) -> Any:
+            gathered = real(desk_, day)
+            evidence = gathered.evidence
+            if evidence.broker_shares is None and evidence.position:
+                evidence = replace(evidence, broker_shares=evidence.position.shares)
+            return replace(gathered, evidence=evidence)
+
+        return gather_
+
+    swap(stack, decide, "gather", gathering)
