@@ -14,6 +14,7 @@ from mtum_eod.jobs.market import fetch
 from mtum_eod.jobs.recover import (
     LOOK,
     Resend,
+    acknowledge,
     executions_of,
     executions_vanished,
     look_twice,
@@ -55,11 +56,24 @@ def collect(desk: TradingDesk, order: Order, resend: Resend | None = None) -> Co
         before, order = order, _present(desk, order)
         if order.status is not before.status:
             tell_order(desk, order.intent, "A later run found it open")
+    if order.status is OrderStatus.NOT_SENT:
+        order = _after_all(desk, order)
     if order.status is OrderStatus.WORKING or (order.status is OrderStatus.UNKNOWN and order.perm_id is not None):
         return _collect_open(desk, order)
     if _lacks_commission(desk, order.intent):
         _collect_commissions(desk, order.intent)
     return Collected(_present(desk, order))
+
+
+def _after_all(desk: TradingDesk, order: Order) -> Order:
+    """An order that was surely absent may have been on the wire still: where it did arrive, it is adopted."""
+    orders = desk.broker.orders()
+    found = order_among(desk, order.intent, orders.value) if isinstance(orders, Known) else None
+    if found is None:
+        return order
+    acknowledge(desk, found)
+    tell_order(desk, order.intent, "It reached the broker after all")
+    return _present(desk, order)
 
 
 def booked(desk: Desk, intent: OrderIntent) -> list[Fill]:

@@ -297,3 +297,20 @@ def test_a_refusal_to_give_an_order_id_is_the_brokers(bench: Bench):
         bench.decide()
 
     assert (4, "look at the Gateway") == (refused.value.exit_code, refused.value.hint)
+
+
+def test_an_order_that_arrives_after_it_was_given_up_is_booked(bench: Bench) -> None:
+    """Both tries seem lost and two looks find nothing; a minute later it is there, and fills. Settlement sees it."""
+    bench.broker.on_submit = "lose"
+    sent = bench.decide()
+    bench.broker.on_submit = "accept"
+    order = bench.store.order(SESSION)
+    assert sent.document["order"]["status"] == "not_sent"
+    assert order
+    bench.broker.submit(order.intent)
+    bench.broker.execute(BUY_KEY, order.intent.shares, 150.0, 1.0)
+    settlement = bench.settle()
+
+    assert [order.intent.shares] == [fill.shares for fill in bench.store.fills()]
+    assert settlement.order
+    assert OrderStatus.FILLED is settlement.order.status
