@@ -44,9 +44,10 @@ class Person:
     clock: FakeClock
     environment: dict[str, str] = field(default_factory=dict)
 
-    def types(self, command: str) -> Typed:
-        """Type a command, without the program's name."""
-        result = CliRunner(env=self.environment).invoke(cli, shlex.split(command), prog_name="mtum-eod")
+    def types(self, command: str, answers: str = "") -> Typed:
+        """Type a command, without the program's name, and the lines it may ask for."""
+        runner = CliRunner(env=self.environment)
+        result = runner.invoke(cli, shlex.split(command), input=answers, prog_name="mtum-eod")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Typed(exit_code=result.exit_code, out=result.stdout, err=result.stderr)
