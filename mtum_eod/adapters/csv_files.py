@@ -9,6 +9,7 @@ from datetime import date, datetime
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mtum_eod.adapters.bars import daily_bars
@@ -146,6 +147,9 @@ class _File:
             raise self.error(
                 f"has no column {', '.join(missing)} (its header: {header.strip()!r})", f"columns {', '.join(needed)}"
             )
+        named = [_our_name(name) for name in header.split(delimiter)]  # pandas would number a second one, and go on
+        if twice := [column for column in needed if named.count(column) > 1]:
+            raise self.error(f"has two columns {', '.join(twice)} (its header: {header.strip()!r})", "one of each")
         if not {"adj close", "average", "barcount"} & set(table) and self.symbol != VIX:
             self.find(
                 FindingKind.POSSIBLY_ADJUSTED,
@@ -159,13 +163,15 @@ class _File:
     def days(self, texts: pd.Series) -> pd.Series:
         """Each row's session as midnight without zone; NaT, and a finding, where the date cannot be read."""
         texts = texts.fillna("").str.strip()
-        days = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[ns]")
+        read = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[s]")
         for pattern, form in DATE_FORMS.items():
             written = texts.str.fullmatch(pattern)
             if written.any():
-                days[written] = pd.to_datetime(texts[written], format=form, errors="coerce")
-        others = texts[days.isna()]
-        days[others.index] = pd.DatetimeIndex([self.day_of_stamp(text) or pd.NaT for text in others])
+                read[written] = pd.to_datetime(texts[written], format=form, errors="coerce").astype("datetime64[s]")
+        others = texts[read.isna()]
+        read[others.index] = np.array([self.day_of_stamp(text) for text in others], dtype="datetime64[s]")
+        # A slip such as the year 3024 would not fit into an index of bars; no exchange was open then either.
+        days = read.where(read.between("1900", "2200")).astype("datetime64[ns]")
         for line, text in texts[days.isna()].items():
             words = f"{self.path.name} line {line} has the date {text!r}, which cannot be read; row left out"
             self.find(FindingKind.VALUE_MISSING, None, words)

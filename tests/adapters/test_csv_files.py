@@ -162,6 +162,15 @@ def test_a_row_whose_date_cannot_be_read_is_left_out_and_named(tmp_path: Path) -
     assert 2 == len(read(source).frame)
 
 
+@pytest.mark.parametrize("slip", ["3024-11-05", "1011-11-05", "11/05/3024", "3024-11-05 16:00:00"])
+def test_a_year_that_no_index_of_bars_can_hold_is_a_date_that_cannot_be_read(tmp_path: Path, slip: str) -> None:
+    bars = read(write(tmp_path, YAHOO.replace("2024-11-05", slip)))
+
+    assert [f"MTUM: MTUM.csv line 3 has the date '{slip}', which cannot be read; row left out"] == [
+        finding.words for finding in bars.findings
+    ]
+
+
 def test_findings_outside_the_range_asked_for_are_not_told(tmp_path: Path) -> None:
     """A fault of 2024-11-06 says nothing about the day before."""
     source = write(tmp_path, YAHOO.replace("209.5", "n/a"))
@@ -173,6 +182,8 @@ UNREADABLE = [
     ("missing columns", b"Date,Open,Close\n2024-11-05,1,1\n", "has no column high, low, volume", "Date,Open,Close"),
     ("no volume", b"Date,Open,High,Low,Close\n2024-11-05,1,1,1,1\n", "has no column volume", "expected columns date"),
     ("no header", b"2024-11-05,1,1,1,1,1,1\n", "has no column date", "expected columns date"),
+    ("twice", b"Date,Open,High,Low,Close,Close,Volume\n2024-11-05,1,1,1,1,2,1\n", "two columns close", "one of each"),
+    ("two forms", b"Date,<DATE>,Open,High,Low,Close,Volume\n", "two columns date", "one of each"),
     ("empty", b"", "is empty", "expected a header"),
     ("blank", b"\n \n", "is empty", "expected a header"),
     ("header only", b"Date,Open,High,Low,Close,Volume\n", "has no row with a date (0 rows)", "one row a session"),
