@@ -680,6 +680,8 @@ def _contradictions(settings: Settings, origins: dict[str, str]) -> Iterator[tup
             yield told("csv needs its folder", "data.vix_source", "data.csv_dir")
     if settings.mode is Mode.LIVE and not ib.live_account:
         yield told("real money needs the account's name", "mode", "ib.live_account")
+    if settings.mode is Mode.LIVE and ib.live_account.startswith("D"):
+        yield told("that is a paper account, mode paper is for it", "mode", "ib.live_account")
 
     for first, second in pairwise(("preflight", "decide", "hard_stop")):
         if getattr(schedule, first) <= getattr(schedule, second):

@@ -375,6 +375,10 @@ CONTRADICTIONS = {
         'mode = "live"\n[data]\nsource = "ib"',
         ['mode = "live"', 'ib.live_account = ""', "real money needs the account's name"],
     ),
+    "live with a paper account": (
+        'mode = "live"\n[data]\nsource = "ib"\n[ib]\nlive_account = "DU1"',
+        ['mode = "live"', 'ib.live_account = "DU1"', "that is a paper account"],
+    ),
     "decide before preflight": ("[schedule]\npreflight = 20", ["schedule.preflight = 20", "schedule.decide = 20"]),
     "decide after the hard stop": ("[schedule]\ndecide = 15", ["schedule.decide = 15", "schedule.hard_stop = 15"]),
     "confirm after decide": ("[schedule]\nconfirm = 19", ["schedule.confirm = 19", "at least decide"]),

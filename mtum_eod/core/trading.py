@@ -106,7 +106,7 @@ class Book:
     """What a database belongs to; bound at its first write."""
 
     mode: Mode
-    account: str
+    account: str  # empty for a paper book until its first run has connected
     symbol: str
     is_synthetic: bool
     capital_usd: Usd
@@ -115,7 +115,8 @@ class Book:
     def name(self) -> str:
         """The book in words, for messages."""
         kind = "synthetic" if self.is_synthetic else "real"
-        return f"{self.mode} / {self.account} / {self.symbol} on {kind} data"
+        account = self.account or "an account still to be connected"
+        return f"{self.mode} / {account} / {self.symbol} on {kind} data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,20 +55,25 @@ def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
     try:
         bars = source.daily(symbol, window[0], window[-1], desk.wall_clock.now())
     except MtumEodError as error:
-        return Check(name=f"{symbol} bars", passed=False, words=error.message)
+        return Check(
+            name=f"{symbol} bars", passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code
+        )
     fatal = quality.check(bars, window, is_index=symbol == VIX).fatal
     words = fatal[0].words if fatal else f"{len(bars.frame)} bars up to {window[-1]} from {source.name}"
     return Check(name=f"{symbol} bars", passed=not fatal, words=words)
 
 
 def _broker(desk: Desk, session: date) -> Iterator[Check]:
-    """Whether the broker answers and, if it does, what it says of itself."""
+    """What the broker says of itself and, where one answers, what it holds."""
+    links = desk.broker.inspect(session)
+    yield from links
+    if links and not links[0].passed:  # the login; without one there is nothing to ask
+        return
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         yield Check(name="broker", passed=False, words=held.why, exit_code=BrokerUnavailable.exit_code)
         return
     yield Check(name="broker", passed=True, words=f"{desk.broker.account} holds {held.value:g} shares")
-    yield from desk.broker.inspect(session)
 
 
 def _calendar(desk: Desk, session: date) -> Check:

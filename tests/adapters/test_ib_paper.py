@@ -195,6 +195,16 @@ def test_a_position_is_sold_again(person: Person, tws: Server) -> None:
     )
 
 
+def test_the_doctor_names_a_silent_gateway_once_with_its_cure(person: Person, tws: Server) -> None:
+    """Exit code 4; the login is the link that broke."""
+    person.types("run --json")
+    tws.refuse()
+    looked = person.types("doctor --json")
+    [login] = [check for check in looked.document["checks"] if check["name"] == "IB login"]
+
+    assert (4, False, True) == (looked.exit_code, login["passed"], "start IB Gateway" in login["cure"])
+
+
 def test_made_up_bars_are_refused_with_a_broker(person: Person) -> None:
     person.environment["MTUM_EOD_DATA__SOURCE"] = "sample"
     refused = person.types("run --json")

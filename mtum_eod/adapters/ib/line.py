@@ -10,6 +10,8 @@ an answer that comes late can end a second question of the same kind before its 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -26,6 +28,9 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.ports import Clock
 
 T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
+logging.getLogger("stamina").addHandler(logging.NullHandler())  # what is repeated, and why, is told here in words
 
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 5.0
@@ -283,7 +288,8 @@ class Line:
 
         try:
             return self._run(talk.answer(lambda: question(talk), seconds))
-        except _Silent:
+        except _Silent as error:
+            LOG.info("no answer about %s: %s", what, error)
             self.drop()
             raise
 
@@ -353,7 +359,7 @@ class Line:
             raise _NoConnection(f"there is no host {self._host}: {error}", "correct ib.host") from error
         except OSError as error:
             raise _NoConnection(
-                f"nothing takes connections at {where}: {error.strerror or error}",
+                f"nothing takes connections at {where}: {os.strerror(error.errno) if error.errno else error}",
                 "start IB Gateway, allow its API (Configure > Settings > API), and compare the port with [ib]",
             ) from error
         except (_Silent, Refusal) as error:
