@@ -213,10 +213,11 @@ def run_sweep(
     """Try every combination over `first` to `last`, flat at first, filled at the close.
 
     first, last: as in `run_backtest`. workers: how many combinations are tried at a time by `spread`.
-    Raises SettingsError where no combination makes sense, or where there are more than MANY and `accept_cost` is false:
-    then with what they would cost.
+    Raises SettingsError where a varied number changes nothing, where no combination makes sense, or where there are
+    more than MANY and `accept_cost` is false: then with what they would cost.
     """
     grid = Grid(base=desk.parameters, axes=axes)
+    _refuse_idle(grid)
     if len(grid) > COUNTABLE:
         raise SettingsError(f"{len(grid):.1e} combinations would take years", hint="narrow a range, or widen its step")
     history, start = read_history(desk, first, last)
@@ -247,6 +248,24 @@ def run_sweep(
         hold_return=curve_metrics(closes, 1.0).total_return,
         windows=tuple(windows),
     )
+
+
+IDLE = {
+    "max_daily_loss": "a backtest counts daily losses and acts on none",
+    "daily_loss_exit": "a backtest counts daily losses and acts on none",
+    "require_confirmation": "a backtest asks nobody",
+}
+"""Numbers that change nothing in a backtest, and why."""
+
+
+def _refuse_idle(grid: Grid) -> None:
+    """Raise SettingsError where a number is varied that changes nothing: its rows would pass for evidence."""
+    idle = dict(IDLE)
+    if not any(grid.axes.get("stop_loss_enabled", (grid.base.strategy.stop_loss_enabled,))):
+        idle["stop_loss_pct"] = "stop_loss_enabled is false, --vary stop_loss_enabled=true makes it count"
+    if found := [f"--vary {name} changes nothing: {why}" for name, why in idle.items() if name in grid.axes]:
+        matter = [name for name in SECTION_OF if name not in idle]
+        raise SettingsError("; ".join(found), hint=f"vary what matters in a backtest: {', '.join(matter)}")
 
 
 def scores(tried: Tried, by: By) -> Floats:

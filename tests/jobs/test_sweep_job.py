@@ -200,6 +200,30 @@ def test_progress_ends_with_all_of_them(desk: Desk) -> None:
     assert ("trying", 12, 12) == seen[-1]
 
 
+@pytest.mark.parametrize(
+    ("axes", "why"),
+    [
+        ({"max_daily_loss": (100.0, 500.0)}, "max_daily_loss changes nothing: a backtest counts daily losses"),
+        ({"ma_period": (20, 50), "daily_loss_exit": (True,)}, "daily_loss_exit changes nothing"),
+        ({"require_confirmation": (True, False)}, "require_confirmation changes nothing: a backtest asks nobody"),
+        ({"stop_loss_pct": (5.0, 10.0)}, "stop_loss_pct changes nothing: stop_loss_enabled is false"),
+    ],
+)
+def test_what_changes_nothing_in_a_backtest_is_not_varied(desk: Desk, axes: dict[str, Any], why: str) -> None:
+    """A column of equal results would pass for evidence; the hint names what matters."""
+    with pytest.raises(SettingsError, match=why) as refused:
+        run_sweep(desk, axes, None, None, quiet, in_turn)
+
+    assert "ma_period" in refused.value.hint
+    assert "max_daily_loss" not in refused.value.hint
+
+
+def test_a_stop_loss_counts_where_it_is_switched_on(desk: Desk) -> None:
+    one = run_sweep(desk, {"stop_loss_enabled": (True,), "stop_loss_pct": (1.0, 50.0)}, None, None, quiet, in_turn)
+
+    assert len(set(one.tried.equity.tolist())) == 2
+
+
 def test_what_is_shown_has_its_drawdown_whatever_the_best_is_chosen_by(desk: Desk, review: Review) -> None:
     """By total return daily equity is worked out for the rows shown alone, by Sharpe ratio for all of them."""
     by_sharpe = run_sweep(desk, AXES, None, None, quiet, in_turn, by=By.SHARPE)
