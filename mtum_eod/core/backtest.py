@@ -239,15 +239,19 @@ class _Run:
         if self.exit_due and self.shares:
             self.sell(i, price)
         elif self.to_buy:
-            # Sized on yesterday's close: a gap beyond the buffer must not buy on credit.
-            cost = price * (1 + self.slippage) * (1 + self.p.risk.transaction_cost)
-            shares = min(self.to_buy, floor((self.capital + self.realised) / cost))
+            self.buy(i, price, self.to_buy, self.to_buy_atr)
             self.to_buy = 0
-            if shares:
-                self.buy(i, price, shares, self.to_buy_atr)
 
     def buy(self, i: int, price: float, shares: int, atr: float) -> None:
-        """Book an entry."""
+        """Book an entry of as many of these shares as there is money for.
+
+        They were sized on another price where they fill a day later, were decided early, or slip beyond the buffer:
+        nothing is bought on credit.
+        """
+        cost = price * (1 + self.slippage) * (1 + self.p.risk.transaction_cost)
+        shares = min(shares, floor((self.capital + self.realised) / cost))
+        if not shares:
+            return
         self.entry, self.shares, self.entry_atr = i, shares, atr
         self.entry_price = price * (1 + self.slippage)
         self.entry_cost = self.p.risk.transaction_cost * shares * self.entry_price

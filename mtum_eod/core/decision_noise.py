@@ -11,7 +11,8 @@ stood in between, so many histories are drawn that are plausible. What is assume
 - Volume is compared as if the part of the day seen so far said what the whole day says.
 - Draws are independent: no trend into the close, nothing that the night before would tell.
 
-Orders are sized on the price seen and filled at the price they are filled at in the plain backtest.
+Orders are sized on the price seen and filled at the price they are filled at in the plain backtest. Where that is
+dearer by more than the buffer, they buy as many shares as there is money for; a broker might refuse the whole order.
 """
 
 from __future__ import annotations

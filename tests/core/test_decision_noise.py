@@ -173,6 +173,16 @@ def test_decided_on_what_was_seen_and_filled_at_the_close() -> None:
     assert () == backtest(close, P, CAPITAL, start=0).trades
 
 
+def test_a_close_far_above_the_price_seen_buys_no_more_than_there_is_money_for() -> None:
+    """Sized on 90.00 for 54 (5,000 / 90.9909 = 54.95), filled at 100.00: 5,000 / 100.10 = 49.95, so 49."""
+    names = ("open", "volume", "ma_50", "rsi", "atr", "volume_ma_20", "vix")
+    numbers = (100.0, 2e6, 80.0, 60.0, 2.5, 1e6, 18.0)
+    same = {name: np.array([number]) for name, number in zip(names, numbers, strict=True)}
+    close, seen = (Tape(sessions=[date(2024, 1, 2)], close=np.array([price]), **same) for price in (100.0, 90.0))
+
+    assert [49] == backtest(close, P, CAPITAL, start=0, decided_on=seen).shares
+
+
 def test_the_band_is_the_middle_of_the_trials() -> None:
     """21 trials that cost 0, 1, ... 20 % a side instead of noise: their 5 %, 50 % and 95 % are the 2nd, 11th and 20th.
 
