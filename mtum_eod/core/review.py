@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate
@@ -12,6 +12,7 @@ from math import isnan, nan
 import numpy as np
 
 from mtum_eod.core.backtest import BacktestResult, FillModel, OpenPosition, Tape, Trade, backtest, last_known
+from mtum_eod.core.decision_noise import DecisionNoise
 from mtum_eod.core.expectations import Verdict
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.metrics import (
@@ -101,6 +102,8 @@ class Subject:
     signals: Sequence[SignalDay]
     expectations: tuple[tuple[str, tuple[Verdict, ...]], ...]  # by range: the reviewed one first
     monthly_costs: Usd
+    multiples: Mapping[date, float] = field(default_factory=dict)  # atr_multiplier of entry decisions that recorded it
+    noise: DecisionNoise | None = None  # where a backtest was asked for it
     fill: FillModel = FillModel.CLOSE
     slippage_pct: float = 0.0
     runs: Sequence[RunLine] = ()
@@ -299,7 +302,7 @@ def review(subject: Subject) -> Review:
         total_return=_total_return(lines, capital, years),
         by_reason=by_reason(result.trades),
         months=months(result.sessions, lines.equity, capital),
-        paths=paths(result.trades, result.open_position, tape, subject.parameters),
+        paths=paths(subject),
         filters=filter_effects(subject),
         costs=cost_impact(result.trades, capital, subject.monthly_costs, result.sessions),
         missed=tuple(
@@ -435,19 +438,22 @@ def months(sessions: Sequence[date], equity: Sequence[Usd], capital: Usd) -> tup
     return tuple(found)
 
 
-def paths(trades: Sequence[Trade], held: OpenPosition | None, tape: Tape, p: Parameters) -> tuple[TradePath, ...]:
-    """Each trade's way to its target, the open position's last. A trade without a known ATR has no target: left out."""
-    last = tape.sessions[-1]
-    ways = [_path(trade, trade.exit_session, trade.net_pnl, tape, p, is_open=False) for trade in trades]
+def paths(subject: Subject) -> tuple[TradePath, ...]:
+    """Each trade's way to its target, the open position's last. A trade without a known ATR has no target: left out.
+
+    The target is that of the entry's own decision, whatever the settings are today.
+    """
+    held, last = subject.result.open_position, subject.tape.sessions[-1]
+    ways = [_path(trade, trade.exit_session, trade.net_pnl, subject, is_open=False) for trade in subject.result.trades]
     if held is not None:
-        ways.append(_path(held, last, held.unrealised, tape, p, is_open=True))
+        ways.append(_path(held, last, held.unrealised, subject, is_open=True))
     return tuple(way for way in ways if way is not None)
 
 
-def _path(
-    held: Trade | OpenPosition, until: date, pnl: Usd, tape: Tape, p: Parameters, *, is_open: bool
-) -> TradePath | None:
-    room = target_price(held.entry_price, held.entry_atr, p.strategy) - held.entry_price
+def _path(held: Trade | OpenPosition, until: date, pnl: Usd, subject: Subject, *, is_open: bool) -> TradePath | None:
+    p, tape = subject.parameters.strategy, subject.tape
+    own = replace(p, atr_multiplier=subject.multiples.get(held.entry_session, p.atr_multiplier))
+    room = target_price(held.entry_price, held.entry_atr, own) - held.entry_price
     closes = [
         close
         for session, close in zip(tape.sessions, tape.close.tolist(), strict=True)

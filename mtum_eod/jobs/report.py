@@ -39,7 +39,7 @@ from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.gather import position_of
 from mtum_eod.jobs.history import Progress
 from mtum_eod.jobs.market import from_store
-from mtum_eod.ports import EquityMark, Records
+from mtum_eod.ports import BookReader, EquityMark, Records
 
 NOT_OF_THE_MARKET = (CashKind.DEPOSIT, CashKind.WITHDRAWAL, CashKind.DIVIDEND)
 """Flows left out of a price return: money moved by hand, and dividends, which are compared with dividends only."""
@@ -99,6 +99,7 @@ def review_book(desk: Desk, period: Period, monthly_costs: Usd, progress: Progre
             signals=[*signals, *_undecided(desk, rows, signals, tape, fills)],
             expectations=tuple(expectations),
             monthly_costs=monthly_costs,
+            multiples=_multiples(store, part),
             runs=[run for run in _runs(store.view("runs")) if first <= (run.session or run.started_at.date()) <= last],
             sessions_by_status=Counter(row["status"] for row in rows),
             flows=[flow for flow in flows if first <= flow.session <= last],
@@ -203,6 +204,19 @@ def _course(
         daily_losses=tuple(losses),
     )
     return result, capital
+
+
+def _multiples(store: BookReader, result: BacktestResult) -> dict[date, float]:
+    """The ATR multiple that each entry was decided with, by its session; shares adopted from outside have none."""
+    entries = [trade.entry_session for trade in result.trades]
+    if result.open_position:
+        entries.append(result.open_position.entry_session)
+    decided = {session: store.signal(session) for session in entries}
+    return {
+        session: float(signal.settings["strategy"]["atr_multiplier"])
+        for session, signal in decided.items()
+        if signal is not None
+    }
 
 
 def _held_after(fills: Iterable[Fill], session: date) -> int:
@@ -342,6 +356,7 @@ def review_backtest(
             tape=tape,
             dividends=_dividends(history, tape),
             signals=backtest_signals(tape, result, desk.parameters),
+            noise=done.noise,
             expectations=tuple(expectations),
             monthly_costs=monthly_costs,
             fill=done.fill,

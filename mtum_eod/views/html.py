@@ -5,12 +5,13 @@ Jinja2 fills the page and escapes whatever it fills in; Plotly's own script, car
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from math import isnan
 from typing import Any
 
+from mtum_eod.core.decision_noise import Band
 from mtum_eod.core.expectations import Verdict
 from mtum_eod.core.metrics import Metrics
 from mtum_eod.core.review import HORIZONS, Review
@@ -175,6 +176,7 @@ def tables(one: Review) -> dict[str, Table]:
     return {
         "expectations": _expectations(one),
         "comparison": _comparison(one),
+        "noise": _noise(one),
         "reasons": _reasons(one),
         "trades": _trades(one),
         "filters": _filters(one),
@@ -265,6 +267,29 @@ def _comparison(one: Review) -> Table:
         line("maximum drawdown", lambda c: _percent(c.max_drawdown)),
     ]
     return Table(caption="Beside buy and hold", heads=("figure", *(name for name, _ in columns)), rows=rows)
+
+
+def _noise(one: Review) -> Table:
+    """What deciding before the close makes plausible; without rows where nobody asked."""
+    noise = one.subject.noise
+    heads = ("", "at the close", "5 %", "median", "95 %")
+    if noise is None:
+        return Table(caption="", heads=heads, rows=[])
+
+    def line(name: str, band: Band, cell: Callable[[float], Cell]) -> list[Cell]:
+        return [_words(name), *(cell(value) for value in (band.at_close, band.low, band.median, band.high))]
+
+    def count(value: float) -> Cell:
+        return _number(value, 0)
+
+    rows = [
+        line("total return", noise.total_return, _percent),
+        line("a year (CAGR)", noise.cagr, _percent),
+        line("trades", noise.trades, count),
+        line("sessions that decided otherwise", noise.changed_sessions, count),
+    ]
+    caption = f"Decided {noise.minutes_early} minutes before the close, {noise.trials:,} trials"
+    return Table(caption=caption, heads=heads, rows=rows)
 
 
 def _reasons(one: Review) -> Table:

@@ -194,6 +194,13 @@ def test_a_path_runs_from_entry_to_target():
     assert [near([0.0, 0.4, 1.0]), near([0.0, -0.75])] == [path.progress for path in reviewed().paths]
 
 
+def test_a_path_runs_to_the_target_of_its_own_decision():
+    """The first was decided with a multiple of 8: 100 to 120, so 104 and 110 are 0.2 and 0.5 of the way."""
+    found = reviewed(multiples={SESSIONS[0]: 8.0})
+
+    assert [near([0.0, 0.2, 0.5]), near([0.0, -0.75])] == [path.progress for path in found.paths]
+
+
 def test_an_open_position_has_a_path_and_one_without_a_target_has_none():
     """Held from 01-11 at 102.00 with an ATR of 2.00; then one whose ATR nobody knows."""
     held = OpenPosition(entry_session=SESSIONS[7], entry_price=102.0, shares=40, entry_atr=2.0, unrealised=35.9)

@@ -19,6 +19,7 @@ from mtum_eod.core.review import Period, Review
 from mtum_eod.core.trading import CashFlow, CashKind, Halt
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.jobs.backtest import Backtest, run_backtest
+from mtum_eod.jobs.decision_noise import with_decision_noise
 from mtum_eod.jobs.report import document, review_backtest, review_book
 from mtum_eod.views import files, text
 from mtum_eod.views.html import page, pct, plain
@@ -181,6 +182,17 @@ def test_a_range_without_a_trade_says_so_instead_of_drawing_nothing(bench: Bench
 
     assert "No trade was closed in this range." in html
     assert (0, 0) == (html.count('id="paths"'), html.count('id="reasons"'))
+
+
+def test_the_page_shows_the_band_of_deciding_early_where_it_was_asked_for(bench: Bench):
+    """Three trials on a history that buys nothing: the band stands still, and the page says what it assumes."""
+    desk = bench.desk
+    plain = run_backtest(desk, None, None, no_progress)
+    asked = with_decision_noise(desk, plain, 3, no_progress)
+    without, with_band = (page(review_backtest(desk, done, 0.0, no_progress), NOW) for done in (plain, asked))
+
+    assert (0, 1) == tuple(html.count("Decided 20 minutes before the close, 3 trials") for html in (without, with_band))
+    assert "sessions that decided otherwise" in with_band
 
 
 def test_the_page_says_where_total_return_is_not_known(bench: Bench):
