@@ -155,6 +155,8 @@ def _nothing_waits(desk: TradingDesk, session: date) -> Outcome:
     times = desk.timetable(session)
     if row is None:
         hint = f"it is decided at {times.decide_at:%H:%M} UTC, and asked then if there is something to buy"
+        if desk.clock.now() >= times.hard_stop_at:
+            hint = "its hard stop is past, so nothing can be bought in it any more"
         raise SettingsError(f"nothing waits for approval: {session} is not decided yet", hint=hint)
     raise SettingsError(
         f"nothing waits for approval: {session} is {row.status}: {row.why}",

@@ -54,7 +54,8 @@ def instant(moment: datetime, zone: str) -> str:
 def decision(outcome: Outcome, zone: str) -> str:
     """One session's decision: numbers, rules, action, and what stands against it."""
     document, evidence = outcome.document, outcome.evidence
-    if document["blocked_by"] == Gate.NOT_A_SESSION:
+    no_rule_was_asked = _is_by_hand(document) and document["close"] is None
+    if document["blocked_by"] == Gate.NOT_A_SESSION or no_rule_was_asked:
         return f"{heading(outcome)}\n\n{verdict(outcome)}\n  {document['reason']}"
     i, p = evidence.indicators, outcome.parameters.strategy
     lines = [
@@ -109,6 +110,8 @@ def verdict(outcome: Outcome) -> str:
     document, price = outcome.document, outcome.evidence.indicators.close
     action = click.style(f"  {document['action']}", fg=COLOURS[outcome.decision.action], bold=True)
     order = document["order"]
+    if _is_by_hand(document):
+        action += f", by hand {order['side']}"
     shares = order["shares"] if order else document["shares"]
     if shares:
         kind = ORDER_WORDS[order["type"]] if order else ORDER_WORDS[str(outcome.parameters.order_type)]
@@ -120,6 +123,12 @@ def verdict(outcome: Outcome) -> str:
     if outcome.evidence.window is Window.EARLY:
         action += dim("  (too early to count: nothing is recorded)")
     return action
+
+
+def _is_by_hand(document: dict[str, Any]) -> bool:
+    """Whether the session's order is the owner's own rather than what the rules asked for."""
+    order = document["order"]
+    return order is not None and order["side"] != document["action"]
 
 
 def rules(lines: Iterable[RuleLine]) -> list[str]:

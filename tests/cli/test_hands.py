@@ -196,11 +196,13 @@ def _workplace(person: Person, **environment: str) -> bootstrap.Workplace:
 
 def test_everything_is_sold_and_the_trade_says_why(long: Person):
     typed = long.types("flatten --yes --why 'the money is needed'")
+    shown = long.types("run").out
     later = long.at("2024-11-06", 20).types("run --json").document
     long.at("2024-11-06", -20).types("settle")
 
     assert (0, True) == (typed.exit_code, typed.out.startswith("SELL "))
     assert ("already_decided", SELL_KEY) == (later["blocked_by"], later["order"]["key"])
+    assert "  HOLD, by hand SELL 23 MTUM market-on-close, working  blocked by already_decided\n  Flattened by " in shown
     assert ([("flatten",)], []) == (long.sql("SELECT exit_reason FROM trades"), long.sql("SELECT * FROM position"))
 
 

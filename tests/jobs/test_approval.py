@@ -340,6 +340,13 @@ def test_answering_without_a_question_says_when_one_may_come(bench: Bench, answe
     assert [] == bench.sql("SELECT * FROM owner_act")
 
 
+def test_answering_an_undecided_session_after_its_hard_stop_promises_nothing(bench: Bench):
+    with pytest.raises(SettingsError, match="2024-11-05 is not decided yet") as refused:
+        approve(bench, before_close=10)
+
+    assert "its hard stop is past, so nothing can be bought in it any more" == refused.value.hint
+
+
 @pytest.mark.parametrize("answer", [wheel.approve, wheel.refuse])
 def test_a_question_of_another_day_is_not_answered(bench: Bench, answer: Any):
     bench.decide(before_close=60)
