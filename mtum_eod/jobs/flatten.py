@@ -21,6 +21,7 @@ from mtum_eod.core.trading import (
     Side,
     Step,
     order_reference,
+    whole_shares,
 )
 from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, SettingsError
 from mtum_eod.jobs.decide import send, tell_order
@@ -128,7 +129,7 @@ def _sale(desk: TradingDesk, session: date, position: Position) -> OrderIntent:
             f"the broker's position is not known ({held.why}): a sale could sell too much",
             hint="try again once the broker answers: `mtum-eod doctor` looks at the chain",
         )
-    shares = min(position.shares, int(held.value))
+    shares = min(position.shares, whole_shares(held.value - desk.store.shares_left()))
     if shares < 1:
         raise OrderStateUnknown(
             f"the book holds {position.shares} shares, the broker {held.value:g}: there is no whole share to sell",

@@ -156,6 +156,15 @@ def test_it_sells_no_more_than_the_broker_holds(bench: Bench):
     assert [(SELL_KEY, 20, "MOC")] == sales(bench)
 
 
+def test_it_leaves_the_shares_that_are_the_owners_own(bench: Bench):
+    """The broker holds 30, ten of them were left to the owner: 20 of the book's 33 can be sold."""
+    bench.broker.shares = 30.0
+    bench.store.leave(10, bench.clock.now())
+    sell(bench, 100)
+
+    assert [(SELL_KEY, 20, "MOC")] == sales(bench)
+
+
 # -- what does --------------------------------------------------------------------------------------------------------
 
 
