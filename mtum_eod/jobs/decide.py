@@ -129,11 +129,12 @@ def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -
 def send_again(desk: TradingDesk, intent: OrderIntent) -> None:
     """Send an intent that is surely absent at the broker, for the last time: under its own id, or a new one.
 
-    The same id lets the broker refuse a second order. Ids it has begun to give out anew protect from nothing and may
-    have gone to other orders: then the next one is committed first. Raises BrokerUnavailable where it gives none.
+    The same id lets the broker refuse a second order, should the first try be on the wire still. Ids that it has begun
+    to give out anew since then protect from nothing and may go to other orders: there the next one is committed first.
+    Ids begun anew before, below those of older orders, protect all the same. Raises BrokerUnavailable where it gives none.
     """
     next_id = desk.broker.next_order_id()
-    if next_id < intent.order_id or next_id <= desk.store.last_acknowledged_id():
+    if next_id < intent.order_id:
         intent = replace(intent, order_id=next_id)
         words = "the broker gives its order ids anew"
         desk.store.update_order(

@@ -314,3 +314,24 @@ def test_an_order_that_arrives_after_it_was_given_up_is_booked(bench: Bench) -> 
     assert [order.intent.shares] == [fill.shares for fill in bench.store.fills()]
     assert settlement.order
     assert OrderStatus.FILLED is settlement.order.status
+
+
+def test_ids_begun_anew_long_ago_are_kept_for_a_second_try(bench: Bench) -> None:
+    """An older order had id 9, the Gateway counts from 5 now. The first try is lost, the second has its id: 5 again."""
+    tried: list[int] = []
+    send = bench.broker.submit
+
+    def lose_the_first(intent: OrderIntent) -> BrokerOrder:
+        tried.append(intent.order_id)
+        if len(tried) == 1:
+            raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")
+        return send(intent)
+
+    bench.broker.next_order_id = lambda: 9  # type: ignore[method-assign]
+    bench.buy(SESSION, price=100.0)
+    bench.data.edit("MTUM", NEXT, close=50.0)
+    bench.broker.next_order_id = lambda: 5 + len(tried)  # type: ignore[method-assign]
+    bench.broker.submit = lose_the_first  # type: ignore[method-assign]
+    bench.decide(NEXT)
+
+    assert [5, 5] == tried
