@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from mtum_eod.adapters.calendar import ExchangeCalendar, local_date
 from mtum_eod.adapters.clock import SessionClock, SystemClock
+from mtum_eod.adapters.heartbeat import Heartbeat
+from mtum_eod.adapters.machine import look_at_disks
 from mtum_eod.adapters.no_history import NoHistory
+from mtum_eod.adapters.notices import QUIET, OwnerNotices, Post, is_time
+from mtum_eod.adapters.secrets import hider
 from mtum_eod.core.checks import Check
+from mtum_eod.core.events import Beat, Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Book, Mode
-from mtum_eod.errors import AlreadyRunning, SettingsError, StoreError
+from mtum_eod.errors import AlreadyRunning, MtumEodError, SettingsError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import run_id
 from mtum_eod.jobs.market import Sources
-from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Records
-from mtum_eod.settings import DataSource, Loaded, VixSource
+from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notice, Records
+from mtum_eod.settings import DataSource, Loaded, NotificationSettings, VixSource
 
 if TYPE_CHECKING:
     from mtum_eod.adapters.ib.line import Line
@@ -127,22 +132,55 @@ class Workplace:
         say: told while a person waits for a run under way to end.
         """
         from mtum_eod.adapters import log
-        from mtum_eod.adapters.notices import OwnerNotices
 
-        settings = self.loaded.settings
+        settings, is_present = self.loaded.settings, clock is None
         _ = self.book  # a mode or source that cannot be had is refused before any file is made
-        logged = log.to_file(settings.log_dir(self.loaded.folder), settings.log.level, settings.log.keep_days, run_id)
-        with (
-            self.locked(say) if locked else nullcontext(),
-            logged,
-            self.store() as store,
-            self._run_line(store) as line,
-        ):
-            told = settings.notifications
-            urls = told.urls if clock is None else ()
-            notifier = OwnerNotices(store=store, clock=self.clock, urls=urls, events=told.events)
-            parts = self._parts(store, store, clock or self.clock, line)
-            yield TradingDesk(store=store, notifier=notifier, latches_losses=clock is None, **parts)
+        logged = log.to_file(
+            settings.log_dir(self.loaded.folder),
+            settings.log.level,
+            settings.log.keep_days,
+            run_id,
+            _hider(settings.notifications),
+        )
+        with self.locked(say) if locked else nullcontext(), logged, self.store() as store:
+            notifier = self._notifier(store) if is_present else OwnerNotices(store=store, clock=self.clock)
+            present: dict[str, Any] = {"look_at_book": self._look_at_book, "copy_book": self.back_up}
+            try:
+                with self._run_line(store) as line:
+                    parts = self._parts(store, store, clock or self.clock, line) | (present if is_present else {})
+                    yield TradingDesk(store=store, notifier=notifier, latches_losses=is_present, **parts)
+            finally:
+                notifier.send()  # only now: the order is out, its run filed, the line hung up
+
+    def has_mail(self, reader: BookReader) -> bool:
+        """Whether messages wait to be sent, and it is time to try."""
+        if not self.loaded.settings.notifications.urls:
+            return False
+        now = self.clock.now()
+        return is_time(reader.unsent_notices(), reader.sent_since(now - QUIET), now)
+
+    def _notifier(self, store: SqlStore) -> OwnerNotices:
+        told = self.loaded.settings.notifications
+        wanted = [event for event in told.events if told.daily_summary or event is not Event.DAILY_SUMMARY]
+        return OwnerNotices(
+            store=store,
+            clock=self.clock,
+            post=Post(told.urls, self._whose_news()) if told.urls else None,
+            events=wanted,
+            run_id=run_id,
+            heartbeat=Heartbeat(told.heartbeat_url),
+            near=self.database.parent,
+        )
+
+    def _whose_news(self) -> str:
+        return f"{self.book.mode}{', SYNTHETIC data' if self.book.is_synthetic else ''}"
+
+    def _look_at_book(self) -> list[Check]:
+        return [self.examine_database()]
+
+    def _look_at_disks(self) -> list[Check]:
+        folder = self.loaded.folder
+        return list(look_at_disks([self.database.parent, self.loaded.settings.log_dir(folder), self.backups]))
 
     def sources(self) -> Sources:
         """Where a reading of the market comes from, the stored bars included."""
@@ -267,6 +305,7 @@ class Workplace:
             "broker": self._broker(reader, store, clock, line, prices),
             "book": book,
             "parameters": self.loaded.settings.parameters(),
+            "look_at_machine": self._look_at_disks,
         }
 
     def _broker(
@@ -413,6 +452,49 @@ def _other_name(database: Path, book: Book) -> Path:
 
 def _kind(book: Book) -> str:
     return "synthetic" if book.is_synthetic else "real"
+
+
+def alarm(told: NotificationSettings, error: Exception, near: Path | None) -> None:
+    """Tell the owner and the watchman of a failure before which there was no book, or none that could be opened.
+
+    near: the database's folder, where it is known.
+    """
+    from mtum_eod.adapters import notices
+
+    words = f"{type(error).__name__}: {error}"
+    if isinstance(error, MtumEodError):
+        words = f"{error.message}\n{error.hint}".strip()
+    words = _hider(told)(f"No step could begin. {words}")
+    notice = Notice(event=Event.RUN_FAILED, words=words, is_urgent=True)
+    urls = told.urls if Event.RUN_FAILED in told.events else ()
+
+    def send(said: str) -> bool:
+        why = Heartbeat(told.heartbeat_url).ping(Beat.FAIL, said) if told.heartbeat_url else ""
+        return Post(urls, "cannot run").send_one(notice, said) if urls else not why
+
+    if urls or told.heartbeat_url:
+        notices.alarm(words, send, near or Path(), SystemClock().now())
+
+
+def try_notices(told: NotificationSettings) -> Iterator[tuple[str, list[str]]]:
+    """Send one message of each event, and ping the watchman: of each what came of it, address by address.
+
+    Empty words mean that it was taken. After a message that nobody took the others are not tried.
+    """
+    post = Post(told.urls, "test")
+    for event in told.events if told.urls else ():
+        answers = post.deliver(f"mtum-eod test: {event}", f"A test: this is how {event} reaches you.", is_urgent=False)
+        yield str(event), answers
+        if "" not in answers:
+            break
+    if told.heartbeat_url:
+        watchman = Heartbeat(told.heartbeat_url)
+        for beat in (Beat.START, Beat.FAIL, Beat.SUCCESS):  # in this order it ends in good health
+            yield f"heartbeat {beat}", [watchman.ping(beat, "a test")]
+
+
+def _hider(told: NotificationSettings) -> Callable[[str], str]:
+    return hider([*told.urls, told.heartbeat_url])
 
 
 def workplace(loaded: Loaded) -> Workplace:

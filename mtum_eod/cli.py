@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from mtum_eod.core.checks import Check
     from mtum_eod.core.review import Review
     from mtum_eod.jobs.outcome import Handled, Outcome
+    from mtum_eod.settings import NotificationSettings
 
 FIRST = ("run", "settle", "status", "explain", "doctor", "report", "backtest", "sweep")
 GROUPS = {
     "Hands on the wheel": ("approve", "cancel", "halt", "resume", "flatten", "cash"),
+    "Unattended": ("schedule", "notify"),
     "Records and upkeep": ("export", "data", "db", "config"),
 }
 
@@ -47,13 +49,23 @@ class Door:
     as_json: bool = False
     overrides: dict[str, Any] = field(default_factory=dict)
 
-    def workplace(self) -> Workplace:
-        """The real parts under the settings in force. Raises SettingsError."""
+    def load(self) -> Workplace:
+        """The real parts under the settings as they are now, for somebody who closes them. Raises SettingsError."""
         from mtum_eod import bootstrap, settings
 
-        place = bootstrap.workplace(settings.load(self.config, os.environ, self.overrides))
+        return bootstrap.workplace(settings.load(self.config, os.environ, self.overrides))
+
+    def workplace(self) -> Workplace:
+        """The same, closed when the command is over."""
+        place = self.load()
         click.get_current_context().call_on_close(place.close)
         return place
+
+    def addresses(self) -> NotificationSettings:
+        """Whom to tell of settings that cannot be used."""
+        from mtum_eod import settings
+
+        return settings.addresses(self.config, os.environ)
 
     def say(self, document: Any, text: Callable[[], str]) -> None:
         """Show an outcome: one JSON document, or text for a person."""
@@ -218,11 +230,12 @@ def run(
     _usage(dry_run or not with_current_settings, "--with-current-settings goes with --dry-run")
     if paper:
         door.overrides["mode"] = "paper"
+    if if_due:
+        _run_due(door)
+        return
     place = door.workplace()
     if first and last:
         _run_range(door, place, first, last)
-    elif if_due:
-        _run_due(door, place)
     elif dry_run:
         _run_dry(door, place, day, (*position, entry_atr) if position and entry_atr else None, with_current_settings)
     else:
@@ -307,25 +320,19 @@ def _run_range(door: Door, place: Workplace, first: date, last: date) -> None:
     sys.exit(result.exit_code)
 
 
-def _run_due(door: Door, place: Workplace) -> None:
-    from mtum_eod.errors import AlreadyRunning
-    from mtum_eod.jobs.due import agenda, do_due
+def _run_due(door: Door) -> None:
+    from mtum_eod import daemon
     from mtum_eod.views import text
 
-    zone = place.loaded.settings.schedule.timezone
-    seen = agenda(place.desk())
-    if seen.due is None:
-        door.say(seen.document, lambda: text.agenda(seen, zone))
-        return
-    try:
-        with place.trading() as desk:
-            done = do_due(desk)
-    except AlreadyRunning as error:
-        held = error.message
-        door.say(seen.document | {"held": held}, lambda: held)
-        return
-    door.say(done.document, lambda: text.done(done, zone))
-    sys.exit(done.exit_code)
+    lived = daemon.minute(door.load, door.addresses)
+    seen, done = lived.agenda, lived.done
+    if lived.held:
+        door.say(seen.document | {"held": lived.held}, lambda: lived.held)
+    elif done is None or done.step is None:
+        door.say(seen.document, lambda: text.agenda(seen, lived.zone))
+    else:
+        door.say(done.document, lambda: text.done(done, lived.zone))
+        sys.exit(done.exit_code)
 
 
 @cli.command(epilog=examples("mtum-eod settle"))
@@ -341,6 +348,47 @@ def settle(door: Door) -> None:
         settlements = settle_all(desk)
     door.say([s.document for s in settlements], lambda: text.settlements(settlements))
     sys.exit(max((s.exit_code for s in settlements), default=0))
+
+
+# -- unattended -------------------------------------------------------------------------------------------------------
+
+
+@cli.command(epilog=examples("mtum-eod schedule"))
+@click.pass_obj
+def schedule(door: Door) -> None:
+    """Stay, and do every step when it is due; SIGTERM or Ctrl-C ends it, the step under way first."""
+    from mtum_eod.daemon import Daemon
+
+    gc.enable()
+    sys.exit(Daemon(door.load, door.addresses, click.echo).run())
+
+
+@cli.group(epilog=examples("mtum-eod notify test"))
+def notify() -> None:
+    """Try the ways that reach you."""
+
+
+@notify.command("test", epilog=examples("mtum-eod notify test"))
+@json_option
+@click.pass_obj
+def notify_test(door: Door) -> None:
+    """Send one message of each event and ping the heartbeat; say what came of each."""
+    from mtum_eod import bootstrap, settings
+    from mtum_eod.views import text
+
+    told = settings.load(door.config, os.environ).settings.notifications
+    if not told.urls and not told.heartbeat_url:
+        raise SettingsError(
+            "nobody is to be told: neither notifications.urls nor notifications.heartbeat_url is set",
+            hint="set MTUM_EOD_NOTIFICATIONS__URLS=mailto://USER:PASSWORD@HOST, or another address Apprise knows",
+        )
+    tried = [
+        (what, place, why) for what, answers in bootstrap.try_notices(told) for place, why in enumerate(answers, 1)
+    ]
+    rows = [(what, str(place), f"not taken: {why}" if why else "taken") for what, place, why in tried]
+    document = [{"event": what, "address": place, "taken": not why, "why": why or None} for what, place, why in tried]
+    door.say(document, lambda: text.table(("event", "address", "result"), rows))
+    sys.exit(SettingsError.exit_code if any(why for _, _, why in tried) else 0)
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------

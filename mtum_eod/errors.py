@@ -7,6 +7,7 @@ MtumEodError              exit code 1      carries .hint, the next thing to do
 ├── OrderStateUnknown     5                a person looks first; nothing more is sent
 ├── AlreadyRunning        6                who holds the lock, since when
 └── StoreError            7                database or disk: file, what failed, how to restore
+    └── OlderSchema       7                the next run that writes brings it up to date, behind a backup
 """
 
 from __future__ import annotations
@@ -64,3 +65,7 @@ class StoreError(MtumEodError):
 
     code = "store"
     exit_code = 7
+
+
+class OlderSchema(StoreError):
+    """The database was written by an older version; the next run that writes brings it up to date, behind a backup."""

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import pandas as pd
 
 from mtum_eod.core.checks import Check
+from mtum_eod.core.events import Beat as Beat
 from mtum_eod.core.events import Event as Event  # a Notice has one, so it is named from here too
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.money import Usd
@@ -249,6 +250,10 @@ class Notifier(Protocol):
 
     def tell(self, notice: Notice) -> None: ...
 
+    def beat(self, beat: Beat, words: str = "") -> None:
+        """Tell a watchman outside, whose alarm is silence, how a step goes."""
+        ...
+
 
 # -- the lock ---------------------------------------------------------------------------------------------------------
 
@@ -367,6 +372,10 @@ class BookReader(Protocol):
 
     def unsent_notices(self) -> list[UnsentNotice]:
         """Messages still to be sent, oldest first."""
+        ...
+
+    def sent_since(self, at: datetime) -> set[Notice]:
+        """Messages that have reached the owner since then."""
         ...
 
     def open_orders(self) -> list[Order]:

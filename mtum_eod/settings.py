@@ -12,6 +12,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -433,6 +434,24 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     if problems:
         raise SettingsError(_as_list(problems), hint="Correct this, then try `mtum-eod config check`.")
     return Loaded(settings=settings, path=path, origins=origins)
+
+
+def addresses(path: Path | None, environ: Mapping[str, str]) -> NotificationSettings:
+    """Whom to tell although the settings cannot be used: what can be read of [notifications], else its defaults."""
+    found: dict[str, Any] = {}
+    for source in (_from_file(path or _found_file()), _from_environment(environ)):
+        with suppress(SettingsError):
+            items = [item for item in source if isinstance(item, _Found)]
+            found |= {
+                name: item.value
+                for item in items
+                for part, _, name in [item.key.partition(".")]
+                if part == "notifications"
+            }
+    try:
+        return NotificationSettings.model_validate(found)
+    except ValidationError:
+        return NotificationSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ class Bench:
 
     @property
     def desk(self) -> TradingDesk:
-        notifier = OwnerNotices(store=self.store, clock=self.clock, urls=(), events=())
+        notifier = OwnerNotices(store=self.store, clock=self.clock)
         return TradingDesk(
             calendar=calendar(),
             clock=self.clock,

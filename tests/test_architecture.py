@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "views": {"core", "views"},
     "settings": {"core"},
     "bootstrap": {"adapters", "jobs", "ports", "settings", "core"},
-    "cli": {"bootstrap", "settings", "views", "core", "jobs"},  # jobs: a door calls one and shows its outcome
+    # jobs: a door calls one and shows its outcome; daemon: the minute that cron's door shares with it
+    "cli": {"bootstrap", "settings", "views", "core", "jobs", "daemon"},
     "__main__": {"cli"},
     "daemon": {"bootstrap", "settings", "views", "core", "jobs"},
 }

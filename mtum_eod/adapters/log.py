@@ -18,9 +18,12 @@ FILE = "mtum-eod.log"
 
 
 @contextmanager
-def to_file(folder: Path, level: str, keep_days: int, run_id: Callable[[], int | None]) -> Iterator[None]:
+def to_file(
+    folder: Path, level: str, keep_days: int, run_id: Callable[[], int | None], hide: Callable[[str], str] = str
+) -> Iterator[None]:
     """Log to `folder` while the block runs. The file is its owner's alone: it tells of money.
 
+    hide: what takes secrets out of every line; a library's warning may quote an address.
     Raises StoreError where the folder cannot be written: a run that leaves no trace does not start.
     """
     try:
@@ -31,7 +34,7 @@ def to_file(folder: Path, level: str, keep_days: int, run_id: Callable[[], int |
             f"the log folder {folder} cannot be written ({error.strerror})",
             hint="make it writable, or name another one in MTUM_EOD_LOG__DIR",
         ) from error
-    handler.setFormatter(_JsonLines(run_id))
+    handler.setFormatter(_JsonLines(run_id, hide))
     root, ours = logging.getLogger(), logging.getLogger("mtum_eod")
     root.addHandler(handler)
     ours.setLevel(level)  # libraries keep to the root's level and speak of warnings only
@@ -51,9 +54,10 @@ class _PrivateFile(TimedRotatingFileHandler):
 
 
 class _JsonLines(logging.Formatter):
-    def __init__(self, run_id: Callable[[], int | None]) -> None:
+    def __init__(self, run_id: Callable[[], int | None], hide: Callable[[str], str]) -> None:
         super().__init__()
         self._run_id = run_id
+        self._hide = hide
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -61,8 +65,8 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname,
             "run": self._run_id(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self._hide(record.getMessage()),
         }
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["trace"] = self._hide(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)

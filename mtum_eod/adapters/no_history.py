@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 import pandas as pd
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.core.market import COLUMNS
 from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, OwnerAct, Split, Step
-from mtum_eod.ports import EquityMark, RecordedSignal, Records, RunRecord, SessionRow, UnsentNotice
+from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Records, RunRecord, SessionRow, UnsentNotice
 
 
 class NoHistory:
@@ -65,6 +65,9 @@ class NoHistory:
 
     def unsent_notices(self) -> list[UnsentNotice]:
         return []
+
+    def sent_since(self, at: datetime) -> set[Notice]:  # noqa: ARG002
+        return set()
 
     def open_orders(self) -> list[Order]:
         return []

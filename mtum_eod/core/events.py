@@ -5,6 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 
 
+class Beat(StrEnum):
+    """What a watchman outside hears of a step; a failure needs no word of its own there, silence is one too."""
+
+    START = "start"
+    SUCCESS = "success"
+    FAIL = "fail"
+
+
 class Event(StrEnum):
     """The occasions of a notice; the names stand in `notifications.events`."""
 

@@ -16,8 +16,11 @@ LAST_CALL = timedelta(minutes=2)
 MARKET_ORDER_BEFORE = timedelta(minutes=3)
 """When a session is decided whose order is a plain market order: as near the close as leaves a minute to send."""
 
+EVENING_AT = "18:00"
+"""Wall time at the exchange of each day's sign of life: after the settlement, and in time to log in before midnight."""
+
 RETRY_EVERY = timedelta(minutes=15)
-"""Preflight and settlement are tried again this often. A decision has no minutes to lose: it is always tried again."""
+"""Preflight, settlement and evening are tried again this often. A decision has no minutes to lose."""
 
 
 # -- one session's timetable ------------------------------------------------------------------------------------------
@@ -109,16 +112,32 @@ class SessionFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EveningFacts:
+    """What has become of one day's evening so far; there is one on every day of the year."""
+
+    day: date
+    at: datetime  # its `EVENING_AT`
+    until: datetime  # the day's end: the next evening is another day's
+    passed: bool = False
+    tried_at: datetime | None = None  # the latest attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """A step, and the instant from which it is due."""
 
     at: datetime  # UTC
     step: Step
-    session: date
+    session: date  # of an evening, its date
     why: str
 
 
-def due(now: datetime, today: SessionFacts | None, unsettled: Sequence[SessionFacts] = ()) -> Due | None:
+def due(
+    now: datetime,
+    today: SessionFacts | None,
+    unsettled: Sequence[SessionFacts] = (),
+    evenings: Sequence[EveningFacts] = (),
+) -> Due | None:
     """The step that is due now, or None; the first in this order where several are.
 
     1. Deciding today's session, from its decision time until its ledger row stands, and again until the close
@@ -128,25 +147,34 @@ def due(now: datetime, today: SessionFacts | None, unsettled: Sequence[SessionFa
     2. Settling an earlier session, the oldest first.
     3. Preflight, from its time until it passes, not from the decision time on.
     4. Settling today's session.
+    5. The evening's sign of life.
 
     today: the session of the exchange's present date, None where there is none. unsettled: earlier sessions with a
     ledger row and without settlement, oldest first. After midnight a session without a row is nobody's `today`: it
     is for `missed_sessions`.
     """
-    steps = _steps(today, unsettled)
+    steps = _steps(today, unsettled, evenings)
     return next((step for step, until in steps if step.at <= now and (until is None or now < until)), None)
 
 
-def next_due(now: datetime, today: SessionFacts | None, unsettled: Sequence[SessionFacts], upcoming: Timetable) -> Due:
-    """The next step to fall due after `now` as things stand; what is due already is `due`'s to say.
+def coming(
+    now: datetime,
+    today: SessionFacts | None,
+    unsettled: Sequence[SessionFacts],
+    upcoming: Timetable,
+    evenings: Sequence[EveningFacts] = (),
+) -> list[Due]:
+    """The steps that will fall due after `now` as things stand, in their order; never empty.
 
-    upcoming: the first session after the exchange's present date.
+    What is due already is `due`'s to say. upcoming: the first session after the exchange's present date.
     """
-    steps = [step for step, _ in (*_steps(today, unsettled), *_steps(SessionFacts(timetable=upcoming)))]
-    return min((step for step in steps if step.at > now), key=lambda step: step.at)
+    steps = [step for step, _ in (*_steps(today, unsettled, evenings), *_steps(SessionFacts(timetable=upcoming)))]
+    return sorted((step for step in steps if step.at > now), key=lambda step: step.at)
 
 
-def _steps(today: SessionFacts | None, unsettled: Sequence[SessionFacts] = ()) -> Iterator[tuple[Due, datetime | None]]:
+def _steps(
+    today: SessionFacts | None, unsettled: Sequence[SessionFacts] = (), evenings: Sequence[EveningFacts] = ()
+) -> Iterator[tuple[Due, datetime | None]]:
     """What is still to be done and when it ceases to be due, in the order of `due`."""
     if today:
         yield from _decide(today)
@@ -156,6 +184,10 @@ def _steps(today: SessionFacts | None, unsettled: Sequence[SessionFacts] = ()) -
         yield from _preflight(today)
         if not today.is_settled:
             yield _settle(today, "the session has closed")
+    for evening in evenings:
+        at = _next_attempt(evening.at, evening.tried_at)
+        if not evening.passed and at < evening.until:
+            yield Due(at=at, step=Step.EVENING, session=evening.day, why="a sign of life a day"), evening.until
 
 
 def _decide(facts: SessionFacts) -> Iterator[tuple[Due, datetime | None]]:
@@ -188,6 +220,14 @@ def _next_attempt(first_at: datetime, tried_at: datetime | None) -> datetime:
     if tried_at is None or tried_at < first_at:
         return first_at
     return first_at + ((tried_at - first_at) // RETRY_EVERY + 1) * RETRY_EVERY
+
+
+def is_eve_of_a_week(day: date, upcoming: date, before: date) -> bool:
+    """Whether the week's first session is tomorrow: the evening on which a Gateway wants its weekly login.
+
+    upcoming: the first session after `day`; before: the last session before that one. The week begins on Monday.
+    """
+    return upcoming - day == timedelta(days=1) and before.isocalendar()[:2] != upcoming.isocalendar()[:2]
 
 
 def missed_sessions(last_row: date | None, sessions: Sequence[date], in_hand: date) -> list[date]:

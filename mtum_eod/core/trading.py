@@ -80,11 +80,12 @@ class SessionStatus(StrEnum):
 
 
 class Step(StrEnum):
-    """The steps of a session's life, as runs are filed under."""
+    """The steps of a session's life and of every day, as runs are filed under."""
 
     PREFLIGHT = "preflight"
     DECIDE = "decide"
     SETTLE = "settle"
+    EVENING = "evening"  # every day of the year, so that its silence is noticed
 
 
 class CashKind(StrEnum):

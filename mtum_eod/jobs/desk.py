@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from mtum_eod.core.checks import Check
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.timing import Timetable, timetable
@@ -30,6 +32,8 @@ class Desk:
     store: BookReader
     book: Book
     parameters: Parameters
+    look_at_machine: Callable[[], Sequence[Check]] = tuple
+    """The computer's own links of the chain, its disks for instance; nothing to look at unless given."""
 
     @property
     def sources(self) -> Sources:
@@ -79,6 +83,10 @@ class TradingDesk(Desk):
     latches_losses: bool = True
     """Whether a day's loss beyond the limit blocks entries until the owner resumes. Over history nobody could: there
     it is told, and the next entry goes ahead, as in a backtest."""
+    look_at_book: Callable[[], Sequence[Check]] = tuple
+    """Whether the database is sound and adds up."""
+    copy_book: Callable[[], object] = tuple
+    """Make a backup. Raises StoreError."""
 
     def connected(self) -> TradingDesk:
         """The same desk, its book that of the account the broker is connected to: a first run learns it only here.

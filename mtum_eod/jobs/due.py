@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from mtum_eod.core import timing
 from mtum_eod.core.checks import Check
 from mtum_eod.core.snapshot import utc
-from mtum_eod.core.timing import Due, SessionFacts
+from mtum_eod.core.timing import Due, EveningFacts, SessionFacts
 from mtum_eod.core.trading import OrderStatus, SessionStatus, Step
 from mtum_eod.jobs.approval import approval_of, open_question
 from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.evening import evening_step
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.preflight import exit_code, preflight_step
 from mtum_eod.jobs.session import decide_step, file_missed, settle_step
@@ -22,10 +23,15 @@ from mtum_eod.ports import BookReader, SessionRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agenda:
-    """What is due now, and what comes next."""
+    """What is due now, and what comes after it as things stand, in its order."""
 
     due: Due | None
-    next: Due
+    coming: tuple[Due, ...]
+
+    @property
+    def next(self) -> Due:
+        """The step that will fall due first."""
+        return self.coming[0]
 
     @property
     def document(self) -> dict[str, Any]:
@@ -75,6 +81,8 @@ def do_due(desk: TradingDesk) -> Done:
             return Done(step=due.step, settlement=settle_step(desk, due.session))
         case Step.PREFLIGHT:
             return Done(step=due.step, checks=preflight_step(desk, due.session))
+        case Step.EVENING:
+            return Done(step=due.step, checks=evening_step(desk, due.session))
 
 
 def agenda(desk: Desk) -> Agenda:
@@ -84,7 +92,22 @@ def agenda(desk: Desk) -> Agenda:
     today = _facts(desk, day, desk.store) if desk.calendar.is_session(day) else None
     unsettled = [_facts(desk, row.session, desk.store) for row in desk.store.unsettled_rows() if row.session < day]
     upcoming = desk.timetable(desk.calendar.nearest(day)[1])
-    return Agenda(due=timing.due(now, today, unsettled), next=timing.next_due(now, today, unsettled, upcoming))
+    evenings = [_evening(desk, day), _evening(desk, day + timedelta(days=1))]
+    return Agenda(
+        due=timing.due(now, today, unsettled, evenings),
+        coming=tuple(timing.coming(now, today, unsettled, upcoming, evenings)),
+    )
+
+
+def _evening(desk: Desk, day: date) -> EveningFacts:
+    run = desk.store.last_run(Step.EVENING, day)
+    return EveningFacts(
+        day=day,
+        at=desk.calendar.at(day, timing.EVENING_AT),
+        until=desk.calendar.at(day + timedelta(days=1), "00:00"),
+        passed=bool(run and run.exit_code == 0),
+        tried_at=run.started_at if run else None,
+    )
 
 
 def _facts(desk: Desk, session: date, store: BookReader) -> SessionFacts:

@@ -7,16 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
-from mtum_eod.core.events import Event
+from mtum_eod.core.checks import Check
+from mtum_eod.core.events import Beat, Event
 from mtum_eod.core.trading import Step
-from mtum_eod.errors import MtumEodError
-from mtum_eod.jobs.desk import TradingDesk
+from mtum_eod.errors import MtumEodError, SettingsError
+from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.ports import Notice
 
 LOG = logging.getLogger(__name__)
+
+TOLD = "The owner was told."
+"""A note on an error that has been through here: whoever meets it further out has nobody left to tell."""
+
+CLOCK_STEP = timedelta(minutes=5)
+"""What a clock may be set back by in good health."""
 
 _current: ContextVar[int | None] = ContextVar("run", default=None)
 
@@ -38,11 +45,18 @@ class Filing:
 
 @contextmanager
 def filed(desk: TradingDesk, step: Step, session: date | None) -> Iterator[Filing]:
-    """File the `with` block as a run of `step`. A failure is filed, told and raised again."""
+    """File the `with` block as a run of `step`, and ping the watchman. A failure is filed, told and raised again.
+
+    Raises SettingsError where the clock stands before the newest run on record: what is due could not be known.
+    """
+    straight = clock(desk)
+    if not straight.passed:
+        raise SettingsError(straight.words, hint=straight.cure)
     run = Filing(run_id=desk.store.start_run(step, session, desk.wall_clock.now()))
     token = _current.set(run.run_id)
     repeated = desk.broker.retries
     LOG.info("%s of %s begins", step, session)
+    desk.notifier.beat(Beat.START)
     try:
         yield run
     except BaseException as error:
@@ -52,7 +66,9 @@ def filed(desk: TradingDesk, step: Step, session: date | None) -> Iterator[Filin
         with suppress(MtumEodError):  # the failure itself is what must come out, not that it could not be filed
             words, retries = str(error) or repr(error), desk.broker.retries - repeated
             desk.store.end_run(run.run_id, desk.wall_clock.now(), "failed", exit_code, words, retries)
-            desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+        desk.notifier.beat(Beat.FAIL, said)
+        error.add_note(TOLD)
         raise
     else:
         LOG.info("%s of %s ends: %s, exit code %d", step, session, run.outcome, run.exit_code)
@@ -60,5 +76,19 @@ def filed(desk: TradingDesk, step: Step, session: date | None) -> Iterator[Filin
         desk.store.end_run(
             run.run_id, desk.wall_clock.now(), run.outcome, run.exit_code, retries=retries, document=run.document
         )
+        desk.notifier.beat(Beat.FAIL if run.exit_code else Beat.SUCCESS, f"{step} of {session}: {run.outcome}")
     finally:
         _current.reset(token)
+
+
+def clock(desk: Desk) -> Check:
+    """Whether the machine's clock goes forward: no run on record can have begun later than now."""
+    now = desk.wall_clock.now()
+    newest = max((run.started_at for run in desk.store.runs(1)), default=now)
+    passed = newest - now <= CLOCK_STEP
+    words = f"the clock says {now:%Y-%m-%d %H:%M} UTC"
+    cure = ""
+    if not passed:
+        words += f", but a run is on record that began at {newest:%Y-%m-%d %H:%M} UTC: one of the two is wrong"
+        cure = "set the clock (`timedatectl`); if that run's was wrong, `mtum-eod db restore` a backup from before it"
+    return Check(name="clock", passed=passed, words=words, cure=cure, exit_code=SettingsError.exit_code)

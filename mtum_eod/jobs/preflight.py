@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
 from mtum_eod.core import quality
@@ -12,31 +13,52 @@ from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
 from mtum_eod.errors import BrokerUnavailable, MtumEodError
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.filing import filed
-from mtum_eod.ports import Notice, Unknown
+from mtum_eod.jobs.filing import Filing, clock, filed
+from mtum_eod.ports import Notice, RunRecord, Unknown
 
 CALENDAR_MARGIN = timedelta(days=60)
 
 
 def preflight_step(desk: TradingDesk, session: date) -> tuple[Check, ...]:
-    """Check data, broker and calendar for `session`, file the result, and tell the owner when it changed."""
+    """Check every link of the chain for `session`, file the result, and tell the owner when it changed."""
     before = desk.store.last_run(Step.PREFLIGHT, session)
     with filed(desk, Step.PREFLIGHT, session) as run:
         if desk.clock.now() < (decides_at := desk.timetable(session).decide_at):
             desk.broker.finish_by(decides_at)
-        looked_at = checks(desk, session)
-        failed = [check for check in looked_at if not check.passed]
-        run.exit_code = exit_code(looked_at)
-        run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"
-        if failed and (before is None or before.outcome != run.outcome):
-            said = f"Preflight of {session} failed: {run.outcome}"
-            desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+        looked_at = (*checks(desk, session), *desk.look_at_book())
+        conclude(desk, run, looked_at, before, f"Preflight of {session}")
         return looked_at
+
+
+def conclude(desk: TradingDesk, run: Filing, looked_at: Sequence[Check], before: RunRecord | None, what: str) -> None:
+    """File what was found, and tell the owner where it is not what the attempt before found.
+
+    Numbers do not count as news: a clock 31 seconds wrong is the fault it was at 30.
+    """
+    failed = [check for check in looked_at if not check.passed]
+    run.exit_code = exit_code(looked_at)
+    run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"
+    if failed and (before is None or _in_kind(before.outcome) != _in_kind(run.outcome)):
+        cures = "".join(f". {check.name}: {check.cure}" for check in failed if check.cure)
+        said = f"{what} failed: {run.outcome}{cures}"
+        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+    elif not failed and before is not None and before.exit_code:
+        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} passes now"))
+
+
+def _in_kind(outcome: str) -> str:
+    return re.sub(r"\d+", "#", outcome)
 
 
 def checks(desk: Desk, session: date) -> tuple[Check, ...]:
     """Every link of the chain that can be looked at before `session` is decided; reads only."""
-    return (*_data(desk, session), *_broker(desk, session), _calendar(desk, session))
+    return (
+        *_data(desk, session),
+        *broker(desk, session),
+        _calendar(desk, session),
+        clock(desk),
+        *desk.look_at_machine(),
+    )
 
 
 def exit_code(looked_at: Iterable[Check]) -> int:
@@ -63,7 +85,7 @@ def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
     return Check(name=f"{symbol} bars", passed=not fatal, words=words)
 
 
-def _broker(desk: Desk, session: date) -> Iterator[Check]:
+def broker(desk: Desk, session: date) -> Iterator[Check]:
     """What the broker says of itself and, where one answers, what it holds."""
     links = desk.broker.inspect(session)
     yield from links

@@ -25,6 +25,7 @@ from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.recover import Resend
 from mtum_eod.jobs.replay import as_dry_run, replay_recorded
 from mtum_eod.jobs.settle import Settlement, settle_session
+from mtum_eod.jobs.upkeep import back_up
 from mtum_eod.ports import Calendar, Notice, SessionRow
 
 
@@ -60,7 +61,9 @@ def settle_step(desk: TradingDesk, session: date) -> Settlement:
         settlement = settle_session(desk, session)
         run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
-        return settlement
+    if settlement.is_settled:
+        back_up(desk)
+    return settlement
 
 
 def settle_all(desk: TradingDesk) -> list[Settlement]:

@@ -213,6 +213,13 @@ def agenda(now: Agenda, zone: str) -> str:
     return f"nothing is due; next: {now.next.step} of {now.next.session}, {instant(now.next.at, zone)}"
 
 
+def coming(now: Agenda, zone: str) -> str:
+    """The steps ahead, a line each."""
+    rows = [("now", str(now.due.step), str(now.due.session))] if now.due else []
+    rows += [(instant(due.at, zone), str(due.step), str(due.session)) for due in now.coming]
+    return table(("next", "step", "session"), rows)
+
+
 def done(result: Done, zone: str) -> str:
     """A step that was due, as it came out."""
     if result.outcome:

@@ -113,8 +113,10 @@ def test_cron_does_each_step_of_a_day_once(person: Person):
             done.append((f"{at:%H:%M}", document["step"]))
         person.clock.sleep(timedelta(minutes=5))
 
-    assert [("14:00", "preflight"), ("15:40", "decide"), ("16:20", "settle")] == done
-    assert [("preflight", 0), ("decide", 0), ("settle", 0)] == person.sql("SELECT step, exit_code FROM runs")
+    assert [("14:00", "preflight"), ("15:40", "decide"), ("16:20", "settle"), ("18:00", "evening")] == done
+    assert [("preflight", 0), ("decide", 0), ("settle", 0), ("evening", 0)] == person.sql(
+        "SELECT step, exit_code FROM runs"
+    )
     assert [(1, 0)] == person.sql("SELECT count(*), sum(commission IS NULL) FROM fills")
 
 

@@ -13,9 +13,9 @@ from mtum_eod.core.timing import (
     Due,
     SessionFacts,
     Timetable,
+    coming,
     due,
     missed_sessions,
-    next_due,
     timetable,
     volume_cuts,
     window,
@@ -427,7 +427,7 @@ WEDNESDAY = date(2024, 11, 6)
 )
 def test_the_next_fire_follows_from_how_things_stand(now, state, expected):
     """Each row: the time, what has happened so far, when which step falls due next."""
-    step = next_due(utc(WINTER, now), facts(**state), [], table(WEDNESDAY))
+    step = coming(utc(WINTER, now), facts(**state), [], table(WEDNESDAY))[0]
 
     assert (datetime.fromisoformat(expected[0] + "+00:00"), expected[1]) == (step.at, step.step)
 
@@ -437,7 +437,7 @@ def test_no_preflight_begins_at_the_decision_time_itself():
     state = SessionFacts(
         timetable=table(require_confirmation=True), preflight_tried_at=utc(WINTER, "19:45"), is_decided=True
     )
-    step = next_due(utc(WINTER, "19:50"), state, [], table(WEDNESDAY))
+    step = coming(utc(WINTER, "19:50"), state, [], table(WEDNESDAY))[0]
 
     assert (utc(WINTER, "21:20"), Step.SETTLE) == (step.at, step.step)
 
@@ -475,9 +475,10 @@ def test_an_earlier_session_says_why_it_is_due():
 
 def test_over_a_weekend_the_next_fire_is_mondays():
     """Saturday 2024-11-02, no session; Friday's is settled."""
-    assert Due(
-        at=utc(MONDAY, "19:00"), step=Step.PREFLIGHT, session=MONDAY, why="the chain is not checked yet"
-    ) == next_due(utc(date(2024, 11, 2), "12:00"), None, [], table(MONDAY))
+    assert (
+        Due(at=utc(MONDAY, "19:00"), step=Step.PREFLIGHT, session=MONDAY, why="the chain is not checked yet")
+        == coming(utc(date(2024, 11, 2), "12:00"), None, [], table(MONDAY))[0]
+    )
 
 
 # -- what nobody ran --------------------------------------------------------------------------------------------------
@@ -571,9 +572,9 @@ def test_an_attempt_just_made_is_not_due_again_at_once(now, today, unsettled):
 
 @given(INSTANTS, st.none() | any_facts(), st.lists(any_facts(MONDAY), max_size=2))
 def test_what_is_next_is_due_when_its_instant_comes(now, today, unsettled):
-    """`next_due` names no instant at which `due` would stay silent."""
+    """`coming` names no instant at which `due` would stay silent."""
     upcoming = table(date(2024, 11, 7))
-    step = next_due(now, today, unsettled, upcoming)
+    step = coming(now, today, unsettled, upcoming)[0]
     session = SessionFacts(timetable=upcoming) if step.session == upcoming.session else today
 
     assert step.at > now

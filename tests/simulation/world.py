@@ -234,7 +234,7 @@ class World:
             vix=prices,
             broker=process.port("broker", self.broker),
             store=store,
-            notifier=OwnerNotices(store=store, clock=self.clock, urls=(), events=()),
+            notifier=OwnerNotices(store=store, clock=self.clock),
             book=self.book,
             parameters=self.parameters,
         )

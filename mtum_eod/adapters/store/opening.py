@@ -20,7 +20,7 @@ from mtum_eod.adapters.store.connect import (
 from mtum_eod.adapters.store.schema import HEAD
 from mtum_eod.adapters.store.sql_store import SqlReader, SqlStore
 from mtum_eod.adapters.store.upkeep import upgrade
-from mtum_eod.errors import StoreError
+from mtum_eod.errors import OlderSchema
 
 
 def open_store(path: Path, *, backup_dir: Path | None = None, patience: timedelta = PATIENCE) -> SqlStore:
@@ -50,7 +50,7 @@ def open_store(path: Path, *, backup_dir: Path | None = None, patience: timedelt
 def open_reader(path: Path) -> SqlReader | NoHistory:
     """The book at `path` for reading; nothing beside or in the file is created, deleted or touched.
 
-    An absent or still empty file reads as an empty book. Another schema revision: StoreError.
+    An absent or still empty file reads as an empty book. An older schema: OlderSchema; a newer one: StoreError.
     """
     refuse_folder(path)
     if not path.exists():
@@ -65,7 +65,7 @@ def open_reader(path: Path) -> SqlReader | NoHistory:
                 return NoHistory()
             refuse_newer(path, revision)
             if revision != HEAD:
-                raise StoreError(
+                raise OlderSchema(
                     f"database {path} has schema revision {revision}, this program reads {HEAD}",
                     hint="bring it up to date with `mtum-eod db upgrade`; a backup is made first",
                 )

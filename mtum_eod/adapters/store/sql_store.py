@@ -183,6 +183,12 @@ class BookQueries(ABC):
             for row in self.rows(select(table).where(_is_unsent()).order_by(table.c.id))
         ]
 
+    def sent_since(self, at: datetime) -> set[Notice]:
+        return {
+            Notice(event=Event(row.event), words=row.words, is_urgent=row.is_urgent)
+            for row in self.rows(select(schema.notice).where(schema.notice.c.sent_at >= at))
+        }
+
     def open_orders(self) -> list[Order]:
         return self._orders(schema.order_intent.c.status.in_(OPEN_STATUSES))
 

@@ -1,0 +1,43 @@
+"""The computer's own links: real folders, and a disk of the test's own that is nearly full or cannot be written."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mtum_eod.adapters.machine import look_at_disks
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine does not let the test mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_folders_on_one_disk_are_one_check(tmp_path: Path):
+    """One of them does not exist yet: the disk it will be on is looked at."""
+    found = list(look_at_disks([tmp_path, tmp_path / "logs" / "old", tmp_path]))
+
+    assert [("disk", True)] == [(check.name, check.passed) for check in found]
+    assert f"free at {tmp_path}" in found[0].words
+
+
+def test_a_disk_with_little_room_fails_with_its_numbers_and_a_cure(tmp_path: Path, small_disk: Path):
+    roomy, small = look_at_disks([tmp_path, small_disk / "backups"])
+
+    assert (True, False, 7) == (roomy.passed, small.passed, small.exit_code)
+    assert f"2 MiB are free at {small_disk}, 100 are wanted" == small.words
+    assert "free space" in small.cure
+
+
+def test_a_disk_that_may_not_be_written_is_named(small_disk: Path):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    [found] = look_at_disks([small_disk])
+
+    assert (False, True) == (found.passed, "may not be written" in found.words)
