@@ -860,9 +860,10 @@ def _export_tax(place: Workplace, form: str, year: int | None) -> None:
     from mtum_eod.core.tax import tax_lots
     from mtum_eod.views import tax
 
-    lots = tax_lots(place.history().fills(), place.book.symbol)
+    history = place.history()
+    lots = tax_lots(history.fills(), place.book.symbol)
     rows = [row for row in lots.closed if year is None or row.sold.year == year]
-    notes = tax.notes(lots, rows, place.book, place.calendar.local_date(place.clock.now()))
+    notes = tax.notes(lots, rows, place.book, place.calendar.local_date(place.clock.now()), history.splits())
     click.echo("\n".join(notes), err=True)
     click.echo(tax.as_csv(rows) if form == "csv" else tax.as_json(rows, notes, year), nl=False)
 

@@ -10,13 +10,13 @@ from datetime import date
 from typing import Any
 
 from mtum_eod.core.tax import WASH_SALE_WINDOW, ClosedLot, TaxLots
-from mtum_eod.core.trading import Book, Mode
+from mtum_eod.core.trading import Book, Mode, Split
 
 BANNER = "this book only, other accounts unseen"
 
 
-def notes(lots: TaxLots, rows: Sequence[ClosedLot], book: Book, today: date) -> list[str]:
-    """What the owner must know beside the rows: the banner, and what may still change."""
+def notes(lots: TaxLots, rows: Sequence[ClosedLot], book: Book, today: date, splits: Sequence[Split] = ()) -> list[str]:
+    """What the owner must know beside the rows: the banner, what may still change, what a split leaves open."""
     told = [BANNER]
     if book.mode is not Mode.LIVE:
         told.append(f"mode {book.mode}: no real money was traded, so nothing here is to be declared")
@@ -26,6 +26,12 @@ def notes(lots: TaxLots, rows: Sequence[ClosedLot], book: Book, today: date) -> 
     if fresh:
         until = max(fresh) + WASH_SALE_WINDOW
         told.append(f"buying again up to {until} can still make a wash sale of the losses of the last 30 days")
+    for split in splits:
+        if any(row.net_pnl < 0 and row.sold < split.session for row in lots.closed):
+            told.append(
+                f"split of {split.ratio:g} for 1 on {split.session}: sales before it are in old shares, what was held "
+                "through it in new ones; compare wash sales across it with Form 1099-B"
+            )
     if any(row.is_estimated for row in rows):
         told.append("rows with estimated = 1 hold a price or commission that the broker has not reported yet")
     return told

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtum_eod.core.ledger import ledger
+from mtum_eod.core.ledger import ledger, rescale
 from mtum_eod.core.tax import ClosedLot, Term, tax_lots, term
-from mtum_eod.core.trading import Book, Fill, Mode, Side
+from mtum_eod.core.trading import Book, Fill, Mode, Side, Split
 from mtum_eod.errors import StoreError
 from mtum_eod.views import tax as view
 
@@ -378,3 +378,22 @@ def test_losses_that_can_still_be_washed_are_told() -> None:
     told = "buying again up to 2024-03-31 can still make a wash sale of the losses of the last 30 days"
     assert [view.BANNER, told] == view.notes(lots, lots.closed, BOOK, day("2024-03-31"))
     assert [view.BANNER] == view.notes(lots, lots.closed, BOOK, day("2024-04-01"))
+
+
+# -- splits -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_split_changes_the_shares_of_what_is_held_and_neither_cost_nor_gain() -> None:
+    """20 at 100 with 2.00 of commission; two for one; 40 sold at 55.00 with 2.20: 2,197.80 less 2,002.00, long."""
+    bought = rescale([fill("2024-01-03", 20, 100.0, 2.0)], 2.0)
+
+    assert [(40, "2024-01-03", 2002.0, 0.0, 195.8, "long")] == rows(*bought, fill("2025-01-08", -40, 55.0, 2.2))
+
+
+@pytest.mark.parametrize(("session", "told"), [("2024-02-01", 1), ("2024-01-05", 0)])
+def test_a_split_after_a_loss_is_told(session: str, told: int) -> None:
+    """Sold at a loss on 2024-01-08: shares before the split are not those after it, and a wash sale counts shares."""
+    lots = tax_lots([fill("2024-01-03", 20, 100.0), fill("2024-01-08", -20, 90.0)], "XYZ")
+    notes = view.notes(lots, lots.closed, BOOK, day("2024-06-01"), [Split(session=day(session), ratio=2.0)])
+
+    assert told == sum(note.startswith("split of 2 for 1 on 2024-02-01") for note in notes)
