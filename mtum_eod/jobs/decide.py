@@ -131,7 +131,7 @@ def send_again(desk: TradingDesk, intent: OrderIntent) -> None:
 
     The same id lets the broker refuse a second order, should the first try be on the wire still. Ids that it has begun
     to give out anew since then protect from nothing and may go to other orders: there the next one is committed first.
-    Ids begun anew before, below those of older orders, protect all the same. Raises BrokerUnavailable where it gives none.
+    Ids begun anew before then protect all the same. Raises BrokerUnavailable where the broker gives none.
     """
     next_id = desk.broker.next_order_id()
     if next_id < intent.order_id:
