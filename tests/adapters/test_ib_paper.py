@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import gateway
 import pytest
-from terminal import Person
+from gateway import PaperPerson
 
-from mtum_eod import bootstrap
 from tws_server import Server
 
 KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
@@ -23,25 +23,8 @@ def tws() -> Iterator[Server]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tws: Server) -> Person:
-    """Someone whose settings say paper and IB, whose clock is the exchange's."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    for name in ("HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setattr(bootstrap, "SystemClock", lambda: tws.clock)
-    settings = {"MODE": "paper", "DATA__SOURCE": "ib", "IB__PAPER_PORT": str(tws.port)}
-    quick = {"IB__REQUEST_TIMEOUT": "1", "IB__RECONNECT_TIMEOUT": "1", "IB__MAX_RETRIES": "0"}
-    return PaperPerson(folder, tws.clock, {f"MTUM_EOD_{key}": value for key, value in (settings | quick).items()})
-
-
-class PaperPerson(Person):
-    """A person whose book is the paper one."""
-
-    @property
-    def database(self) -> Path:
-        return self.folder / "mtum-eod-paper.db"
+def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tws: Server) -> PaperPerson:
+    return gateway.paper_person(tmp_path, monkeypatch, tws)
 
 
 def traces(folder: Path) -> dict[str, str]:
@@ -53,7 +36,7 @@ def traces(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_day_in_paper_mode_ends_with_its_executions_in_the_book(person: Person, tws: Server) -> None:
+def test_a_day_in_paper_mode_ends_with_its_executions_in_the_book(person: PaperPerson, tws: Server) -> None:
     """Decided at 15:40, filled at the close, settled at 16:20, to the cent as the broker has it."""
     decided = person.types("run --json")
     person.at("2024-11-05", -20)
@@ -75,7 +58,7 @@ def test_a_day_in_paper_mode_ends_with_its_executions_in_the_book(person: Person
     assert [(printed.exec_id.rpartition(".")[0], "2024-11-05", "BUY", 23, printed.price, printed.commission)] == booked
 
 
-def test_the_book_is_bound_to_the_account_that_was_connected(person: Person, tws: Server) -> None:
+def test_the_book_is_bound_to_the_account_that_was_connected(person: PaperPerson, tws: Server) -> None:
     """From then on another login is refused, with exit code 2."""
     person.types("run --json")
     tws.managed_accounts[:] = ["DU7654321"]
@@ -86,7 +69,7 @@ def test_the_book_is_bound_to_the_account_that_was_connected(person: Person, tws
     assert 1 == len(tws.orders)
 
 
-def test_a_second_run_of_the_session_sends_nothing(person: Person, tws: Server) -> None:
+def test_a_second_run_of_the_session_sends_nothing(person: PaperPerson, tws: Server) -> None:
     person.types("run --json")
     again = person.types("run --json")
 
@@ -97,7 +80,7 @@ def test_a_second_run_of_the_session_sends_nothing(person: Person, tws: Server) 
     "command",
     ["run --dry-run --json", "explain --json", "status --json", "doctor --json", "report --json", "export fills"],
 )
-def test_looking_sends_nothing_and_touches_nothing(person: Person, tws: Server, command: str) -> None:
+def test_looking_sends_nothing_and_touches_nothing(person: PaperPerson, tws: Server, command: str) -> None:
     """With an order working: no order message on the wire, every file as it was."""
     person.types("run --json")
     before, sent = traces(person.folder), len(tws.asked(*ORDER_MESSAGES))
@@ -107,7 +90,7 @@ def test_looking_sends_nothing_and_touches_nothing(person: Person, tws: Server, 
     assert ["PreSubmitted"] == [order.status for order in tws.orders]
 
 
-def test_looking_uses_a_client_id_of_its_own(person: Person, tws: Server) -> None:
+def test_looking_uses_a_client_id_of_its_own(person: PaperPerson, tws: Server) -> None:
     """So that it never takes a run's place at the Gateway."""
     person.types("run --json")
     person.types("run --dry-run --json")
@@ -117,7 +100,7 @@ def test_looking_uses_a_client_id_of_its_own(person: Person, tws: Server) -> Non
 
 
 @pytest.mark.parametrize("command", ["status --json", "report --json", "export signals", "resume", "halt --why x"])
-def test_what_asks_nothing_of_the_broker_needs_no_gateway(person: Person, tws: Server, command: str) -> None:
+def test_what_asks_nothing_of_the_broker_needs_no_gateway(person: PaperPerson, tws: Server, command: str) -> None:
     person.types("run --json")
     person.at("2024-11-05", -30)
     person.types("settle --json")
@@ -127,7 +110,7 @@ def test_what_asks_nothing_of_the_broker_needs_no_gateway(person: Person, tws: S
     assert (0, connections) == (person.types(command).exit_code, len(tws.asked("startApi")))
 
 
-def test_before_the_first_run_nothing_needs_the_gateway_either(person: Person, tws: Server) -> None:
+def test_before_the_first_run_nothing_needs_the_gateway_either(person: PaperPerson, tws: Server) -> None:
     """A book that no run has bound yet; nothing is due in the morning."""
     tws.refuse()
     person.at("2024-11-05", 300)
@@ -144,7 +127,7 @@ def test_before_the_first_run_nothing_needs_the_gateway_either(person: Person, t
     ],
 )
 def test_a_first_run_that_cannot_connect_is_filed_and_told(
-    person: Person, tws: Server, trouble, exit_code: int, words: str
+    person: PaperPerson, tws: Server, trouble, exit_code: int, words: str
 ) -> None:
     """Cron's mail may go nowhere: the failure stands in the book before there is one."""
     trouble(tws)
@@ -157,7 +140,7 @@ def test_a_first_run_that_cannot_connect_is_filed_and_told(
     assert all(words in where for where in (failed.out, error, told))
 
 
-def test_a_run_after_a_lost_acknowledgement_adopts_the_order(person: Person, tws: Server) -> None:
+def test_a_run_after_a_lost_acknowledgement_adopts_the_order(person: PaperPerson, tws: Server) -> None:
     """The socket breaks behind the order; the broker has it, nothing is sent twice."""
     tws.faults.drop(after="placeOrder")
     person.types("run --json")
@@ -167,7 +150,7 @@ def test_a_run_after_a_lost_acknowledgement_adopts_the_order(person: Person, tws
     assert [("working",)] == person.sql("SELECT status FROM order_intent")
 
 
-def test_what_was_repeated_is_filed_with_the_run(person: Person, tws: Server) -> None:
+def test_what_was_repeated_is_filed_with_the_run(person: PaperPerson, tws: Server) -> None:
     """One connection lost in the middle of history."""
     person.environment["MTUM_EOD_IB__MAX_RETRIES"] = "1"
     tws.faults.drop(before="historicalData")
@@ -176,7 +159,7 @@ def test_what_was_repeated_is_filed_with_the_run(person: Person, tws: Server) ->
     assert [(1,)] == person.sql("SELECT retries FROM runs")
 
 
-def test_a_position_is_sold_again(person: Person, tws: Server) -> None:
+def test_a_position_is_sold_again(person: PaperPerson, tws: Server) -> None:
     """A VIX above 30 the next day: sold at the close, the round trip stands in the view."""
     person.types("run --json")
     person.at("2024-11-05", -20).types("settle")
@@ -195,7 +178,7 @@ def test_a_position_is_sold_again(person: Person, tws: Server) -> None:
     )
 
 
-def test_the_doctor_names_a_silent_gateway_once_with_its_cure(person: Person, tws: Server) -> None:
+def test_the_doctor_names_a_silent_gateway_once_with_its_cure(person: PaperPerson, tws: Server) -> None:
     """Exit code 4; the login is the link that broke."""
     person.types("run --json")
     tws.refuse()
@@ -205,14 +188,14 @@ def test_the_doctor_names_a_silent_gateway_once_with_its_cure(person: Person, tw
     assert (4, False, True) == (looked.exit_code, login["passed"], "start IB Gateway" in login["cure"])
 
 
-def test_made_up_bars_are_refused_with_a_broker(person: Person) -> None:
+def test_made_up_bars_are_refused_with_a_broker(person: PaperPerson) -> None:
     person.environment["MTUM_EOD_DATA__SOURCE"] = "sample"
     refused = person.types("run --json")
 
     assert (2, True) == (refused.exit_code, "sample and csv serve only mode simulated" in refused.out)
 
 
-def test_bars_of_ib_serve_the_embedded_broker_too(person: Person, tws: Server) -> None:
+def test_bars_of_ib_serve_the_embedded_broker_too(person: PaperPerson, tws: Server) -> None:
     """Mode simulated on IB's bars: the account of the login is nobody's business."""
     person.environment["MTUM_EOD_MODE"] = "simulated"
     tws.managed_accounts[:] = ["U1", "U2"]
@@ -221,7 +204,7 @@ def test_bars_of_ib_serve_the_embedded_broker_too(person: Person, tws: Server) -
     assert ("BUY", "ib", []) == (decided.document["action"], decided.document["source"], tws.asked("placeOrder"))
 
 
-def test_a_late_exit_goes_out_as_a_market_order(person: Person, tws: Server) -> None:
+def test_a_late_exit_goes_out_as_a_market_order(person: PaperPerson, tws: Server) -> None:
     """At 15:50 no close order is taken any more; the exit is."""
     person.types("run --json")
     person.at("2024-11-05", -20).types("settle")
@@ -234,7 +217,7 @@ def test_a_late_exit_goes_out_as_a_market_order(person: Person, tws: Server) -> 
     assert 0 == tws.positions["MTUM"].shares
 
 
-def test_a_held_commission_is_booked_when_it_comes(person: Person, tws: Server) -> None:
+def test_a_held_commission_is_booked_when_it_comes(person: PaperPerson, tws: Server) -> None:
     person.types("run --json")
     tws.exchange.rules.sends_commissions = False
     person.at("2024-11-05", -20)
@@ -250,7 +233,7 @@ def test_a_held_commission_is_booked_when_it_comes(person: Person, tws: Server) 
     assert [(tws.executions[0].commission,)] == person.sql("SELECT commission FROM fills")
 
 
-def test_the_day_may_be_left_to_if_due(person: Person) -> None:
+def test_the_day_may_be_left_to_if_due(person: PaperPerson) -> None:
     """Preflight two hours before the close, the decision twenty minutes before, settlement after it."""
     steps = []
     for before_close in (121, 119, 20, 19, -20, -21):
