@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+import pytest
+from terminal import Person
+
+from mtum_eod import bootstrap
 from mtum_eod.adapters.ib.accounts import chooser
 from mtum_eod.adapters.ib.broker import IbBroker
 from mtum_eod.adapters.ib.data import IbData
@@ -66,3 +71,24 @@ def intent(
         order_id=order_id,
         decision_price_usd=207.0,
     )
+
+
+class PaperPerson(Person):
+    """A person at a terminal whose book is the paper one."""
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "mtum-eod-paper.db"
+
+
+def paper_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tws: Server) -> PaperPerson:
+    """Someone in a folder of their own, whose settings say paper and IB, and whose clock is the exchange's."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setattr(bootstrap, "SystemClock", lambda: tws.clock)
+    settings = {"MODE": "paper", "DATA__SOURCE": "ib", "IB__PAPER_PORT": str(tws.port)}
+    quick = {"IB__REQUEST_TIMEOUT": "1", "IB__RECONNECT_TIMEOUT": "1", "IB__MAX_RETRIES": "0"}
+    return PaperPerson(folder, tws.clock, {f"MTUM_EOD_{key}": value for key, value in (settings | quick).items()})
