@@ -11,13 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from math import isfinite
 from typing import Any, TypeVar
 
 from mtum_eod.adapters.calendar import NEW_YORK
 from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.inspection import Inspection, Needs
-from mtum_eod.adapters.ib.line import Line, Refusal, Said, Status, Talk
+from mtum_eod.adapters.ib.line import OURS, Line, Refusal, Said, Status, Talk
 from mtum_eod.core.checks import Check
 from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, Side
 from mtum_eod.errors import BrokerUnavailable
@@ -25,8 +24,10 @@ from mtum_eod.ports import Answer, BrokerOrder, Calendar, Cash, Known, Unknown, 
 
 T = TypeVar("T")
 
-OURS = "mtum-eod/"
-"""What every reference of ours begins with: core.trading.order_reference."""
+SIDES = {"BOT": Side.BUY, "SLD": Side.SELL}
+
+LARGEST = 1e12
+"""No number of shares or dollars is larger; the library writes 1.8e308 for one that is not set."""
 
 ACCEPTED = ("PreSubmitted", "Submitted", "Filled")
 ENDED = ("Cancelled", "ApiCancelled", "Inactive")
@@ -81,50 +82,42 @@ class IbBroker:
 
     def orders(self) -> Answer[list[BrokerOrder]]:
         """Orders of ours, the working ones first. One that ends between the two lists is in the second."""
-        working = self._answer("open orders", lambda talk: talk.ib.reqAllOpenOrdersAsync())
+        working = self._answer("open orders", self._read_open)
         if isinstance(working, Unknown):
             return working
         done = self._answer("completed orders", self._read_completed)
         if isinstance(done, Unknown):
             return done
-        found = {
-            trade.order.permId: order
-            for trade, order in (
-                *((trade, _open_order(trade)) for trade in self._ours(working.value)),
-                *((trade, _completed_order(trade, words)) for trade, words in done.value),
-            )
-        }
-        return Known(sorted(found.values(), key=lambda order: not order.status.is_open))
+        return Known(sorted((working.value | done.value).values(), key=lambda order: not order.status.is_open))
 
     def executions(self) -> Answer[list[Fill]]:
         return self._answer("executions", self._read_executions)
 
     def shares_held(self, symbol: str) -> Answer[float]:
-        def shares(positions: list[Any]) -> float:
+        async def read(talk: Talk) -> float:
             # rows can come twice; the last word on a contract counts
-            held = {row.contract.conId: float(row.position) for row in positions if self._is_of(row, symbol)}
-            return sum(held.values(), 0.0)
+            rows = [row for row in await talk.ib.reqPositionsAsync() if self._is_of(row, symbol)]
+            return sum({row.contract.conId: _measured(row.position) for row in rows}.values(), 0.0)
 
-        return _known(self._answer("positions", lambda talk: talk.ib.reqPositionsAsync()), shares)
+        return self._answer("positions", read)
 
     def cash(self) -> Answer[Cash]:
         answer = self._answer("cash", self._read_account)
         return answer if isinstance(answer, Unknown) else _cash(answer.value)
 
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
-        def ask(talk: Talk) -> Awaitable[Any]:
-            waiting: Awaitable[Any] = talk.ib.whatIfOrderAsync(self._contract(), _order(intent, talk.account))
-            return waiting
+        async def ask(talk: Talk) -> str:
+            state = await talk.ib.whatIfOrderAsync(self._contract(), _order(intent, talk.account))
+            margin, commission = float(state.initMarginChange or 0), float(state.commission or 0)
+            words = f"margin {margin:+,.2f}, commission {commission:.2f} {state.commissionCurrency}".strip()
+            return f"{words}; {state.warningText}" if state.warningText else words
 
         try:
-            state = self._line.ask_once("a what-if order", ask)
+            return Known(WhatIf(is_accepted=True, words=self._line.ask_once("a what-if order", ask)))
         except BrokerUnavailable as error:
             return Unknown(error.message)
         except Refusal as refusal:
             return Known(WhatIf(is_accepted=False, words=_refused_words(refusal.said)))
-        margin, commission = float(state.initMarginChange or 0), float(state.commission or 0)
-        words = f"margin {margin:+,.2f}, commission {commission:.2f} {state.commissionCurrency}".strip()
-        return Known(WhatIf(is_accepted=True, words=f"{words}; {state.warningText}" if state.warningText else words))
 
     # -- sending ----------------------------------------------------------------------------------------------------
 
@@ -179,10 +172,14 @@ class IbBroker:
         account = self._line.account
         return [t for t in trades if t.order.orderRef.startswith(OURS) and t.order.account in ("", account)]
 
-    async def _read_completed(self, talk: Talk) -> list[tuple[Any, str]]:
-        """The finished orders of ours, each with the words on how it ended."""
+    async def _read_open(self, talk: Talk) -> dict[int, BrokerOrder]:
+        """The working orders of ours, by permanent id."""
+        return {t.order.permId: _open_order(t) for t in self._ours(await talk.ib.reqAllOpenOrdersAsync())}
+
+    async def _read_completed(self, talk: Talk) -> dict[int, BrokerOrder]:
+        """The finished orders of ours, by permanent id, each with the words on how it ended."""
         trades = self._ours(await talk.ib.reqCompletedOrdersAsync(False))
-        return [(trade, talk.ends.get(trade.order.permId, "")) for trade in trades]
+        return {t.order.permId: _completed_order(t, talk.ends.get(t.order.permId, "")) for t in trades}
 
     async def _read_executions(self, talk: Talk) -> list[Fill]:
         from mtum_eod.adapters.ib.library import ExecutionFilter
@@ -205,15 +202,18 @@ class IbBroker:
         print_id, _, number = execution.execId.rpartition(".")
         is_numbered = bool(print_id) and number.isdigit()
         session = date.fromisoformat(execution.orderRef.split("/")[-2])
+        shares, price = round(_measured(execution.shares)), _measured(execution.price)
+        if shares <= 0 or price <= 0:
+            raise ValueError(f"{shares} shares at {price:g}")
         return Fill(
             execution_id=print_id if is_numbered else execution.execId,
             reference=execution.orderRef,
             session=session,
             executed_at=self._executed_at(execution.time, session),
-            side=Side.BUY if execution.side == "BOT" else Side.SELL,
-            shares=round(execution.shares),
-            price_usd=float(execution.price),
-            commission_usd=float(report.commission) if report.execId else None,
+            side=SIDES[execution.side],
+            shares=shares,
+            price_usd=price,
+            commission_usd=_measured(report.commission) if report.execId else None,
             revision=int(number) if is_numbered else 0,
         )
 
@@ -269,7 +269,7 @@ class IbBroker:
             order_id=intent.order_id,
             perm_id=status.perm_id or None,
             status=OrderStatus.FILLED if status.status == "Filled" else OrderStatus.WORKING,
-            filled_shares=int(status.filled),
+            filled_shares=round(_measured(status.filled)),
             words="; ".join(said.words for said in beside),
         )
 
@@ -363,7 +363,7 @@ async def _ended(heard: asyncio.Queue[Said | Status]) -> str:
 
 
 def _open_order(trade: Any) -> BrokerOrder:
-    status, filled = trade.orderStatus.status, round(trade.orderStatus.filled)
+    status, filled = trade.orderStatus.status, round(_measured(trade.orderStatus.filled))
     is_filled = status == "Filled"
     ended = status in ("Cancelled", "ApiCancelled")
     done = (OrderStatus.PARTLY_FILLED if filled else OrderStatus.CANCELLED) if ended else OrderStatus.WORKING
@@ -381,7 +381,7 @@ def _open_order(trade: Any) -> BrokerOrder:
 def _completed_order(trade: Any, words: str) -> BrokerOrder:
     """An order of the list of finished ones, which has no order id, no price, and no quantity once filled."""
     order, state = trade.order, trade.orderStatus.status
-    filled = round(order.filledQuantity) if isfinite(order.filledQuantity) and order.filledQuantity < 1e9 else 0
+    filled = round(order.filledQuantity) if order.filledQuantity < LARGEST else 0
     status = {"Filled": OrderStatus.FILLED, "Inactive": OrderStatus.REJECTED}.get(state, OrderStatus.CANCELLED)
     return BrokerOrder(
         reference=order.orderRef,
@@ -396,14 +396,16 @@ def _completed_order(trade: Any, words: str) -> BrokerOrder:
 def _cash(values: dict[tuple[str, str], str]) -> Answer[Cash]:
     """US dollars that may be spent and that have settled; never a total in another base currency."""
     try:
-        balance = float(values["CashBalance", "USD"])
+        balance = _measured(float(values["CashBalance", "USD"]))
     except (KeyError, ValueError):
         return Unknown("the account has no balance in USD: convert first")
-    rows = {tag: (currency, float(value)) for (tag, currency), value in values.items() if tag in AMOUNTS}
     try:
+        rows = {tag: (currency, _measured(float(value))) for (tag, currency), value in values.items() if tag in AMOUNTS}
         available, settled = (_in_usd(rows[tag], values) for tag in AMOUNTS)
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         return Unknown(f"the account's summary has no {error}")
+    except (ValueError, ZeroDivisionError) as error:
+        return Unknown(f"the account's summary cannot be read: {error}")
     return Known(Cash(spendable_usd=min(balance, available), settled_usd=min(balance, settled)))
 
 
@@ -413,11 +415,14 @@ AMOUNTS = ("AvailableFunds", "SettledCash")
 def _in_usd(amount: tuple[str, float], values: dict[tuple[str, str], str]) -> float:
     """An amount of the summary in US dollars; the ledger has what a dollar is in base currency."""
     currency, value = amount
-    return value if currency == "USD" else value / float(values["ExchangeRate", "USD"])
+    return value if currency == "USD" else value / _measured(float(values["ExchangeRate", "USD"]))
 
 
-def _known(answer: Answer[Any], read: Callable[[Any], T]) -> Answer[T]:
-    return answer if isinstance(answer, Unknown) else Known(read(answer.value))
+def _measured(value: float) -> float:
+    """The number, where it is one. ValueError for NaN, infinity and the library's mark of one that is not set."""
+    if not abs(value) < LARGEST:
+        raise ValueError(f"{value} is no amount")
+    return float(value)
 
 
 def _refused_words(said: Said) -> str:

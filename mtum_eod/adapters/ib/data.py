@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from mtum_eod.adapters.bars import daily_bars, last_known
 from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.line import Line, Refusal, Talk
-from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE
+from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
 from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, Finding, FindingKind
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Calendar
@@ -27,7 +27,7 @@ NO_DATA = "query returned no data"
 """What IB's error 162 says where there is simply no bar."""
 
 DELAY = timedelta(minutes=10)
-"""A newest bar older than this, while the exchange is open, is a delayed feed's."""
+"""A newest bar older than this, while the exchange is open, is a delayed feed's, or nothing trades."""
 
 Stamps = npt.NDArray[np.datetime64]
 
@@ -53,13 +53,9 @@ class IbData:
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         """Daily bars; today's with its age, built from the minutes of regular hours where IB has none yet."""
         last = last_known(self._calendar, last, as_of)
-        rows = self._history(symbol, "1 day", _duration(first, last), self._end(last, as_of)) if first <= last else []
-        frame = pd.DataFrame(
-            [[row.open, row.high, row.low, row.close, row.volume] for row in rows],
-            index=pd.DatetimeIndex([row.date for row in rows], name="session").as_unit("ns"),
-            columns=list(COLUMNS),
-            dtype="float64",
-        )
+        span = _duration(first, last)
+        frame = self._history(symbol, "1 day", span, self._end(last, as_of)) if first <= last else _frame([])
+        frame = frame.rename_axis("session")
         if symbol == VIX:
             frame["volume"] = np.nan
         bars = daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name)
@@ -91,8 +87,9 @@ class IbData:
         minutes = self._minutes(bars.symbol, PRICE_BAR, 1, bars.as_of)
         minutes = minutes[_between(minutes.index, opened, min(bars.as_of, closed) - timedelta(seconds=1))]
         if minutes.empty:
-            # A price of unknown age buys nothing, and may still sell.
-            return replace(bars, as_of=bars.as_of - MAX_EXIT_PRICE_AGE) if has_row else bars
+            unknown = MAX_VIX_AGE + PRICE_BAR if bars.symbol == VIX else MAX_EXIT_PRICE_AGE
+            # Of unknown age: as old as buys nothing, and may still sell.
+            return replace(bars, as_of=bars.as_of - unknown) if has_row else bars
         newest = minutes.index[-1].to_pydatetime() + PRICE_BAR
         known = min(newest, bars.as_of)
         late = min(bars.as_of, closed) - known
@@ -117,32 +114,27 @@ class IbData:
 
         Not an error: without them an entry is blocked and the daily bars still decide an exit.
         """
+        end = self._end(self._calendar.local_date(as_of), as_of)
         try:
-            rows = self._history(
-                symbol, SIZES[size], f"{sessions} D", self._end(self._calendar.local_date(as_of), as_of)
-            )
+            return self._history(symbol, SIZES[size], f"{sessions} D", end, UTC)
         except MarketDataError:
-            rows = []
-        return pd.DataFrame(
-            [[row.open, row.high, row.low, row.close, row.volume] for row in rows],
-            index=pd.DatetimeIndex([row.date for row in rows], tz=UTC),
-            columns=list(COLUMNS),
-            dtype="float64",
-        )
+            return _frame([], UTC)
 
     def _end(self, last: date, as_of: datetime) -> datetime | str:
         """Up to when IB is asked; empty for now, which alone includes a running bar for certain."""
         today = self._calendar.local_date(as_of)
         return "" if last >= today else self._calendar.at(last, "23:59")
 
-    def _history(self, symbol: str, size: str, duration: str, end: datetime | str) -> list[Any]:
-        """The bars of one request. Raises MarketDataError, BarsUnreachable."""
+    def _history(
+        self, symbol: str, size: str, duration: str, end: datetime | str, zone: tzinfo | None = None
+    ) -> pd.DataFrame:
+        """The bars of one request: see `_frame`. Raises MarketDataError, BarsUnreachable."""
 
-        def ask(talk: Talk) -> Awaitable[Any]:
+        async def ask(talk: Talk) -> pd.DataFrame:
             from mtum_eod.adapters.ib.library import contract_of
 
             # Times are asked for as seconds: the names of zones are the terminal's own.
-            waiting: Awaitable[Any] = talk.ib.reqHistoricalDataAsync(
+            rows = await talk.ib.reqHistoricalDataAsync(
                 contract_of(symbol, self._primary_exchange),
                 endDateTime=end,
                 durationStr=duration,
@@ -152,18 +144,28 @@ class IbData:
                 formatDate=2,
                 timeout=0,  # the line has its own, and tells silence from an empty answer
             )
-            return waiting
+            return _frame(rows, zone)
 
         what = f"{size} bars of {symbol}"
         try:
-            return list(self._line.ask(what, ask))
+            return self._line.ask(what, ask)
         except BrokerUnavailable as error:
             raise BarsUnreachable(error.message, hint=error.hint) from error
         except Refusal as refusal:
             said = refusal.said
             if NO_DATA in said.text:
-                return []
+                return _frame([], zone)
             raise MarketDataError(f"IB refuses {what}: {said.words}", hint=codes.cure(said.code)) from refusal
+
+
+def _frame(rows: Sequence[Any], zone: tzinfo | None = None) -> pd.DataFrame:
+    """The library's bars as a table on their dates, or on instants where a zone is given."""
+    return pd.DataFrame(
+        [[row.open, row.high, row.low, row.close, row.volume] for row in rows],
+        index=pd.DatetimeIndex([row.date for row in rows], tz=zone).as_unit("ns"),
+        columns=list(COLUMNS),
+        dtype="float64",
+    )
 
 
 def _duration(first: date, last: date) -> str:
@@ -179,5 +181,5 @@ def _between(stamps: pd.Index, first: datetime, last: datetime) -> npt.NDArray[n
 
 def _delayed(symbol: str, today: date, late: timedelta) -> Finding:
     minutes = int(late.total_seconds() // 60)
-    words = f"{symbol} {today}: the newest price is {minutes} min old, IB serves delayed data"
+    words = f"{symbol} {today}: the newest price is {minutes} min old: delayed data, or no trading"
     return Finding(kind=FindingKind.STALE_PRICE, symbol=symbol, session=today, words=words)

@@ -110,7 +110,11 @@ class Inspection:
 
     def _hours(self, session: date, told: str, zone: str) -> Check:
         expected = self.calendar.open(session), self.calendar.close(session)
-        hours = liquid_hours(told).get(session)
+        try:
+            hours = liquid_hours(told).get(session)
+        except ValueError as error:
+            cure = "compare the hours with the exchange's own page"
+            return Check(name="hours", passed=False, words=f"IB's hours cannot be read ({error})", cure=cure)
         if hours is None:
             return Check(name="hours", passed=True, words=f"IB does not tell the hours of {session} yet")
         if zone not in NEW_YORK_NAMES:
@@ -131,9 +135,9 @@ class Inspection:
 
         async def ask(talk: Talk) -> Any:
             # looked up first: ib_async keeps quotes by the contract's number
-            found = await talk.ib.reqContractDetailsAsync(contract_of(symbol, self.primary_exchange))
+            [found, *_] = await talk.ib.reqContractDetailsAsync(contract_of(symbol, self.primary_exchange))
             talk.ib.reqMarketDataType(DELAYED)
-            [ticker] = await talk.ib.reqTickersAsync(found[0].contract)
+            [ticker] = await talk.ib.reqTickersAsync(found.contract)
             return ticker
 
         ticker = self._ask(name, f"quotes of {symbol}", ask)

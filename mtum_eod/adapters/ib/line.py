@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
@@ -35,7 +36,16 @@ logging.getLogger("stamina").addHandler(logging.NullHandler())  # what is repeat
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 5.0
 HANG_UP_SECONDS = 1.0
+THREAD_SECONDS = 5.0  # looking up a host's name cannot be cut short
 LOST = "the connection was lost"
+SHOWN = 120
+"""Characters of an unreadable message that are shown; the log has all of it."""
+
+OURS = "mtum-eod/"
+"""What every reference of ours begins with: core.trading.order_reference."""
+
+OTHERS_ORDERS = tuple(f"Error handling fields: ['{number}'," for number in (5, 11, 101))
+"""How the library names an open order, an execution or a finished order that it cannot read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,20 @@ class _NoConnection(Exception):
         self.hint = hint
 
 
+class _Unread(logging.LoggerAdapter[logging.Logger]):
+    """The library's logger for messages it cannot read: it says so there only, and lets the list end without them."""
+
+    def __init__(self, logger: logging.Logger, tell: Callable[[str], None]) -> None:
+        super().__init__(logger)
+        self._tell = tell
+
+    def exception(self, msg: object, *args: Any, **values: Any) -> None:
+        super().exception(msg, *args, **values)
+        error = sys.exception()
+        if not (isinstance(error, KeyError) and isinstance(error.args[0], int)):  # a number it knows no message of
+            self._tell(str(msg))
+
+
 class Talk:
     """One connection as long as it lasts. Handlers of the library's events collect here; nothing is decided in them."""
 
@@ -93,6 +117,7 @@ class Talk:
         self.is_lost = False
         self._until = 0.0  # on the loop's clock: when the present question's time is over
         self._asked: asyncio.Future[None] | None = None  # ends early where no answer can come any more
+        self._has_unread = False  # a message came meanwhile that the library could not read
         self._heard: dict[int, asyncio.Queue[Said | Status]] = {}
         ib.errorEvent += self._on_error
         ib.openOrderEvent += self._on_order
@@ -100,6 +125,7 @@ class Talk:
         ib.client.conn.disconnected += self._on_lost
         self._pass_on = ib.wrapper.completedOrder
         ib.wrapper.completedOrder = self._on_completed  # the library itself loses those words
+        ib.client.decoder.logger = _Unread(ib.client.decoder.logger, self._on_unread)
 
     async def answer(self, question: Callable[[], Awaitable[T]], seconds: float) -> T:
         """The answer to one question. Raises _Silent, Refusal, and OSError where there never was a connection."""
@@ -108,12 +134,13 @@ class Talk:
         loop = asyncio.get_running_loop()
         self._until = loop.time() + seconds
         self._asked = loop.create_future()
+        self._has_unread = False
         try:
             work = asyncio.ensure_future(question())
             try:
                 either: tuple[asyncio.Future[Any], ...] = (work, self._asked)
                 await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
+                if work.done() and not self._has_unread:
                     return work.result()
                 if self._asked.done():
                     self._asked.result()
@@ -127,6 +154,8 @@ class Talk:
             raise _Silent(LOST) from error
         except RequestError as error:
             raise Refusal(Said(error.reqId, error.code, error.message)) from error
+        except (ArithmeticError, LookupError, ValueError) as error:  # not a number, no such side, a date of no form
+            raise _Silent(f"what it said cannot be read ({error!r})") from error
         finally:
             if not self._asked.cancel():
                 self._asked.exception()  # looked at, whichever came first
@@ -172,6 +201,12 @@ class Talk:
     def _on_completed(self, contract: Any, order: Any, state: Any) -> None:
         self.ends[order.permId] = " ".join(state.completedStatus.split())
         self._pass_on(contract, order, state)
+
+    def _on_unread(self, words: str) -> None:
+        """A row less is no answer. Orders of others may be of kinds the library does not know."""
+        if OURS in words or not words.startswith(OTHERS_ORDERS):
+            self._has_unread = True
+            self._end_question(_Silent(f"a message of it cannot be read ({words[:SHOWN]})"))
 
     def _on_lost(self, *_: Any) -> None:
         self.is_lost = True
@@ -277,7 +312,7 @@ class Line:
             return
         self.drop()
         self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
+        self._thread.join(THREAD_SECONDS)
         self._thread = None
 
     # -- inside -----------------------------------------------------------------------------------------------------
