@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
 import time
@@ -22,7 +23,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mtum_eod.adapters.heartbeat import Heartbeat
 from mtum_eod.adapters.secrets import hider
@@ -41,7 +42,7 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 QUIET = timedelta(hours=12)
 """So long a failure that was told is only counted: a session and its evening."""
 
-FAILURES = frozenset({Event.RUN_FAILED, Event.RUN_MISSED, Event.MISMATCH, Event.POSITION_UNATTENDED})
+FAILURES = frozenset({Event.RUN_FAILED, Event.MISMATCH, Event.POSITION_UNATTENDED})
 """What a run says again whenever it meets it again. All else happens anew each time, and is told anew."""
 
 AT_ONCE = 25
@@ -107,19 +108,37 @@ class OwnerNotices:
         sent_lately = self._store.sent_since(now - QUIET)
         if not is_time(unsent, sent_lately, now):
             return
-        batch = unsent[:AT_ONCE]
-        is_sent = post.send(
-            [_line(one, is_again=_is_repeat(one.notice, sent_lately)) for one in batch], _gravest(batch)
-        )
+        groups: dict[Kind, list[UnsentNotice]] = {}
+        for one in unsent:
+            groups.setdefault(_kind(one.notice), []).append(one)
+        batch = list(groups.values())[:AT_ONCE]
+        known = {_kind(notice) for notice in sent_lately}
+        gravest = next((one.notice for group in batch for one in group if one.notice.is_urgent), batch[0][0].notice)
+        is_sent = post.send([_line(group, is_again=_kind(group[0].notice) in known) for group in batch], gravest)
         with self._store.transaction():
-            for one in batch:
-                self._store.notice_tried(one.id, self._clock.now(), is_sent=is_sent)
+            for group in batch:
+                for one in group:
+                    self._store.notice_tried(one.id, self._clock.now(), is_sent=is_sent)
+
+
+Kind: TypeAlias = tuple[Event, str]
+
+
+def _kind(notice: Notice) -> Kind:
+    """What makes a failure the same failure: not its numbers, of which one may be the minute it is met in."""
+    return notice.event, in_kind(notice.words) if notice.event in FAILURES else notice.words
+
+
+def in_kind(words: str) -> str:
+    """The words without their numbers."""
+    return re.sub(r"\d+", "#", words)
 
 
 def is_time(unsent: Iterable[UnsentNotice], sent_lately: Collection[Notice], now: datetime) -> bool:
     """Whether a message waits that is news and due for an attempt; whatever else waits goes out with it."""
+    known = {_kind(notice) for notice in sent_lately if notice.event in FAILURES}
     return any(
-        now >= _next_attempt(one.told_at, one.attempts, one.last_tried_at) and not _is_repeat(one.notice, sent_lately)
+        now >= _next_attempt(one.told_at, one.attempts, one.last_tried_at) and _kind(one.notice) not in known
         for one in unsent
     )
 
@@ -131,19 +150,13 @@ def _next_attempt(told_at: datetime, attempts: int, last_tried_at: datetime | No
     return last_tried_at + min(FIRST_PAUSE * (1 << doublings), LONGEST_PAUSE)
 
 
-def _is_repeat(notice: Notice, sent_lately: Collection[Notice]) -> bool:
-    return notice.event in FAILURES and notice in sent_lately
-
-
-def _line(one: UnsentNotice, *, is_again: bool) -> str:
-    times, since = one.times_told, f"since {one.told_at:%Y-%m-%d %H:%M} UTC"
-    if is_again:
-        return f"{one.notice.words} (again, {times} times {since})"
-    return f"{one.notice.words} ({times} times {since})" if times > 1 else one.notice.words
-
-
-def _gravest(batch: Sequence[UnsentNotice]) -> Notice:
-    return next((one.notice for one in batch if one.notice.is_urgent), batch[0].notice)
+def _line(group: Sequence[UnsentNotice], *, is_again: bool) -> str:
+    """One line for a message, however often it was told; its newest words."""
+    first, last = group[0], group[-1]
+    times, since = sum(one.times_told for one in group), f"since {first.told_at:%Y-%m-%d %H:%M} UTC"
+    if is_again and first.notice.event in FAILURES:
+        return f"{last.notice.words} (again, {times} times {since})"
+    return f"{last.notice.words} ({times} times {since})" if times > 1 else last.notice.words
 
 
 # -- without one ------------------------------------------------------------------------------------------------------
@@ -158,7 +171,7 @@ def alarm(words: str, send: Callable[[str], bool], near: Path, now: datetime) ->
     memory = _Memory(near)
     known = memory.recall(now)
     told = known.setdefault(
-        hashlib.sha256(words.encode()).hexdigest(),
+        hashlib.sha256(in_kind(words).encode()).hexdigest(),
         {"first": now.isoformat(), "times": 0, "attempts": 0, "tried": None, "sent": False},
     )
     told["times"] += 1

@@ -91,4 +91,4 @@ def clock(desk: Desk) -> Check:
     if not passed:
         words += f", but a run is on record that began at {newest:%Y-%m-%d %H:%M} UTC: one of the two is wrong"
         cure = "set the clock (`timedatectl`); if that run's was wrong, `mtum-eod db restore` a backup from before it"
-    return Check(name="clock", passed=passed, words=words, cure=cure, exit_code=SettingsError.exit_code)
+    return Check(name="clock and book", passed=passed, words=words, cure=cure, exit_code=SettingsError.exit_code)

@@ -39,9 +39,8 @@ def conclude(desk: TradingDesk, run: Filing, looked_at: Sequence[Check], before:
     run.exit_code = exit_code(looked_at)
     run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"
     if failed and (before is None or _in_kind(before.outcome) != _in_kind(run.outcome)):
-        cures = "".join(f". {check.name}: {check.cure}" for check in failed if check.cure)
-        said = f"{what} failed: {run.outcome}{cures}"
-        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+        said = "; ".join(f"{check.name}: {check.words}{f' ({check.cure})' * bool(check.cure)}" for check in failed)
+        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} failed: {said}", is_urgent=True))
     elif not failed and before is not None and before.exit_code:
         desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} passes now"))
 

@@ -74,7 +74,7 @@ def test_a_failing_preflight_is_repeated_and_told_on_change_only(bench: Bench):
     assert ["05 14:00", "05 14:15", "05 14:30"] == [at for at, _ in done]
     assert [
         f"Preflight of {SESSION} failed: broker: the list of positions never ended",
-        f"Preflight of {SESSION} failed: VIX bars: VIX: no answer; broker: the list of positions never ended",
+        f"Preflight of {SESSION} failed: VIX bars: VIX: no answer (wait); broker: the list of positions never ended",
         f"Preflight of {SESSION} passes now",
     ] == told
     assert [4, 4, 4, 3, 0] == [code for (code,) in bench.sql("SELECT exit_code FROM runs ORDER BY id")]
@@ -86,9 +86,13 @@ def test_preflight_names_a_fault_in_the_bars(bench: Bench):
     done = do_due(bench.desk)
 
     assert (Step.PREFLIGHT, 3) == (done.step, done.exit_code)
-    assert [("MTUM bars", False), ("VIX bars", True), ("broker", True), ("calendar", True), ("clock", True)] == [
-        (check.name, check.passed) for check in done.checks
-    ]
+    assert [
+        ("MTUM bars", False),
+        ("VIX bars", True),
+        ("broker", True),
+        ("calendar", True),
+        ("clock and book", True),
+    ] == [(check.name, check.passed) for check in done.checks]
 
 
 def test_preflight_warns_of_a_calendar_that_ends_soon(bench: Bench):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, disk_usage
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -34,6 +34,7 @@ FAILURES = (*SQLITE_FAILURES, OSError)
 
 COPY_ATTEMPTS = 5
 WAL_HEADER_BYTES = 32
+WAL_INDEX_BYTES = 32_768
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def _refusal(path: Path, error: BaseException) -> StoreError:
     number = getattr(error, "errno", None)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         found, cure = "is locked by another program", "close what else has it open, then run again"
-    elif name.startswith("SQLITE_FULL") or number in (errno.ENOSPC, errno.EDQUOT):
+    elif name.startswith("SQLITE_FULL") or number in (errno.ENOSPC, errno.EDQUOT) or _has_no_room(name, path):
         found, cure = "cannot grow: the disk is full", "free space, then run again; nothing half-written remains"
     elif name.startswith(("SQLITE_READONLY", "SQLITE_PERM")) or number in (errno.EACCES, errno.EPERM, errno.EROFS):
         found, cure = "may not be written", f"`chmod u+rw {path}` and `chmod u+rwx {path.parent}`, or another owner"
@@ -70,6 +71,13 @@ def _refusal(path: Path, error: BaseException) -> StoreError:
     else:
         found, cure = "refused", "look at it with `mtum-eod db check`; a backup returns with `mtum-eod db restore`"
     return StoreError(f"database {path} {found} ({error})", hint=cure)
+
+
+def _has_no_room(name: str, path: Path) -> bool:
+    """Whether what SQLite calls a disk error is a full disk, on which it cannot even lay out a WAL's index."""
+    with suppress(OSError):
+        return name.startswith("SQLITE_IOERR") and disk_usage(path.parent).free < WAL_INDEX_BYTES
+    return False
 
 
 def refuse_folder(path: Path) -> None:
