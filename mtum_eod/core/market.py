@@ -6,12 +6,21 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 VIX = "VIX"
 """Symbol under which the CBOE Volatility Index is asked for and stored."""
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+def as_array(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """The columns open to volume of bars, one row a session. Picking columns by a list of names costs far more."""
+    if tuple(frame.columns) == COLUMNS:
+        return frame.to_numpy(dtype=np.float64)
+    return np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in COLUMNS])
 
 
 class BarStatus(StrEnum):
