@@ -720,7 +720,10 @@ def _can_be_written(path: Path) -> bool:
 @json_option
 @click.pass_obj
 def approve(door: Door, is_refused: bool, why: str) -> None:
-    """Answer the entry that waits: decided again on fresh prices, sent if it still holds."""
+    """Answer the entry that waits: decided again on fresh prices, sent if it still holds.
+
+    Exit code 2 where nothing waits: not asked yet, declined, lapsed, or a day without a session.
+    """
     from mtum_eod.jobs import wheel
 
     place = door.workplace()
@@ -736,7 +739,10 @@ def approve(door: Door, is_refused: bool, why: str) -> None:
 @json_option
 @click.pass_obj
 def cancel(door: Door, why: str) -> None:
-    """Take back today's order, sent or not, before the hard stop; works while a run is under way."""
+    """Take back today's order, sent or not, before the hard stop; works while a run is under way.
+
+    Exit code 0 where nothing will be executed, 5 where it still may be, 6 where a run under way is to do it.
+    """
     from mtum_eod.jobs import wheel
 
     place = door.workplace()
@@ -781,7 +787,10 @@ def resume(door: Door) -> None:
 @json_option
 @click.pass_obj
 def flatten(door: Door, why: str, yes: bool) -> None:
-    """Sell everything with the one order of today's session; passes every halt."""
+    """Sell everything with the one order of today's session; passes every halt.
+
+    Exit code 2 where none can be sent now (it says when), 5 where the order did not get there.
+    """
     from mtum_eod.jobs import flatten as selling
 
     place = door.workplace()

@@ -142,7 +142,8 @@ def standing(desk: Desk, session: date) -> Outcome | None:
         return outcome.with_document(dry_run=False, order=snapshot.with_order({}, order)["order"])
     outcome = replay_recorded(recorded, desk.store, desk.calendar, desk.book)
     document = snapshot.with_order(recorded.document, order)
-    notes = () if row.why == recorded.document["reason"] else (row.why,)
+    since = row.why.removeprefix(recorded.document["reason"]).lstrip("; ")  # such as how a question ended
+    notes = (since,) if since else ()
     return replace(outcome, document=document | {"blocked_by": str(Gate.ALREADY_DECIDED)}, notes=notes)
 
 

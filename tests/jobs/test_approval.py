@@ -287,11 +287,12 @@ def test_a_declined_entry_stays_declined_for_the_session(bench: Bench):
 def test_a_lapse_is_told_once_and_stands_in_the_ledger(bench: Bench):
     bench.decide(before_close=60)
     done = live_through(bench, 59, 1)
+    shown = bench.decide(before_close=1)
 
     assert ["15 decide"] == done
     assert ["MTUM was not bought in the session 2024-11-05: nobody approved it before the hard stop"] == told(bench)[1:]
     assert ("decided", True) == (row(bench)[0], row(bench)[1].endswith("nobody approved it before the hard stop"))
-    assert [] == sent(bench)
+    assert (("nobody approved it before the hard stop",), []) == (shown.notes, sent(bench))
 
 
 @pytest.mark.parametrize("wake_up", [-20, -600, -24 * 60 * 3])

@@ -1,0 +1,110 @@
+"""Hands on the wheel in paper and live mode, over a real socket to the tests' own TWS server."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import gateway
+import pytest
+from gateway import PaperPerson
+
+from mtum_eod import cli
+from mtum_eod.adapters.lock import DatabaseLock
+from tws_server import Server
+
+BUY_KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
+
+
+@pytest.fixture
+def tws() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tws: Server) -> PaperPerson:
+    return gateway.paper_person(tmp_path, monkeypatch, tws)
+
+
+def test_an_order_is_withdrawn_on_the_wire(person: PaperPerson, tws: Server):
+    person.types("run")
+    typed = person.at("2024-11-05", 16).types("cancel")
+    person.at("2024-11-05", -20).types("settle")
+
+    assert (0, f"withdrawn: {BUY_KEY}\n") == (typed.exit_code, typed.out)
+    assert (["Cancelled"], [("cancelled",)]) == (
+        [order.status for order in tws.orders], person.sql("SELECT status FROM order_intent"),
+    )  # fmt: skip
+
+
+def test_past_the_hard_stop_no_cancellation_is_on_the_wire(person: PaperPerson, tws: Server):
+    person.types("run")
+    typed = person.at("2024-11-05", 15).types("cancel")
+
+    assert (5, []) == (typed.exit_code, tws.asked("cancelOrder"))
+
+
+def test_a_cancel_waits_for_the_run_that_has_the_client_id(
+    person: PaperPerson, tws: Server, monkeypatch: pytest.MonkeyPatch
+):
+    """The run ends in the second after it was asked for; only then is the broker spoken with."""
+    person.types("run")
+    person.at("2024-11-05", 16)
+    run, sleep = ExitStack(), person.clock.sleep
+    run.enter_context(DatabaseLock(person.database, person.clock).hold())
+    asked = []
+
+    def run_ends(duration: timedelta) -> None:
+        asked.append(len(tws.asked("cancelOrder")))
+        run.close()
+        sleep(duration)
+
+    monkeypatch.setattr(person.clock, "sleep", run_ends)
+    typed = person.types("cancel")
+
+    assert (0, f"withdrawn: {BUY_KEY}\n", 0) == (typed.exit_code, typed.out, asked[0])
+    assert typed.err.startswith("waiting up to 90 s: another run holds the lock")
+
+
+def test_an_entry_is_approved_over_the_wire(person: PaperPerson, tws: Server):
+    person.environment["MTUM_EOD_RISK__REQUIRE_CONFIRMATION"] = "true"
+    waiting = person.at("2024-11-05", 60).types("run --if-due --json").document["result"]
+    before = len(tws.orders)
+    approved = person.at("2024-11-05", 50).types("approve --json").document
+
+    assert ("awaiting_approval", 0) == (waiting["blocked_by"], before)
+    assert (BUY_KEY, "working", 1) == (approved["order"]["key"], approved["order"]["status"], len(tws.orders))
+
+
+def test_everything_is_sold_over_the_wire(person: PaperPerson, tws: Server):
+    person.types("run")
+    person.at("2024-11-05", -20).types("settle")
+    typed = person.at("2024-11-06", 200).types("flatten --yes --why 'the money is needed'")
+    person.at("2024-11-06", -20).types("settle")
+
+    assert (0, ["BUY", "SELL"]) == (typed.exit_code, [order.action for order in tws.orders])
+    assert [("flatten", 23)] == person.sql("SELECT exit_reason, shares FROM trades")
+
+
+def test_the_first_live_run_asks_once_and_then_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Server(account="U7654321") as tws:
+        person = gateway.paper_person(tmp_path, monkeypatch, tws)
+        person.environment |= {
+            "MTUM_EOD_MODE": "live",
+            "MTUM_EOD_IB__LIVE_ACCOUNT": "U7654321",
+            "MTUM_EOD_IB__LIVE_PORT": str(tws.port),
+            "MTUM_EOD_DATABASE__URL": str(person.database),
+        }
+        unattended = person.types("run --if-due --json")
+        with monkeypatch.context() as terminal:
+            terminal.setattr(cli, "_is_terminal", lambda: True)
+            mistyped = person.types("run --json", "U7654321\n500\n")
+            agreed = person.types("run", "U7654321\n5000\n")
+        sent = len(tws.orders)
+        person.at("2024-11-06", 20)
+        next_day = person.types("run --if-due --json")
+
+    assert (2, True) == (unattended.exit_code, "type `mtum-eod run` at a terminal once" in unattended.error["hint"])
+    assert (2, True) == (mistyped.exit_code, "nothing is traded" in mistyped.error["message"])
+    assert (0, 1, 0) == (agreed.exit_code, sent, next_day.exit_code)
