@@ -79,16 +79,19 @@ def test_a_late_feed_is_told_with_its_age(tws: Server, source: IbData) -> None:
     bars = source.daily("MTUM", FIRST, SESSION, late)
 
     assert [FindingKind.STALE_PRICE] == [finding.kind for finding in bars.findings]
-    assert "15 min old, IB serves delayed data" in bars.findings[0].words
+    assert "15 min old: delayed data, or no trading" in bars.findings[0].words
     assert timedelta(minutes=14) <= late - bars.as_of <= timedelta(minutes=15)
 
 
-def test_without_minutes_a_price_of_today_may_sell_and_not_buy(tws: Server, source: IbData) -> None:
-    """Its age is not known: taken as the oldest that an exit may rest on."""
+@pytest.mark.parametrize(("symbol", "age"), [("MTUM", 30), (VIX, 31)])
+def test_without_minutes_a_price_of_today_may_sell_and_not_buy(
+    tws: Server, source: IbData, symbol: str, age: int
+) -> None:
+    """Its age is not known: taken as the oldest that an exit may rest on. A VIX older than 30 minutes buys nothing."""
     tws.faults.error("reqHistoricalData", 162, skip=1)
-    bars = source.daily("MTUM", FIRST, SESSION, tws.clock.now())
+    bars = source.daily(symbol, FIRST, SESSION, tws.clock.now())
 
-    assert (SESSION, timedelta(minutes=30)) == (bars.frame.index[-1].date(), tws.clock.now() - bars.as_of)
+    assert (SESSION, timedelta(minutes=age)) == (bars.frame.index[-1].date(), tws.clock.now() - bars.as_of)
 
 
 def test_after_the_close_the_bar_is_provisional_and_minutes_are_not_asked(tws: Server, source: IbData) -> None:
