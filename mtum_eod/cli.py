@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FIRST = ("run", "settle", "status", "explain", "doctor", "report", "backtest", "sweep")
 GROUPS = {
-    "Hands on the wheel": ("approve", "cancel", "halt", "resume", "flatten", "cash"),
+    "Hands on the wheel": ("approve", "cancel", "halt", "resume", "flatten", "reconcile", "cash"),
     "Unattended": ("schedule", "notify"),
     "Records and upkeep": ("export", "data", "db", "config"),
 }
@@ -815,6 +815,65 @@ def _confirmed(place: Workplace) -> bool:
     held = f"all shares of {desk.book.name}, {desk.shares()} in the book"
     asked = f"Sell {held}, with a {kind} order of the session {session}?"
     return click.confirm(asked, err=True)
+
+
+@cli.command(
+    epilog=examples(
+        "mtum-eod reconcile                                     compare, change nothing",
+        "mtum-eod reconcile --adopt 19@204.10 --entry-date 2024-11-05",
+        "mtum-eod reconcile --leave 5",
+        "mtum-eod reconcile --fill 2024-11-05 204.12 1.05",
+        "mtum-eod reconcile --resolve 2024-11-05 none",
+    )
+)
+@click.option("--adopt", type=Held(), help="Take over shares bought by hand, SHARES@PRICE; with --entry-date.")
+@click.option("--entry-date", type=Session(), help="With --adopt: the session they count from, for its ATR.")
+@click.option("--leave", type=click.FloatRange(min=0), help="So many shares at the broker are your own: never sold.")
+@click.option(
+    "--fill",
+    type=(Session(), click.FloatRange(min=0, min_open=True), click.FloatRange(min=0)),
+    metavar="SESSION PRICE COMMISSION",
+    help="What the statement says, in the place of an estimate.",
+)
+@click.option(
+    "--resolve",
+    type=(Session(), click.Choice(["none", "filled"])),
+    metavar="SESSION none|filled",
+    help="What became of an order that is in doubt.",
+)
+@json_option
+@click.pass_obj
+def reconcile(
+    door: Door,
+    adopt: tuple[int, float] | None,
+    entry_date: date | None,
+    leave: float | None,
+    fill: tuple[date, float, float] | None,
+    resolve: tuple[date, str] | None,
+) -> None:
+    """Compare the book with the broker, and put it right."""
+    forms = [form for form in (adopt, leave, fill, resolve) if form is not None]
+    _usage(len(forms) < 2, "--adopt, --leave, --fill and --resolve go one at a time", "reconcile")
+    _usage((adopt is None) == (entry_date is None), "--adopt and --entry-date go together", "reconcile")
+    from mtum_eod.jobs import reconcile as job
+    from mtum_eod.views import text
+
+    place = door.workplace()
+    if not forms:
+        compared = job.compare(place.desk())
+        door.say(compared.document, lambda: text.comparison(compared))
+        sys.exit(compared.exit_code)
+    by = _user()
+    with place.trading() as desk:
+        if adopt and entry_date:
+            words = job.adopt(desk, *adopt, entry_date, by)
+        elif leave is not None:
+            words = job.leave(desk, leave, by)
+        elif fill:
+            words = job.fill(desk, *fill, by)
+        elif resolve:
+            words = job.resolve(desk, resolve[0], is_filled=resolve[1] == "filled", by=by)
+    door.say({"words": words}, lambda: words)
 
 
 @cli.group(cls=click.Group, epilog=examples("mtum-eod cash add deposit 1000"))

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
-from mtum_eod.core.trading import Fill, Order, OrderIntent, OrderStatus, same_shares, whole_shares
+from mtum_eod.core.market import DailyBars
+from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, same_shares, whole_shares
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.decide import tell_order
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -21,6 +22,7 @@ from mtum_eod.jobs.recover import (
     order_among,
     recover,
 )
+from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
 from mtum_eod.ports import BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
@@ -51,6 +53,9 @@ def collect(desk: TradingDesk, order: Order, resend: Resend | None = None) -> Co
 
     An intent without acknowledgement is looked for first; `resend` sends it where it is surely absent.
     """
+    if desk.book.mode is Mode.SIMULATED and order.status.is_open and executions_vanished(desk, order.intent):
+        # The embedded broker prices an execution when it is asked, on the scale of that day.
+        follow_scale(desk, _recent(desk))
     if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN) and order.perm_id is None:
         recover(desk, order.intent, resend)
         before, order = order, _present(desk, order)
@@ -110,6 +115,15 @@ def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
 
 def _expected_commission(desk: Desk, shares: int, price: float) -> float:
     return desk.parameters.risk.transaction_cost * shares * price
+
+
+def _recent(desk: Desk) -> DailyBars:
+    """The last sessions before today, as the source has them now."""
+    window = desk.calendar.window(
+        desk.calendar.nearest(desk.calendar.local_date(desk.clock.now()))[0], COMPARED_SESSIONS
+    )
+    bars = fetch(desk.prices, desk.book.symbol, window, desk.wall_clock.now(), desk.store)
+    return quality.check(bars, window, needed=0).bars
 
 
 def _present(desk: Desk, order: Order) -> Order:

@@ -12,16 +12,12 @@ import pandas as pd
 from mtum_eod.core import quality, snapshot
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderStatus
-from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.collect import Collected, booked, collect
 from mtum_eod.jobs.decide import latch_daily_loss
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.replay import replay_recorded
-from mtum_eod.jobs.splits import follow_split, split_seen
+from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
 from mtum_eod.ports import EquityMark
-
-COMPARED_SESSIONS = 10
-"""At least so many sessions are read, so that a split of the closes stands out before one of them is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +61,7 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
     first = min([*provisional, desk.calendar.window(session, COMPARED_SESSIONS)[0]])
     window = desk.calendar.sessions(first, session)
     prices, vix = (_bars(desk, symbol, window) for symbol in (desk.book.symbol, VIX))
-    _follow_scale(desk, prices)
+    follow_scale(desk, prices)
     desk.store.add_bars([prices, vix])
     known = [mark for day in (*provisional, session) if (mark := _mark(desk, day, prices)) is not None]
     mine = next((mark for mark in known if mark.session == session), None)
@@ -82,16 +78,6 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
         why=why,
         needs_person=bool(collected.alarm),
     )
-
-
-def _follow_scale(desk: TradingDesk, prices: DailyBars) -> None:
-    """Raise MarketDataError where the closes have changed their scale for no known reason: no bar may join others."""
-    split = split_seen(desk, prices)
-    if isinstance(split, str):
-        hint = "compare with the broker: `mtum-eod reconcile`; what it shows decides whose numbers are wrong"
-        raise MarketDataError(f"{desk.book.symbol}: {split}", hint=hint)
-    if split:
-        follow_split(desk, split)
 
 
 def marked_again(desk: Desk, first: date) -> list[EquityMark]:

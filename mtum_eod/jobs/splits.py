@@ -11,9 +11,12 @@ from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
 from mtum_eod.core.trading import Mode, Split, same_shares
-from mtum_eod.errors import StoreError
+from mtum_eod.errors import MarketDataError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.ports import Notice, Unknown
+
+COMPARED_SESSIONS = 10
+"""At least so many sessions are read where bars are to be written, so that a split of the closes stands out."""
 
 
 def split_seen(desk: Desk, prices: DailyBars) -> Split | str | None:
@@ -54,6 +57,19 @@ def _doubt(desk: Desk, ratio: float) -> str:
     if same_shares(held.value, before * ratio):
         return ""
     return f"the broker holds {held.value:g} shares, where a split would have made {before * ratio:g} of {before:g}"
+
+
+def follow_scale(desk: TradingDesk, prices: DailyBars) -> None:
+    """Follow the split that these bars tell of, if any, before one of them is written.
+
+    Raises MarketDataError where they have changed their scale for no known reason: no bar may join others of another.
+    """
+    split = split_seen(desk, prices)
+    if isinstance(split, str):
+        hint = "compare with the broker: `mtum-eod reconcile`; what it shows decides whose numbers are wrong"
+        raise MarketDataError(f"{desk.book.symbol}: {split}", hint=hint)
+    if split:
+        follow_split(desk, split)
 
 
 def follow_split(desk: TradingDesk, split: Split) -> None:

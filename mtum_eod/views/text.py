@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mtum_eod.jobs.due import Agenda, Done
     from mtum_eod.jobs.history import RangeResult
     from mtum_eod.jobs.outcome import Outcome
+    from mtum_eod.jobs.reconcile import Comparison
     from mtum_eod.jobs.settle import Settlement
     from mtum_eod.jobs.status import Status
 
@@ -288,6 +289,14 @@ def question(asked: Question, zone: str) -> str:
     if asked.approved_by:
         return f"{said}: approved by {asked.approved_by}, to be sent by the next run"
     return f"{said}: `mtum-eod approve` or `mtum-eod approve --no`"
+
+
+def comparison(compared: Comparison) -> str:
+    """The book beside the broker, a line a thing."""
+    rows = [(line.what, line.book, line.broker) for line in compared.lines]
+    head, *lines = table(("", "book", "broker"), rows).splitlines()
+    marked = [f"{_mark(line.agrees)} {shown}" for line, shown in zip(compared.lines, lines, strict=True)]
+    return "\n".join([f"  {head}", *marked])
 
 
 def bars_report(report: BarsReport) -> str:

@@ -299,6 +299,154 @@ def test_a_refusal_to_give_an_order_id_is_the_brokers(bench: Bench):
     assert (4, "look at the Gateway") == (refused.value.exit_code, refused.value.hint)
 
 
+# -- ids given out anew, and positions that tell ----------------------------------------------------------------------
+
+
+def reissue(bench: Bench, number: int) -> None:
+    """The Gateway counts its order ids from `number` on."""
+    bench.broker.next_order_id = lambda: number  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("number", "used"), [(7, 7), (8, 8), (9, 9), (10, 9), (12, 9)])
+def test_ids_given_out_anew_get_a_new_one_and_no_other_does(bench: Bench, number: int, used: int):
+    """The intent has id 9. A broker that would give 7 now has begun anew; one that would give 12 knows a 9."""
+    reissue(bench, 9)
+    kill_before_the_wire(bench)
+    reissue(bench, number)
+    bench.decide(before_close=18)
+
+    assert ([(BUY_KEY, used)], [("working", used)]) == (received(bench), state(bench))
+
+
+def test_an_id_below_one_acknowledged_before_is_not_used_again(bench: Bench):
+    """Yesterday's order had id 40; today's intent was given 5 by a Gateway that began anew, and now it would give 6."""
+    reissue(bench, 40)
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    reissue(bench, 5)
+    kill_before_the_wire(bench, NEXT)
+    reissue(bench, 6)
+    bench.decide(NEXT, before_close=18)
+
+    assert [40, 6] == [intent.order_id for intent in bench.broker.received]
+
+
+def test_the_new_id_is_committed_before_the_order_leaves(bench: Bench):
+    reissue(bench, 9)
+    kill_before_the_wire(bench)
+    reissue(bench, 3)
+    with pytest.raises(Killed):
+        kill_at_submit(bench)
+
+    assert [("intent", 3)] == state(bench)
+
+
+def kill_at_submit(bench: Bench) -> None:
+    def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
+        raise Killed
+
+    bench.broker.submit = die  # type: ignore[method-assign]
+    bench.decide(before_close=18)
+
+
+def test_without_a_next_id_nothing_is_sent_and_the_next_minute_tries_again(bench: Bench):
+    kill_before_the_wire(bench)
+    bench.broker.silent.add("order_id")
+    with pytest.raises(BrokerUnavailable):
+        bench.decide(before_close=18)
+    during = state(bench)
+    bench.broker.silent.clear()
+    bench.decide(before_close=17)
+
+    assert ([("intent", 1)], [("working", 1)]) == (during, state(bench))
+
+
+def test_a_position_that_is_not_the_books_keeps_a_lost_order_from_being_sent(bench: Bench):
+    """Nothing lists the order, but 33 shares are there: it may have been executed."""
+    kill_before_the_wire(bench)
+    bench.broker.shares = 33.0
+    outcome = bench.decide(before_close=18)
+
+    assert ([], [("unknown", 1)], 5) == (received(bench), state(bench), outcome.exit_code)
+
+
+def test_shares_left_to_the_owner_are_no_reason_not_to_send(bench: Bench):
+    bench.broker.shares = 5.5
+    bench.store.leave(5.5, bench.clock.now())
+    kill_before_the_wire(bench)
+    bench.decide(before_close=18)
+
+    assert [(BUY_KEY, 1)] == received(bench)
+
+
+def unknown_past_midnight(bench: Bench, shares: float) -> None:
+    """Sent, never acknowledged; the lists were silent all evening and are empty the next day."""
+    kill_behind_the_wire(bench)
+    bench.broker.silent.add("orders")
+    bench.settle()
+    bench.broker.silent.clear()
+    bench.broker.at_broker.clear()
+    bench.broker.shares = shares
+    bench.data.edit(VIX, NEXT, close=26.0)
+
+
+@pytest.mark.parametrize(
+    ("shares", "status", "fills"),
+    [
+        (0.0, "not_sent", []),
+        (33.0, "filled", [(33, 148.0, 4.884, 1)]),
+        (12.0, "unknown", []),
+        (-33.0, "unknown", []),
+        (33.5, "unknown", []),
+    ],
+)
+def test_an_unknown_order_resolves_itself_by_the_before_or_the_after_state_only(
+    bench: Bench, shares: float, status: str, fills: list[tuple[float, ...]]
+):
+    """The final close was 148.00; 0.001 of 33 x 148.00 is 4.884."""
+    unknown_past_midnight(bench, shares)
+    before = state(bench)
+    outcome = bench.decide(NEXT)
+
+    assert ([("unknown", 1)], [(status, 1)]) == (before, state(bench))
+    assert fills == bench.sql("SELECT quantity, price, round(commission, 6), estimated FROM fills")
+    assert (5 if status == "unknown" else 0) == outcome.exit_code
+
+
+def test_what_stays_unknown_tells_what_to_look_at(bench: Bench):
+    unknown_past_midnight(bench, 12.0)
+
+    assert any(
+        "order list and position" in words and f"reconcile --resolve {SESSION} none|filled" in words and urgent
+        for words, urgent in bench.notices("run_failed")
+    )
+
+
+@pytest.mark.parametrize("silent", ["orders", "executions", "shares_held"])
+def test_an_unknown_order_of_yesterday_waits_for_every_list(bench: Bench, silent: str):
+    unknown_past_midnight(bench, 33.0)
+    bench.broker.silent.add(silent)
+    bench.decide(NEXT)
+
+    assert [("unknown", 1)] == state(bench)
+
+
+def test_a_crash_after_each_write_of_a_resolution_ends_in_the_same_book(bench: Bench):
+    """Killed once it is known as executed, before the estimate is booked; the next run books it once."""
+    unknown_past_midnight(bench, 33.0)
+    bench.at(NEXT, 60)
+    recover(bench.desk, bench.broker.received[0], resend=None)
+    during = state(bench)
+    bench.decide(NEXT)
+    bench.decide(NEXT, before_close=18)
+
+    assert ([("working", 1)], [("filled", 1)], [(1,)]) == (
+        during,
+        state(bench),
+        bench.sql("SELECT count(*) FROM fills"),
+    )
+
+
 def test_an_order_that_arrives_after_it_was_given_up_is_booked(bench: Bench) -> None:
     """Both tries seem lost and two looks find nothing; a minute later it is there, and fills. Settlement sees it."""
     bench.broker.on_submit = "lose"

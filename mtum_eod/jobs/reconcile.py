@@ -1,0 +1,330 @@
+"""The book beside the broker, and the owner's hand that puts the book right. Nothing here sends an order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from math import isnan
+from typing import Any
+
+from mtum_eod.core.money import TOLERANCE_USD
+from mtum_eod.core.trading import Act, Fill, Order, OrderStatus, OwnerAct, Side, same_shares, whole_shares
+from mtum_eod.errors import BrokerUnavailable, MarketDataError, SettingsError
+from mtum_eod.jobs import market
+from mtum_eod.jobs.collect import booked, estimate, filled_words
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.recover import executions_of, order_among
+from mtum_eod.jobs.session import last_closed, session_asked
+from mtum_eod.jobs.settle import marked_again
+from mtum_eod.ports import BrokerOrder, Known, Unknown
+
+FAR_FROM_THE_CLOSE = 0.5
+"""A price further than this, relative, from its session's close is a typing error."""
+
+BY_OWNER = "#owner"
+"""What follows the order's reference in the id of an execution that the owner told of."""
+
+
+# -- comparing --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One thing that book and broker should agree on."""
+
+    what: str
+    book: str
+    broker: str
+    agrees: bool | None  # None: the broker did not say
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The book beside the broker."""
+
+    lines: tuple[Compared, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as one document."""
+        return {"agree": all(line.agrees for line in self.lines), "lines": [asdict(line) for line in self.lines]}
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all agree, 5 where they differ, 4 where the broker did not say."""
+        if any(line.agrees is False for line in self.lines):
+            return 5
+        return 0 if all(line.agrees for line in self.lines) else BrokerUnavailable.exit_code
+
+
+def compare(desk: Desk) -> Comparison:
+    """Position, open orders, executions and cash, as the book has them and as the broker does; writes nothing."""
+    return Comparison((*_position(desk), *_orders(desk), *_executions(desk), *_cash(desk)))
+
+
+def _position(desk: Desk) -> Iterator[Compared]:
+    ours, left = desk.shares(), desk.store.shares_left()
+    book = f"{ours} shares" + (f", {left:g} left to the owner" if left else "")
+    held = desk.broker.shares_held(desk.book.symbol)
+    if isinstance(held, Unknown):
+        yield _unsaid("position", book, held)
+    else:
+        agrees = same_shares(held.value, ours + left)
+        yield Compared(what="position", book=book, broker=f"{held.value:g} shares", agrees=agrees)
+
+
+def _orders(desk: Desk) -> Iterator[Compared]:
+    answer = desk.broker.orders()
+    ours = {order.intent.reference: order for order in desk.store.open_orders()}
+    if isinstance(answer, Unknown):
+        yield _unsaid("open orders", ", ".join(ours) or "none", answer)
+        return
+    theirs = {order.reference: order for order in answer.value if order.status.is_open}
+    for reference, order in ours.items():
+        found = order_among(desk, order.intent, answer.value)
+        agrees = bool(found and found.status is order.status)
+        yield Compared(what=reference, book=order.status, broker=found.status if found else "in no list", agrees=agrees)
+    for reference in theirs.keys() - ours.keys():
+        yield Compared(what=reference, book="not open", broker=theirs[reference].status, agrees=False)
+    if not ours and not theirs:
+        yield Compared(what="open orders", book="none", broker="none", agrees=True)
+
+
+def _executions(desk: Desk) -> Iterator[Compared]:
+    answer = desk.broker.executions()
+    known = {fill.execution_id: fill for fill in desk.store.fills()}
+    if isinstance(answer, Unknown):
+        yield _unsaid("executions", f"{len(known)} booked", answer)
+        return
+    for fill in answer.value:
+        ours = known.get(fill.execution_id)
+        if ours is None or ours.revision < fill.revision:
+            book = "not booked" if ours is None else f"{ours.shares} at {ours.price_usd:.2f}"
+            yield Compared(
+                what=fill.execution_id, book=book, broker=f"{fill.shares} at {fill.price_usd:.2f}", agrees=False
+            )
+    booked_too = sum(fill.execution_id in known for fill in answer.value)
+    yield Compared(what="executions", book=f"{booked_too} booked", broker=f"{len(answer.value)} visible", agrees=True)
+
+
+def _cash(desk: Desk) -> Iterator[Compared]:
+    """The account may hold more than the book, never less."""
+    cash, ours = desk.broker.cash(), desk.ledger().cash
+    if isinstance(cash, Unknown):
+        yield _unsaid("cash", f"{ours:,.2f} USD", cash)
+    else:
+        theirs = cash.value.spendable_usd
+        agrees = theirs > ours - TOLERANCE_USD
+        yield Compared(what="cash", book=f"{ours:,.2f} USD", broker=f"{theirs:,.2f} USD to spend", agrees=agrees)
+
+
+def _unsaid(what: str, book: str, answer: Unknown) -> Compared:
+    return Compared(what=what, book=book, broker=f"not known: {answer.why}", agrees=None)
+
+
+# -- putting right ----------------------------------------------------------------------------------------------------
+
+
+def adopt(desk: TradingDesk, shares: int, price: float, entry_session: date, by: str) -> str:
+    """Take shares bought by hand into the book, as entered in that session with its ATR; told in words.
+
+    Raises SettingsError where that makes no sense, BrokerUnavailable where the broker's position is not known,
+    MarketDataError where the session's ATR is not.
+    """
+    _refuse_unbound(desk)
+    _refuse_open_orders(desk)
+    _refuse_session(desk, entry_session)
+    if ours := desk.shares():
+        raise SettingsError(
+            f"the book holds {ours} shares already, and it has one position at a time",
+            hint="shares that shall stay out of it: `mtum-eod reconcile --leave N`",
+        )
+    traded = max((f.session for f in desk.store.fills()), default=None)
+    if traded and entry_session <= traded:
+        raise SettingsError(
+            f"the book last traded in the session {traded}, an entry on {entry_session} is not after it",
+            hint=f"give a session after {traded}",
+        )
+    free = whole_shares(_held(desk) - desk.store.shares_left())
+    if shares > free:
+        raise SettingsError(
+            f"{shares} shares are to be adopted, the broker holds {max(free, 0)} that are not the owner's own",
+            hint="`mtum-eod reconcile` shows what it holds",
+        )
+    cash = desk.ledger().cash
+    if shares * price > cash + TOLERANCE_USD:
+        raise SettingsError(
+            f"{shares} shares at {price:.2f} cost {shares * price:,.2f} USD, the book has {cash:,.2f}",
+            hint="tell it of the money first: `mtum-eod cash add deposit AMOUNT`",
+        )
+    p, now = desk.parameters.strategy, desk.wall_clock.now()
+    reading = market.read(desk.sources, entry_session, now, p)
+    close, atr = reading.indicators.close, reading.indicators.atr
+    if isnan(atr):
+        why = "; ".join(finding.words for finding in reading.findings if finding.is_fatal)
+        raise MarketDataError(f"{desk.book.symbol}: no ATR of {entry_session}: {why}", hint="`mtum-eod data check`")
+    if abs(price / close - 1) > FAR_FROM_THE_CLOSE:
+        raise SettingsError(
+            f"{price:g} USD a share is far from the close of {entry_session}, {close:.2f}",
+            hint="give the price on today's scale, and the session it was paid in",
+        )
+    fill = Fill(
+        execution_id=f"{_key(desk, entry_session)}/ADOPTED{BY_OWNER}",
+        reference=f"{_key(desk, entry_session)}/ADOPTED",
+        session=entry_session,
+        executed_at=desk.calendar.close(entry_session),
+        side=Side.BUY,
+        shares=shares,
+        price_usd=price,
+        commission_usd=0.0,
+    )
+    words = f"{shares} shares adopted at {price:.2f}, entered on {entry_session} with an ATR of {atr:.2f}"
+    with desk.store.transaction():
+        desk.store.adopt(fill, atr, p.atr_multiplier, now)
+        _record(desk, Act.ADOPT, entry_session, by, words)
+    return words
+
+
+def leave(desk: TradingDesk, shares: float, by: str) -> str:
+    """From now on so many of the broker's shares are the owner's own, never counted or sold; told in words.
+
+    Raises SettingsError for more than the broker holds beside the book, BrokerUnavailable where that is not known.
+    """
+    _refuse_unbound(desk)
+    held, ours = _held(desk), desk.shares()
+    if shares > held - ours and not same_shares(shares, held - ours):
+        raise SettingsError(
+            f"{shares:g} shares are to be left, the broker holds {held:g} and {ours} of them are the book's",
+            hint=f"at most {max(held - ours, 0):g} can be left",
+        )
+    words = f"{shares:g} of the broker's {held:g} shares are the owner's own"
+    with desk.store.transaction():
+        desk.store.leave(shares, desk.wall_clock.now())
+        _record(desk, Act.LEAVE, None, by, words)
+    return words
+
+
+def fill(desk: TradingDesk, session: date, price: float, commission: float, by: str) -> str:
+    """Put the statement's price, and commission of them all, in the place of a session's estimates; told in words.
+
+    Said again it corrects what was said before. Raises SettingsError where nothing was estimated.
+    """
+    _refuse_unbound(desk)
+    order = desk.store.order(session)
+    told = f"{order.intent.reference}{BY_OWNER}" if order else ""
+    replaced = [f for f in booked(desk, order.intent) if f.is_estimated or f.execution_id == told] if order else []
+    if order is None or not replaced:
+        raise SettingsError(
+            f"nothing is estimated in the session {session}",
+            hint="the column `estimated` of `mtum-eod export fills` says where something is",
+        )
+    before, shares = filled_words(desk, order.intent), sum(f.shares for f in replaced)
+    exact = Fill(
+        execution_id=told,
+        reference=order.intent.reference,
+        session=session,
+        executed_at=replaced[0].executed_at,
+        side=order.intent.side,
+        shares=shares,
+        price_usd=price,
+        commission_usd=commission,
+        revision=max((f.revision + 1 for f in replaced if f.execution_id == told), default=0),
+    )
+    with desk.store.transaction():
+        desk.store.replace_estimates(order.intent.reference, [exact])
+        words = f"{filled_words(desk, order.intent)}; before: {before}"
+        _record(desk, Act.FILL, session, by, words)
+    return words
+
+
+def resolve(desk: TradingDesk, session: date, *, is_filled: bool, by: str) -> str:
+    """Say what became of a session's order whose end cannot be told; told in words.
+
+    Filled, the shares missing are booked as an estimate. Raises SettingsError where the session has no open order, or
+    the broker contradicts; MarketDataError where the session's close is not known.
+    """
+    _refuse_unbound(desk)
+    order = desk.store.order(session)
+    if order is None or not order.status.is_open:
+        state = f"its order is {order.status}" if order else "it has no order"
+        raise SettingsError(f"nothing is open in the session {session}: {state}", hint="see `mtum-eod status`")
+    intent = order.intent
+    _refuse_contradiction(desk, order)
+    done = sum(f.shares for f in booked(desk, intent))
+    if is_filled:
+        _refuse_session(desk, session)
+        status, missing = OrderStatus.FILLED, [estimate(desk, intent, intent.shares - done)]
+        words = f"{intent.reference} was filled, {intent.shares - done} shares of it estimated"
+    else:
+        status = OrderStatus.CANCELLED if order.perm_id is not None else OrderStatus.NOT_SENT
+        status, missing = OrderStatus.PARTLY_FILLED if done else status, []
+        words = f"nothing {'more ' if done else ''}was executed of {intent.reference}"
+    with desk.store.transaction():
+        desk.store.add_fills(missing)
+        desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=f"{words}, says {by}")
+        _record(desk, Act.RESOLVE, session, by, words)
+    return words
+
+
+def _record(desk: TradingDesk, act: Act, session: date | None, by: str, words: str) -> None:
+    """Keep the act, and mark again what it changed; for inside a transaction."""
+    now = desk.wall_clock.now()
+    if session:
+        desk.store.settle(session, now, marked_again(desk, session), is_settled=False, drift_actions={})
+    desk.store.add_act(OwnerAct(act=act, session=session, at=now, by=by, words=words))
+
+
+def _key(desk: Desk, session: date) -> str:
+    book = desk.book
+    return f"mtum-eod/{book.mode}/{book.account}/{book.symbol}/{session}"
+
+
+def _held(desk: Desk) -> float:
+    held = desk.broker.shares_held(desk.book.symbol)
+    if isinstance(held, Unknown):
+        raise BrokerUnavailable(
+            f"the broker's position is not known: {held.why}", hint="once it answers, `mtum-eod doctor` says so"
+        )
+    return held.value
+
+
+def _refuse_unbound(desk: Desk) -> None:
+    if desk.store.book() is None:
+        raise SettingsError("there is no book yet that could be put right", hint="the first `mtum-eod run` makes it")
+
+
+def _refuse_open_orders(desk: Desk) -> None:
+    for order in desk.store.open_orders():
+        raise SettingsError(
+            f"order {order.intent.reference} is {order.status}: until it ends nobody can say whose shares these are",
+            hint="`mtum-eod settle`, or `mtum-eod reconcile --resolve`",
+        )
+
+
+def _refuse_session(desk: Desk, session: date) -> None:
+    """A day that is no session, or one that has not closed yet."""
+    now = desk.clock.now()
+    session_asked(desk.calendar, session, now)
+    if session > (closed := last_closed(desk.calendar, now)):
+        raise SettingsError(f"{session} has not closed yet", hint=f"the last session that has is {closed}")
+
+
+def _refuse_contradiction(desk: Desk, order: Order) -> None:
+    """The broker's own word, where it has one, stands above the owner's."""
+    orders, executions = desk.broker.orders(), desk.broker.executions()
+    found: BrokerOrder | None = None
+    if isinstance(orders, Known):
+        found = order_among(desk, order.intent, orders.value)
+    if found and found.status.is_open:
+        raise SettingsError(
+            f"{order.intent.reference} is {found.status} at the broker", hint="withdraw it there, or wait for its end"
+        )
+    known = {f.execution_id for f in booked(desk, order.intent)}
+    if isinstance(executions, Known):
+        new = [f for f in executions_of(order.intent, executions.value) if f.execution_id not in known]
+        if new:
+            raise SettingsError(
+                f"the broker shows {len(new)} executions of {order.intent.reference} that are not booked",
+                hint="`mtum-eod settle` books them",
+            )

@@ -1,0 +1,369 @@
+"""What becomes of an order that was sent: full, in part, not at all, or gone from every list the broker has."""
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fakes import KEY, SESSION, Bench, calendar
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtum_eod.adapters.store import upkeep
+from mtum_eod.core.market import VIX
+from mtum_eod.core.trading import OrderStatus
+from mtum_eod.jobs.session import settle_all
+
+NEXT, THIRD = date(2024, 11, 6), date(2024, 11, 7)
+BUY_KEY, SELL_KEY = f"{KEY}/{SESSION}/BUY", f"{KEY}/{NEXT}/SELL"
+
+CLOSE = 148.0
+"""The bars' close at SESSION, from which every estimate is worked out by hand: 33 shares, 4,884.00 USD."""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "book.db")
+
+
+def state(bench: Bench) -> list[tuple[str]]:
+    return bench.sql("SELECT status FROM order_intent ORDER BY session")
+
+
+def fills(bench: Bench) -> list[tuple[int, float, float | None, int]]:
+    """Quantity, price, commission and whether estimated."""
+    return [
+        (shares, round(price, 6), commission if commission is None else round(commission, 6), estimated)
+        for shares, price, commission, estimated in bench.sql(
+            "SELECT quantity, price, commission, estimated FROM fills ORDER BY executed_at, execution_id"
+        )
+    ]
+
+
+def midnight(bench: Bench) -> None:
+    """The broker's lists start anew; what it holds it still holds."""
+    bench.broker.executed.clear()
+    bench.broker.at_broker.clear()
+
+
+def test_the_bars_by_hand(bench: Bench):
+    assert CLOSE == bench.data.frames["MTUM"].loc["2024-11-05", "close"]
+
+
+# -- the same day -----------------------------------------------------------------------------------------------------
+
+
+def test_part_of_an_order_filled_and_the_rest_cancelled_is_partly_filled(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 150.0, 1.0)
+    bench.broker.end(BUY_KEY, OrderStatus.CANCELLED)
+    settlement = bench.settle()
+
+    assert (True, [("partly_filled",)], [(20, 150.0, 1.0, 0)]) == (settlement.is_settled, state(bench), fills(bench))
+
+
+def test_a_cancellation_by_the_broker_is_final_and_told(bench: Bench):
+    bench.decide()
+    bench.broker.end(BUY_KEY, OrderStatus.CANCELLED)
+    settlement = bench.settle()
+
+    assert (True, [("cancelled",)], 1) == (settlement.is_settled, state(bench), len(bench.notices("order_rejected")))
+
+
+def test_a_status_that_claims_more_than_its_executions_is_told_once_and_exits_5(bench: Bench):
+    """33 are said to be filled, the executions of 13 of them have not come."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 150.0, 1.0)
+    bench.broker.at_broker[BUY_KEY] = replace(
+        bench.broker.at_broker[BUY_KEY], status=OrderStatus.FILLED, filled_shares=33
+    )
+    first, second = bench.settle(), bench.settle(after_close=35)
+    bench.broker.execute(BUY_KEY, 13, 150.0, 0.5, number=2)
+    after = bench.settle(after_close=50)
+
+    words = "the broker counts 33 shares executed, its executions add up to 20"
+    assert [(False, 5), (False, 5), (True, 0)] == [(s.is_settled, s.exit_code) for s in (first, second, after)]
+    assert f"order {BUY_KEY} is working: {words}" == first.why
+    assert [1] == [words in told for told, _ in bench.notices("mismatch")]
+    assert ([("filled",)], [(20, 150.0, 1.0, 0), (13, 150.0, 0.5, 0)]) == (state(bench), fills(bench))
+
+
+def test_an_order_gone_from_every_list_is_judged_by_its_executions(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 150.0, 1.0)
+    bench.broker.forgets = True
+    settlement = bench.settle()
+
+    assert (True, [("partly_filled",)], [(20, 150.0, 1.0, 0)]) == (settlement.is_settled, state(bench), fills(bench))
+
+
+def test_an_order_gone_from_every_list_before_the_close_is_alive(bench: Bench):
+    """A list read too early lacks an order that the auction will fill."""
+    bench.decide()
+    bench.broker.forgets = True
+    bench.decide(before_close=16)
+    during = state(bench)
+    bench.broker.forgets = False
+    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    bench.settle()
+
+    assert ([("working",)], [("filled",)]) == (during, state(bench))
+
+
+def test_an_order_gone_with_nothing_executed_and_nothing_moved_was_cancelled(bench: Bench):
+    bench.decide()
+    bench.broker.forgets = True
+    settlement = bench.settle()
+
+    assert (True, [("cancelled",)], [timedelta(seconds=5)]) == (
+        settlement.is_settled,
+        state(bench),
+        bench.clock.slept,
+    )
+
+
+def test_a_position_that_moved_without_executions_waits_for_them_until_midnight(bench: Bench):
+    bench.decide()
+    bench.broker.forgets = True
+    bench.broker.shares = 33.0
+    settlement = bench.settle()
+
+    assert (False, 5, [("working",)], []) == (settlement.is_settled, settlement.exit_code, state(bench), fills(bench))
+
+
+@pytest.mark.parametrize("silent", ["orders", "executions", "shares_held"])
+def test_where_a_list_is_silent_a_vanished_order_is_not_judged(bench: Bench, silent: str):
+    """Unknown is not empty."""
+    bench.decide()
+    bench.broker.forgets = True
+    bench.broker.silent.add(silent)
+    settlement = bench.settle()
+
+    assert (False, [("working",)]) == (settlement.is_settled, state(bench))
+
+
+def test_an_order_whose_reference_a_list_has_lost_is_known_by_its_permanent_id(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    listed = bench.broker.at_broker.pop(BUY_KEY)
+    bench.broker.at_broker[""] = replace(listed, reference="", order_id=None, status=OrderStatus.CANCELLED)
+    bench.broker.executed[0] = replace(bench.broker.executed[0], shares=20)
+    bench.broker.at_broker[""] = replace(bench.broker.at_broker[""], filled_shares=20)
+    settlement = bench.settle()
+
+    assert (True, [("partly_filled",)]) == (settlement.is_settled, state(bench))
+
+
+def test_a_late_commission_settles_the_session_and_corrects_every_mark_since(bench: Bench):
+    """2.00 USD come a day late: cash of both sessions is 2.00 lower than it was marked."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, None)
+    first = bench.settle()
+    bench.decide(NEXT)
+    bench.settle(NEXT)
+    before = bench.sql("SELECT session, cash FROM equity")
+    bench.broker.report_commission(0, 2.0)
+    bench.at(NEXT, -60)
+    [after] = settle_all(bench.desk)
+
+    assert ("a commission is not reported yet", True) == (first.why, after.is_settled)
+    assert [("2024-11-05", 50.0), ("2024-11-06", 50.0)] == before
+    assert [("2024-11-05", 48.0), ("2024-11-06", 48.0)] == bench.sql("SELECT session, cash FROM equity")
+    assert [] == upkeep.check(bench.path)
+
+
+def test_a_correction_takes_its_predecessors_place(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    bench.broker.executed.append(replace(bench.broker.executed[0], price_usd=149.5, revision=1))
+    bench.settle()
+
+    assert [(33, 149.5, 1.0, 0)] == fills(bench)
+
+
+# -- past midnight ----------------------------------------------------------------------------------------------------
+
+
+def test_past_midnight_the_position_tells_the_quantity_and_the_price_is_estimated(bench: Bench):
+    """33 shares at the final close of 148.00, commission 0.001 of 4,884.00 USD."""
+    bench.decide()
+    bench.broker.shares = 33.0
+    midnight(bench)
+    bench.at(NEXT, 60)
+    [settlement] = settle_all(bench.desk)
+
+    assert (True, 0, [("filled",)]) == (settlement.is_settled, settlement.exit_code, state(bench))
+    assert [(33, CLOSE, 4.884, 1)] == fills(bench)
+    [(words, urgent)] = bench.notices("order_filled")
+    assert ("ESTIMATED" in words, f"reconcile --fill {SESSION} PRICE COMMISSION" in words, 1) == (True, True, urgent)
+    assert [] == upkeep.check(bench.path)
+
+
+def test_what_was_booked_in_time_is_not_estimated_again(bench: Bench):
+    """20 executions were read on the evening, the other 13 shares are known by the position alone."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 150.0, 1.0)
+    bench.settle()
+    bench.broker.shares = 33.0
+    midnight(bench)
+    bench.at(NEXT, 60)
+    settle_all(bench.desk)
+
+    assert [(13, CLOSE, 1.924, 1), (20, 150.0, 1.0, 0)] == fills(bench)
+
+
+def test_an_estimate_for_a_part_leaves_the_order_partly_filled(bench: Bench):
+    bench.decide()
+    bench.broker.shares = 20.0
+    midnight(bench)
+    bench.decide(NEXT)
+
+    assert ([("partly_filled",)], [(20, CLOSE, 2.96, 1)]) == (state(bench), fills(bench))
+
+
+def test_an_order_past_midnight_with_nothing_moved_bought_nothing(bench: Bench):
+    bench.decide()
+    midnight(bench)
+    bench.decide(NEXT)
+
+    assert ("cancelled",) == state(bench)[0]
+
+
+def test_a_move_that_is_not_the_orders_leaves_it_unknown_and_blocks(bench: Bench):
+    """40 shares more, 33 were ordered."""
+    bench.decide()
+    bench.broker.shares = 40.0
+    midnight(bench)
+    outcome = bench.decide(NEXT)
+
+    assert ([("unknown",)], [], "order_unknown", 5) == (
+        state(bench),
+        fills(bench),
+        outcome.document["blocked_by"],
+        outcome.exit_code,
+    )
+    [(words, urgent)] = bench.notices("mismatch")[:1]
+    assert ("moved its way by 40 shares" in words, f"--resolve {SESSION} none|filled" in words, 1) == (
+        True,
+        True,
+        urgent,
+    )
+
+
+def test_it_resolves_itself_once_the_position_agrees(bench: Bench):
+    """The owner sells the 7 shares that were not the order's."""
+    bench.decide()
+    bench.broker.shares = 40.0
+    midnight(bench)
+    bench.decide(NEXT)
+    bench.broker.shares = 33.0
+    bench.decide(NEXT, before_close=18)
+
+    assert ([("filled",)], [(33, CLOSE, 4.884, 1)]) == (state(bench), fills(bench))
+
+
+def test_a_half_sold_exit_stays_due_over_midnight_and_sells_the_rest(bench: Bench):
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.shares = 20.0
+    midnight(bench)
+    document = bench.decide(THIRD).document
+
+    assert ("SELL", 20, ["exit_pending"]) == (document["action"], document["shares"], document["exit_reasons"])
+    assert [("filled",), ("partly_filled",), ("working",)] == state(bench)
+
+
+def test_an_order_still_working_after_midnight_blocks_all_and_is_told_once(bench: Bench):
+    """Taken for the next session by the broker: another exit beside it would sell twice."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    first, second = bench.decide(THIRD), bench.decide(THIRD, before_close=18)
+
+    assert [("SELL", "order_unknown", 5)] * 2 == [
+        (o.document["action"], o.document["blocked_by"], o.exit_code) for o in (first, second)
+    ]
+    assert (2, 1) == (
+        len(bench.broker.received),
+        sum("still working at the broker" in words for words, _ in bench.notices("mismatch")),
+    )
+
+
+def test_without_a_close_nothing_is_estimated_and_an_exit_of_today_goes_on(bench: Bench):
+    """The order bought 20 of 33 before midnight's end; its close cannot be had."""
+    bench.decide()
+    bench.broker.shares = 33.0
+    midnight(bench)
+    bench.data.drop("MTUM", SESSION)
+    outcome = bench.decide(NEXT)
+
+    assert ([("working",)], [], 5) == (state(bench), fills(bench), outcome.exit_code)
+    assert any("is still working" in note for note in outcome.notes)
+
+
+def test_a_commission_that_never_came_is_estimated_past_midnight(bench: Bench):
+    """0.001 of 33 x 150.00; the price stays the broker's."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, None)
+    bench.settle()
+    midnight(bench)
+    bench.at(NEXT, 60)
+    [settlement] = settle_all(bench.desk)
+
+    assert (True, [(33, 150.0, 4.95, 1)]) == (settlement.is_settled, fills(bench))
+
+
+def test_collecting_twice_equals_once_past_midnight(bench: Bench):
+    bench.decide()
+    bench.broker.shares = 33.0
+    midnight(bench)
+    for minutes in (60, 45, 30):
+        bench.at(NEXT, minutes)
+        settle_all(bench.desk)
+
+    assert ([(33, CLOSE, 4.884, 1)], 1) == (fills(bench), len(bench.notices("order_filled")))
+
+
+# -- whatever the order of events -------------------------------------------------------------------------------------
+
+EVENTS = st.lists(
+    st.sampled_from(["fill 5", "fill 28", "commission", "settle", "silent", "speaks", "forgets", "remembers"]),
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(events=EVENTS)
+def test_whatever_comes_in_whatever_order_the_book_ends_as_the_broker(tmp_path_factory, events: list[str]):
+    """Part fills, late commissions, silent and empty lists in any order; at the end everything is said and settled."""
+    bench = Bench(tmp_path_factory.mktemp("book") / "book.db")
+    bench.decide()
+    minutes, numbers = 20.0, iter(range(1, 20))
+    for event in [*events, "speaks", "remembers", "end", "commission", "settle", "settle"]:
+        done = sum(fill.shares for fill in bench.broker.executed)
+        if event.startswith("fill") and done + int(event.split()[1]) <= 33:
+            bench.broker.execute(BUY_KEY, int(event.split()[1]), 150.0, None, next(numbers))
+        if event == "commission":
+            for number in range(len(bench.broker.executed)):
+                bench.broker.report_commission(number, 0.5)
+        if event == "settle":
+            minutes += 15
+            bench.settle(after_close=minutes)
+        if event in ("silent", "speaks"):
+            bench.broker.silent = {"executions"} if event == "silent" else set()
+        if event in ("forgets", "remembers"):
+            bench.broker.forgets = event == "forgets"
+        if event == "end" and done < 33:
+            bench.broker.end(BUY_KEY, OrderStatus.CANCELLED)
+    broker = [(fill.shares, 150.0, 0.5, 0) for fill in bench.broker.executed]
+
+    assert (sorted(broker), 0) == (sorted(fills(bench)), len(bench.store.open_orders()))
+    assert (int(bench.broker.shares), []) == (bench.desk.shares(), upkeep.check(bench.path))
+
+
+def test_the_tests_clock_is_new_yorks(bench: Bench):
+    """Midnight is the exchange's: 23:59 in New York is still the session's day."""
+    bench.clock.set(datetime.fromisoformat("2024-11-06T04:59:00+00:00"))
+
+    assert SESSION == calendar().local_date(bench.clock.now())

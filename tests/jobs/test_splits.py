@@ -1,0 +1,303 @@
+"""A split overnight: the source's history and the broker's shares come back on another scale, and the book follows.
+
+At SESSION 33 shares are bought at 148.00; the ATR of the entry is 2-odd USD. The next morning all earlier bars, and the
+shares at the broker, are multiplied.
+"""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from fakes import SESSION, Bench, ScriptedBroker, calendar, entry_data
+
+from mtum_eod.adapters.simulated_broker import SimulatedBroker
+from mtum_eod.adapters.store import SimulatedOrders, SqlStore, upkeep
+from mtum_eod.core.market import VIX
+from mtum_eod.core.parameters import Parameters, RiskParameters
+from mtum_eod.core.trading import Mode
+from mtum_eod.jobs.decide import preview
+from mtum_eod.jobs.session import settle_all
+
+NEXT, THIRD = date(2024, 11, 6), date(2024, 11, 7)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "book.db")
+
+
+def rescale_source(bench: Bench, ratio: float) -> None:
+    """All prices on the scale after `ratio` new shares for one, rounded to cents; volume the other way."""
+    frame = bench.data.frames["MTUM"]
+    for column in ("open", "high", "low", "close"):
+        frame[column] = (frame[column] / ratio).round(2)
+    frame["volume"] = frame["volume"] * ratio
+
+
+def position(bench: Bench) -> list[tuple[float, ...]]:
+    return bench.sql(
+        "SELECT shares, round(entry_price, 4), round(entry_atr, 6), round(shares * entry_price, 6) FROM position"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shares", "price"),
+    [(2, 66, 74.0), (3, 99, 49.3333), (1 / 11, 3, 1628.0), (4 / 3, 44, 111.0)],
+)
+def test_a_split_rescales_shares_entry_price_and_atr_and_keeps_the_cost(
+    bench: Bench, ratio: float, shares: int, price: float
+):
+    """2:1, 3:1, 1:11 and 4:3 of 33 shares at 148.00; 4,884 USD each time."""
+    bench.buy(SESSION)
+    [(_, _, atr, _)] = position(bench)
+    rescale_source(bench, ratio)
+    bench.broker.shares = 33 * ratio
+    outcome = bench.decide(NEXT)
+
+    assert [(shares, price, pytest.approx(atr / ratio, abs=1e-5), 4884.0)] == position(bench)
+    assert ("HOLD", None, 0) == (outcome.document["action"], outcome.document["blocked_by"], outcome.exit_code)
+    assert [
+        (f"MTUM: a split of {ratio:.6g} new shares for one, followed on {NEXT}; 33 shares held are {shares} now",)
+    ] == [(words,) for words, _ in bench.notices("mismatch")]
+    assert [] == upkeep.check(bench.path)
+
+
+def test_a_split_is_followed_once_and_all_stored_bars_get_a_new_version(bench: Bench):
+    """Before it 148.00 was the newest close, after it 74.00; the earlier version stays."""
+    bench.buy(SESSION)
+    first = bench.store.bars("MTUM", date(2020, 1, 1), SESSION)
+    revision = bench.store.bars_revision()
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.decide(NEXT)
+    bench.decide(NEXT, before_close=18)
+    bench.settle(NEXT)
+    after = bench.store.bars("MTUM", date(2020, 1, 1), SESSION)
+
+    assert [(0.5, 0.5)] == [(round(r.min(), 3), round(r.max(), 3)) for r in [after["close"] / first["close"]]]
+    assert first.equals(bench.store.bars("MTUM", date(2020, 1, 1), SESSION, revision))
+    assert ([("2024-11-06", 2.0)], 1) == (bench.sql("SELECT session, ratio FROM split"), len(bench.notices("mismatch")))
+
+
+def test_equity_is_the_same_before_and_after_a_split(bench: Bench):
+    """5,000 less 1.00 of commission, all of it marked at the entry's own price."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.decide(NEXT)
+    bench.settle(NEXT)
+    close = float(bench.data.frames["MTUM"].loc[str(NEXT), "close"])
+
+    assert [("2024-11-05", 4999.0), ("2024-11-06", round(115.0 + 66 * close, 2))] == bench.sql(
+        "SELECT session, round(value, 2) FROM equity"
+    )
+    assert [] == upkeep.check(bench.path)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "held", "why"),
+    [
+        (2, 33.0, "the broker holds 33 shares, where a split would have made 66 of 33"),
+        (1.5, 49.0, "a split of 1.5 new shares for one makes 49.5 of 33 shares: no whole number"),
+        (1 / 10, 3.0, "a split of 0.1 new shares for one makes 3.3 of 33 shares: no whole number"),
+        (1.004, 33.0, "perhaps the source changed how it adjusts"),
+    ],
+)
+def test_a_ratio_without_its_shares_changes_nothing_blocks_and_is_told_once(
+    bench: Bench, ratio: float, held: float, why: str
+):
+    """A split not booked yet, cash for half a share, a dividend taken out of the prices."""
+    bench.buy(SESSION)
+    before = position(bench)
+    rescale_source(bench, ratio)
+    bench.broker.shares = held
+    first, second = bench.decide(NEXT), bench.decide(NEXT, before_close=18)
+    told = [words for words, urgent in bench.notices("mismatch") if why in words and urgent]
+
+    assert (before, [], 1) == (position(bench), bench.sql("SELECT * FROM split"), len(told))
+    assert ["data", "data"] == [first.document["blocked_by"], second.document["blocked_by"]]
+    assert (0, {3, 5} & {first.exit_code}) == (first.document["shares"], {first.exit_code})
+
+
+def test_an_unknown_broker_position_confirms_no_split(bench: Bench):
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.broker.silent.add("shares_held")
+    bench.decide(NEXT)
+    during = bench.sql("SELECT * FROM split")
+    bench.broker.silent.clear()
+    bench.decide(NEXT, before_close=18)
+
+    assert ([], 66) == (during, bench.desk.shares())
+
+
+def test_no_rule_compares_an_entry_price_with_closes_of_another_scale(bench: Bench):
+    """One for ten: 1,480 USD against an entry of 148 is no profit of 900 %, nor is 14.80 a loss of the day."""
+    bench.parameters = Parameters(risk=RiskParameters(daily_loss_exit=True))
+    bench.buy(SESSION)
+    rescale_source(bench, 1 / 10)
+    up = bench.decide(NEXT)
+    rescale_source(bench, 100)
+    down = bench.decide(NEXT, before_close=18)
+
+    assert [("HOLD", []), ("HOLD", [])] == [(o.document["action"], o.document["exit_reasons"]) for o in (up, down)]
+    assert (None, []) == (up.document["position"]["entry_price"], bench.store.halts())
+
+
+def test_another_exit_rule_still_sells_what_the_broker_has(bench: Bench):
+    """The VIX needs no entry price."""
+    bench.buy(SESSION)
+    rescale_source(bench, 1 / 10)
+    bench.broker.shares = 3.0
+    bench.data.edit(VIX, NEXT, close=31.0)
+    document = bench.decide(NEXT).document
+
+    assert ("SELL", 3, ["vix"]) == (document["action"], document["shares"], document["exit_reasons"])
+
+
+def test_a_flat_book_rescales_its_bars_only(bench: Bench):
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.settle()
+    rescale_source(bench, 2)
+    bench.data.edit(VIX, NEXT, close=26.0)
+    outcome = bench.decide(NEXT)
+
+    assert (None, 0) == (outcome.document["blocked_by"], outcome.exit_code)
+    assert [(74.0,)] == bench.sql(
+        "SELECT close FROM bar WHERE symbol = 'MTUM' AND session = '2024-11-05' ORDER BY revision DESC LIMIT 1"
+    )
+
+
+def test_a_flat_book_follows_no_ratio_that_is_no_split(bench: Bench):
+    bench.decide(SESSION, before_close=20)
+    bench.broker.end(f"mtum-eod/paper/DU1/MTUM/{SESSION}/BUY", bench.store.open_orders()[0].status.CANCELLED)
+    bench.settle()
+    rescale_source(bench, 1.004)
+    outcome = bench.decide(NEXT)
+
+    assert ("data", 3) == (outcome.document["blocked_by"], outcome.exit_code)
+
+
+def test_shares_left_to_the_owner_are_split_too(bench: Bench):
+    bench.buy(SESSION)
+    bench.store.leave(5.0, bench.clock.now())
+    rescale_source(bench, 2)
+    bench.broker.shares = 76.0
+    outcome = bench.decide(NEXT)
+
+    assert (66, 10.0, None) == (bench.desk.shares(), bench.store.shares_left(), outcome.document["blocked_by"])
+
+
+def test_a_dry_run_shows_the_split_and_writes_nothing(bench: Bench):
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.at(NEXT, 20)
+    before = bench.sql("SELECT count(*) FROM bar")
+    document = preview(bench.desk, NEXT).document
+
+    assert (66, 74.0, "HOLD", None) == (
+        document["position"]["shares"],
+        document["position"]["entry_price"],
+        document["action"],
+        document["blocked_by"],
+    )
+    assert any("the next run makes 66 of the shares held" in warning for warning in document["warnings"])
+    assert ([], before) == (bench.sql("SELECT * FROM split"), bench.sql("SELECT count(*) FROM bar"))
+
+
+def test_a_missed_decision_leaves_the_split_to_settlement(bench: Bench):
+    """Nothing ran at NEXT before the close; the evening's settlement follows the split before it writes a bar."""
+    bench.decide()
+    key = f"mtum-eod/paper/DU1/MTUM/{SESSION}/BUY"
+    bench.broker.execute(key, 33, 148.0, None)
+    bench.settle()
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.broker.report_commission(0, 1.0)
+    bench.at(NEXT, -30)
+    settlements = settle_all(bench.desk)
+
+    assert ([(66, 74.0)], [True]) == (
+        bench.sql("SELECT shares, entry_price FROM position"),
+        [s.is_settled for s in settlements if s.session == SESSION],
+    )
+    assert [] == upkeep.check(bench.path)
+
+
+def test_settlement_writes_no_bar_beside_others_of_another_scale(bench: Bench):
+    """The ratio must stand out again at the next decision."""
+    bench.decide()
+    key = f"mtum-eod/paper/DU1/MTUM/{SESSION}/BUY"
+    bench.broker.execute(key, 33, 148.0, None)
+    bench.settle()
+    rescale_source(bench, 2)
+    before = bench.store.bars_revision()
+    outcome = bench.decide(NEXT)
+
+    assert (before, "data") == (bench.store.bars_revision(), outcome.document["blocked_by"])
+    assert any("closes are 0.5 times the stored ones" in note for note in outcome.notes)
+
+
+def test_a_crash_while_following_leaves_all_or_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """Killed after the shares, before the bars: neither is there, and the next run does both."""
+
+    class Killed(BaseException):
+        """The process ends here."""
+
+    def die(*_: object) -> int:
+        raise Killed
+
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlStore, "add_bars", die)
+        with pytest.raises(Killed):
+            bench.decide(NEXT)
+    during = (bench.desk.shares(), bench.sql("SELECT * FROM split"))
+    bench.decide(NEXT)
+
+    assert ((33, []), 66) == (during, bench.desk.shares())
+
+
+class SimulatedBench(Bench):
+    """The same desk, trading with the embedded broker in the book's own file."""
+
+    @property
+    def desk(self):
+        book = replace(super().desk.book, mode=Mode.SIMULATED, account="SIMULATED")
+        broker = SimulatedBroker(
+            orders=SimulatedOrders(self.store, self.store),
+            book=self.store,
+            capital_usd=5000.0,
+            prices=self.data,
+            symbol="MTUM",
+            calendar=calendar(),
+            clock=self.clock,
+            cost_ratio=0.001,
+        )
+        return replace(super().desk, book=book, broker=broker)
+
+
+@pytest.mark.parametrize("is_settled_before", [True, False])
+def test_a_simulated_book_survives_a_split_and_sells_it_all(tmp_path: Path, is_settled_before: bool):
+    """33 shares at 148.00 are 66 at 74.00, for the embedded broker too; settled the evening before or not."""
+    bench = SimulatedBench(tmp_path / "book.db", data=entry_data(), broker=ScriptedBroker())
+    bench.decide()
+    if is_settled_before:
+        bench.settle()
+    rescale_source(bench, 2)
+    bench.decide(NEXT)
+    held = bench.desk.broker.shares_held("MTUM").value, bench.desk.shares()
+    bench.settle(NEXT)
+    bench.data.edit(VIX, THIRD, close=31.0)
+    bench.decide(THIRD)
+    bench.settle(THIRD)
+
+    assert ((66.0, 66), (0.0, 0)) == (held, (bench.desk.broker.shares_held("MTUM").value, bench.desk.shares()))
+    assert [(66, 74.0)] == bench.sql("SELECT shares, entry_price FROM trades")
+    assert [] == upkeep.check(bench.path)
