@@ -60,34 +60,25 @@ def ledger(capital: Usd, fills: Iterable[Fill], flows: Iterable[CashFlow] = (), 
     A commission not yet reported counts as nothing until it is.
     Raises StoreError where the executions sell more than was bought: the book is never short.
     """
-    state = Ledger(capital=capital, flows=sum(f.kind.sign * f.amount_usd for f in flows if _counts(f.session, up_to)))
+    paid_in = sum(f.kind.sign * f.amount_usd for f in flows if _counts(f.session, up_to))
+    realised, held = 0.0, None
     for fill in fills:
-        if _counts(fill.session, up_to):
-            state = _after(state, fill)
-    return state
+        if not _counts(fill.session, up_to):
+            continue
+        if fill.side is Side.BUY:
+            held = _bought(held, fill)
+        else:
+            gain, held = _sold(held, fill)
+            realised += gain
+    return Ledger(capital=capital, flows=paid_in, realised=realised, holding=held)
 
 
 def _counts(session: date, up_to: date | None) -> bool:
     return up_to is None or session <= up_to
 
 
-def _after(state: Ledger, fill: Fill) -> Ledger:
-    commission, held = fill.commission_usd or 0.0, state.holding
-    if fill.side is Side.BUY:
-        return replace(state, holding=_bought(held, fill, commission))
-    if held is None or fill.shares > held.shares:
-        raise StoreError(
-            f"execution {fill.execution_id} sells {fill.shares} shares, the book holds {held.shares if held else 0}",
-            hint="look at the executions with `mtum-eod export fills`; restore a backup with `mtum-eod db restore`",
-        )
-    entry_commission = held.entry_commission_usd * fill.shares / held.shares
-    gain = fill.shares * (fill.price_usd - held.entry_price) - entry_commission - commission
-    left = held.shares - fill.shares
-    rest = replace(held, shares=left, entry_commission_usd=held.entry_commission_usd - entry_commission)
-    return replace(state, realised=state.realised + gain, holding=rest if left else None)
-
-
-def _bought(held: Holding | None, fill: Fill, commission: Usd) -> Holding:
+def _bought(held: Holding | None, fill: Fill) -> Holding:
+    commission = fill.commission_usd or 0.0
     if held is None:
         return Holding(
             shares=fill.shares,
@@ -97,12 +88,28 @@ def _bought(held: Holding | None, fill: Fill, commission: Usd) -> Holding:
         )
     shares = held.shares + fill.shares
     paid = held.shares * held.entry_price + fill.shares * fill.price_usd
-    return replace(
-        held,
+    return Holding(
         shares=shares,
         entry_price=paid / shares,
+        entry_session=held.entry_session,
         entry_commission_usd=held.entry_commission_usd + commission,
     )
+
+
+def _sold(held: Holding | None, fill: Fill) -> tuple[Usd, Holding | None]:
+    """The gain net of both sides' commissions, and what is left."""
+    if held is None or fill.shares > held.shares:
+        raise StoreError(
+            f"execution {fill.execution_id} sells {fill.shares} shares, the book holds {held.shares if held else 0}",
+            hint="look at the executions with `mtum-eod export fills`; restore a backup with `mtum-eod db restore`",
+        )
+    entry_commission = held.entry_commission_usd * fill.shares / held.shares
+    gain = fill.shares * (fill.price_usd - held.entry_price) - entry_commission - (fill.commission_usd or 0.0)
+    left = held.shares - fill.shares
+    if not left:
+        return gain, None
+    rest = held.entry_commission_usd - entry_commission
+    return gain, replace(held, shares=left, entry_commission_usd=rest)
 
 
 def rescale(fills: Sequence[Fill], ratio: float) -> list[Fill]:
