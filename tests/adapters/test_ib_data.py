@@ -182,6 +182,23 @@ def test_no_data_is_an_empty_answer(tws: Server, source: IbData) -> None:
     assert {} == source.volume_until("MTUM", {SESSION: tws.clock.now()}, tws.clock.now())
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_history_asked_too_fast_is_asked_once_more_after_ibs_quarter_of_a_minute(
+    tws: Server, source: IbData, times: int
+) -> None:
+    """162 with these words; a second time it is told."""
+    words = "Historical Market Data Service error message:Historical data request pacing violation"
+    tws.faults.error("reqHistoricalData", 162, words, times=times)
+    before = tws.clock.now()
+    try:
+        newest = source.daily("MTUM", FIRST, date(2024, 11, 4), before).frame.index[-1].date()
+    except MarketDataError as error:
+        newest = error.message
+
+    assert date(2024, 11, 4) == newest if times == 1 else "pacing violation" in newest
+    assert (2, timedelta(seconds=16)) == (len(tws.asked("reqHistoricalData")), tws.clock.now() - before)
+
+
 def test_silence_is_no_empty_answer(tws: Server, source: IbData) -> None:
     """Asked again; then stored bars may serve, and where none do the exit code is the broker's."""
     tws.faults.hang("reqHistoricalData")

@@ -26,6 +26,10 @@ SIZES = {PRICE_BAR: "1 min", VOLUME_BAR: "5 mins"}
 NO_DATA = "query returned no data"
 """What IB's error 162 says where there is simply no bar."""
 
+PACED = "pacing violation"
+PACE = timedelta(seconds=16)
+"""IB takes the same request for history again after 15 seconds."""
+
 DELAY = timedelta(minutes=10)
 """A newest bar older than this, while the exchange is open, is a delayed feed's, or nothing trades."""
 
@@ -147,15 +151,19 @@ class IbData:
             return _frame(rows, zone)
 
         what = f"{size} bars of {symbol}"
-        try:
-            return self._line.ask(what, ask)
-        except BrokerUnavailable as error:
-            raise BarsUnreachable(error.message, hint=error.hint) from error
-        except Refusal as refusal:
-            said = refusal.said
-            if NO_DATA in said.text:
-                return _frame([], zone)
-            raise MarketDataError(f"IB refuses {what}: {said.words}", hint=codes.cure(said.code)) from refusal
+        for may_repeat in (True, False):
+            try:
+                return self._line.ask(what, ask)
+            except BrokerUnavailable as error:
+                raise BarsUnreachable(error.message, hint=error.hint) from error
+            except Refusal as refusal:
+                said = refusal.said
+                if NO_DATA in said.text:
+                    break
+                if not (may_repeat and PACED in said.text):
+                    raise MarketDataError(f"IB refuses {what}: {said.words}", hint=codes.cure(said.code)) from refusal
+            self._line.pause(PACE)
+        return _frame([], zone)
 
 
 def _frame(rows: Sequence[Any], zone: tzinfo | None = None) -> pd.DataFrame:

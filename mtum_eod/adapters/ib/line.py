@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import stamina
@@ -299,6 +299,11 @@ class Line:
             return self._ask(what, question)
         except _Silent as error:
             raise self._unanswered(what, error) from error
+
+    def pause(self, duration: timedelta) -> None:
+        """Let the broker's own waiting time pass before something is repeated."""
+        self._clock.sleep(duration)
+        self.retries += 1
 
     def drop(self) -> None:
         """Let go of the connection and of all that the library remembers; the next question makes a new one."""
