@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtum_eod.core.ledger import rescale
-from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars
+from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, as_array
 from mtum_eod.core.trading import (
     Book,
     CashFlow,
@@ -40,7 +40,7 @@ from mtum_eod.core.trading import (
 from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
 from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, Records, RunRecord, SessionRow, UnsentNotice
 
-NAMES = list(COLUMNS)
+NAMES = pd.Index(COLUMNS)
 STATUSES = np.array([str(status) for status in BarStatus], dtype=object)
 """By rank: how far a bar is on its way to final."""
 
@@ -271,7 +271,7 @@ class FakeStore:
         bars = self._bars.get(symbol) or Bars()
         found = bars.newest(np.datetime64(first), np.datetime64(last), revision)
         index = pd.DatetimeIndex(bars.days[found].astype("datetime64[ns]"), name="session")
-        frame = pd.DataFrame(bars.numbers[found], index=index, columns=NAMES)
+        frame = pd.DataFrame(bars.numbers[found], index=index, columns=NAMES, copy=False)
         frame["status"] = STATUSES[bars.ranks[found]]
         return frame
 
@@ -580,17 +580,18 @@ class FakeStore:
             return 0
         bars = self._bars.setdefault(read.symbol, Bars())
         days = read.frame.index.to_numpy().astype("datetime64[D]")
-        numbers = read.frame[NAMES].to_numpy(dtype="float64")
+        numbers = as_array(read.frame)
         newest = days.max()
         ranks = np.full(len(days), RANKS[BarStatus.FINAL])
         ranks[days == newest] = RANKS[read.last_status]
         found = bars.newest(days.min(), newest)
-        is_stored = np.isin(days, bars.days[found])
-        stored = found[np.searchsorted(bars.days[found], days[is_stored])]
-        old, new = bars.numbers[stored], numbers[is_stored]
-        near = (np.abs(old - new) <= 1e-9 * np.abs(old)) | (np.isnan(old) & np.isnan(new))
         same = np.zeros(len(days), dtype=bool)
-        same[is_stored] = near.all(axis=1) & (ranks[is_stored] <= bars.ranks[stored])
+        if len(found):
+            place = np.minimum(np.searchsorted(bars.days[found], days), len(found) - 1)
+            stored = found[place]
+            old = bars.numbers[stored]
+            near = (np.abs(old - numbers) <= 1e-9 * np.abs(old)) | (np.isnan(old) & np.isnan(numbers))
+            same = (bars.days[stored] == days) & near.all(axis=1) & (ranks <= bars.ranks[stored])
         changed = np.flatnonzero(~same)
         if len(changed):
             self._undo.append(partial(setattr, bars, "count", bars.count))
