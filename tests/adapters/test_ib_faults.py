@@ -112,7 +112,7 @@ TABLE = {
     "refused": Row(reject, 5, "rejected"),
     "no money": Row(lambda tws: tws.account.cash.update(USD=100.0), 0, "one share needs"),
     "no permission": Row(error("placeOrder", 460), 5, "No trading permissions"),
-    "read-only API": Row(read_only, 5, "Read-Only"),
+    "read-only API": Row(read_only, 4, "Read-Only"),
     "duplicate id": Row(error("placeOrder", 103), 0, "not_sent"),
     "preset said DAY": Row(error("placeOrder", 10349), 0, "BUY 23 MTUM MOC", WORKING),
     "order lost": Row(lambda tws: tws.faults.lose("placeOrder", times=1), 0, "BUY 23", WORKING, ("placeOrder", 2)),
