@@ -18,8 +18,8 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 def as_array(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
     """The columns open to volume of bars, one row a session. Picking columns by a list of names costs far more."""
-    if tuple(frame.columns) == COLUMNS:
-        return frame.to_numpy(dtype=np.float64)
+    if tuple(frame.columns[: len(COLUMNS)]) == COLUMNS:
+        return frame.iloc[:, : len(COLUMNS)].to_numpy(dtype=np.float64)
     return np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in COLUMNS])
 
 
