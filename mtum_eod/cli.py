@@ -359,6 +359,7 @@ def schedule(door: Door) -> None:
     """Stay, and do every step when it is due; SIGTERM or Ctrl-C ends it, the step under way first."""
     from mtum_eod.daemon import Daemon
 
+    _ask_for_consent(door.workplace())
     gc.enable()
     sys.exit(Daemon(door.load, door.addresses, click.echo).run())
 

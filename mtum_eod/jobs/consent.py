@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mtum_eod.core.checks import Check
 from mtum_eod.core.trading import Act, Mode, OwnerAct
 from mtum_eod.errors import SettingsError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -16,11 +17,20 @@ def is_needed(desk: Desk) -> bool:
 
 def require(desk: Desk) -> None:
     """Raise SettingsError where the owner's word on real money is still to come."""
-    if is_needed(desk):
-        raise SettingsError(
-            f"mode = live, and nobody has agreed yet to trade {_terms(desk)}",
-            hint="type `mtum-eod run` at a terminal once: it asks for the account and the amount",
-        )
+    for check in look(desk):
+        if not check.passed:
+            raise SettingsError(check.words, hint=check.cure)
+
+
+def look(desk: Desk) -> tuple[Check, ...]:
+    """Whether the owner has agreed, as a link of the chain; none where no real money is traded."""
+    if desk.book.mode is not Mode.LIVE:
+        return ()
+    if not is_needed(desk):
+        return (Check(name="real money", passed=True, words=f"agreed to trade {_terms(desk)}"),)
+    cure = "type `mtum-eod run` at a terminal once: it asks for the account and the amount"
+    words = f"mode = live, and nobody has agreed yet to trade {_terms(desk)}"
+    return (Check(name="real money", passed=False, words=words, cure=cure, exit_code=SettingsError.exit_code),)
 
 
 def give(desk: TradingDesk, *, account: str, amount_usd: float, by: str) -> None:

@@ -63,6 +63,7 @@ def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
     sale_type(desk, session)  # asked again when all is known; here, before anything is filed
     with filed(desk, Step.DECIDE, session) as run:
         file_missed(desk, session)
+        desk.broker.finish_by(desk.timetable(session).late_until)
         desk = desk.connected()
         finish_open(desk, session)
         handled = _sell(desk, session, why, by, run.run_id)

@@ -12,6 +12,7 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
 from mtum_eod.errors import BrokerUnavailable, MtumEodError
+from mtum_eod.jobs import consent
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import Filing, clock, filed
 from mtum_eod.ports import Notice, RunRecord, Unknown
@@ -57,6 +58,7 @@ def checks(desk: Desk, session: date) -> tuple[Check, ...]:
         _calendar(desk, session),
         clock(desk),
         *desk.look_at_machine(),
+        *consent.look(desk),
     )
 
 

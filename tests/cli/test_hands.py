@@ -16,7 +16,7 @@ from terminal import Person
 from mtum_eod import bootstrap, cli, settings
 from mtum_eod.core.trading import Mode
 from mtum_eod.errors import SettingsError
-from mtum_eod.jobs import consent
+from mtum_eod.jobs import consent, preflight
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.session import decide_step
 
@@ -261,6 +261,17 @@ def test_once_agreed_it_is_traded_and_nobody_is_asked_again(live: Callable[..., 
 
     assert ("working", False) == (outcome.document["order"]["status"], consent.is_needed(desk))
     assert ["account U7654321 with 5000.00 USD"] == [act.words for act in desk.store.acts()]
+
+
+def test_the_preflight_tells_hours_before_that_nobody_agreed(live: Callable[..., TradingDesk]):
+    desk = live()
+    [before] = [check for check in preflight.checks(desk, date(2024, 11, 5)) if check.name == "real money"]
+    consent.give(desk, account="U7654321", amount_usd=5000.0, by="owner")
+    [after] = [check for check in preflight.checks(desk, date(2024, 11, 5)) if check.name == "real money"]
+
+    assert ((False, 2), (True, "agreed to trade account U7654321 with 5000.00 USD")) == (
+        (before.passed, before.exit_code), (after.passed, after.words),
+    )  # fmt: skip
 
 
 def test_another_amount_is_agreed_to_anew(live: Callable[..., TradingDesk]):
