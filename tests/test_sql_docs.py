@@ -42,6 +42,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "Runs that failed, or never ended": [
         ("2024-01-11", "decide", "2024-01-11T20:40:00Z", 3, "MTUM: no bar for 2024-01-11", 2)
     ],
+    "What is estimated, or not reported yet": [("2024-01-16", "BUY", 10, 107.0, None, 0)],
     "Decisions the final bar would have made otherwise": [("2024-01-09", "BUY", "HOLD", "BUY on 01-09")],
 }
 

@@ -34,8 +34,8 @@ SAME_RATIO = 1e-3
 ALIKE = 0.9
 """The part of all closes that must show one ratio; the rest may have been revised besides."""
 
-SPLIT_TERMS = 20
-"""The larger of a split's two numbers may be any, the smaller one is at most this."""
+SPLIT_TERMS = 4
+"""The larger of a split's two numbers may be any, the smaller one is at most this: 3 for 2, 5 for 4, 1 for 10."""
 
 UNIT_RATIOS = (0.2, 5.0)
 """A median ratio of two volumes outside these means two units: US lots are 100 shares."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from mtum_eod.core import quality
-from mtum_eod.core.market import VIX, DailyBars, Finding
+from mtum_eod.core.market import VIX, DailyBars, Finding, FindingKind
 from mtum_eod.core.snapshot import number
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -71,9 +71,13 @@ def check_bars(desk: Desk, first: date | None, last: date | None) -> BarsReport:
 
 
 def import_bars(desk: TradingDesk, first: date | None, last: date | None) -> BarsReport:
-    """Store the source's bars; what is stored already and unchanged is left alone."""
-    looked = _look(desk, first, last)
-    written = desk.store.add_bars([bars for _, bars in looked])
+    """Store the source's bars; what is stored already and unchanged is left alone.
+
+    Bars of another scale than the stored ones are left alone too: the next step that trades follows a split, and
+    must still see it.
+    """
+    looked = [_with_ratio(desk, report, bars) for report, bars in _look(desk, first, last)]
+    written = desk.store.add_bars([bars for report, bars in looked if not _has_ratio(report)])
     return BarsReport(symbols=tuple(report for report, _ in looked), written=written)
 
 
@@ -117,3 +121,17 @@ def _look_at(desk: Desk, symbol: str, first: date, last: date) -> tuple[SymbolRe
         findings=checked.findings,
     )
     return report, checked.bars
+
+
+def _with_ratio(desk: Desk, report: SymbolReport, bars: DailyBars) -> tuple[SymbolReport, DailyBars]:
+    stored = desk.store.bars(report.symbol, report.first, report.last)
+    ratio = [
+        replace(found, words=f"{found.words}. Not imported: the next `mtum-eod run` sees to it")
+        for found in quality.compare_with_store(bars, stored)
+        if found.kind is FindingKind.RATIO
+    ]
+    return replace(report, findings=(*report.findings, *ratio)), bars
+
+
+def _has_ratio(report: SymbolReport) -> bool:
+    return any(found.kind is FindingKind.RATIO for found in report.findings)

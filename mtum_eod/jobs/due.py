@@ -122,7 +122,7 @@ def _facts(desk: Desk, session: date, store: BookReader) -> SessionFacts:
         preflight_tried_at=preflight.started_at if preflight else None,
         is_decided=_is_decided(desk, row),
         awaits_approval=bool(asked and approval_of(store, asked) is None),
-        order_unacknowledged=bool(order and order.status is OrderStatus.INTENT),
+        order_unacknowledged=bool(order and order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN)),
         is_settled=bool(row and row.is_settled),
         settle_tried_at=settle.started_at if settle else None,
     )

@@ -262,9 +262,20 @@ def test_a_sound_book_has_no_findings_and_is_not_touched(written: Path):
         ),
         ("DELETE FROM settings_version", [f"signal row {n} refers to a row of settings_version that does not exist"
                                           for n in range(1, 9)]),
+        (
+            "UPDATE order_intent SET status = 'cancelled' WHERE session = '2024-01-10'",
+            ["order mtum-eod/simulated/SIM/MTUM/2024-01-10/SELL is cancelled, but 21 shares of it are executed"],
+        ),
+        (
+            "UPDATE execution SET reference = 'another' WHERE session = '2024-01-16'",
+            [
+                "order mtum-eod/simulated/SIM/MTUM/2024-01-16/BUY is filled, but no execution of it is there",
+                "execution 01-16.1 belongs to no order, and its shares were not adopted",
+            ],
+        ),
         ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0002"]),
     ],
-    ids=["short", "cash", "value", "realised", "reference", "revision"],
+    ids=["short", "cash", "value", "realised", "reference", "not executed", "no order", "revision"],
 )  # fmt: skip
 def test_what_does_not_agree_is_found(written: Path, change: str, found: list[str]):
     sql(written, change)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtum_eod.core.ledger import Holding, Ledger, ledger
+from mtum_eod.core.ledger import Holding, Ledger, ledger, rescale
 from mtum_eod.core.money import same_usd
 from mtum_eod.core.trading import CashFlow, CashKind, Fill, Side
 from mtum_eod.errors import StoreError
@@ -319,3 +319,74 @@ def test_a_round_trip_earns_what_came_in_less_what_went_out(fills):
         book = ledger(CAPITAL, [*fills, out])
 
     assert (None, True) == (book.holding, same_usd(CAPITAL + book.realised, book.cash))
+
+
+# -- splits -----------------------------------------------------------------------------------------------------------
+
+HISTORY = [
+    fill(day("01-03"), BUY, 20, 100.0, 2.0),
+    fill(day("01-08"), SELL, 20, 110.0, 2.0),
+    fill(day("01-09"), BUY, 13, 90.0, 1.0, 1),
+    fill(day("01-09"), BUY, 7, 90.0, 0.5, 2),
+    fill(day("01-10"), SELL, 4, 95.0, 0.5),
+]
+"""A closed round trip, and an open one of 20 shares of which 4 are sold: 16 held."""
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shares"),
+    [(2.0, [26, 14, 8]), (3.0, [39, 21, 12]), (1.5, [20, 10, 6]), (0.25, [3, 2, 1])],
+)
+def test_a_split_rescales_what_the_shares_held_came_from(ratio: float, shares: list[int]):
+    """Three for two of 13 is 19.5: its half share goes to the first print, for 20 become 30 whole ones."""
+    after = rescale(HISTORY, ratio)
+    paid = [(f.shares * f.price_usd, f.commission_usd) for f in after]
+
+    assert (shares, [f.execution_id for f in HISTORY[2:]]) == (
+        [f.shares for f in after],
+        [f.execution_id for f in after],
+    )
+    assert [(1170.0, 1.0), (630.0, 0.5), (380.0, 0.5)] == [(round(usd, 9), cost) for usd, cost in paid]
+
+
+@pytest.mark.parametrize("ratio", [2.0, 3.0, 1.5, 0.25])
+def test_a_split_leaves_money_as_it_was(ratio: float):
+    """Cash and realised to the cent, the position at its ratio."""
+    before = ledger(5000.0, HISTORY)
+    after = ledger(5000.0, [*HISTORY[:2], *rescale(HISTORY, ratio)])
+
+    assert (16 * ratio, True, True) == (
+        after.holding.shares,
+        same_usd(before.cash, after.cash),
+        same_usd(before.realised, after.realised),
+    )
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.1, 0.05, 1 / 3])
+def test_a_split_that_leaves_no_whole_shares_is_refused(ratio: float):
+    """20 bought: 2 for one tenth is whole, but the 4 sold are not; a twentieth makes one share of two prints."""
+    with pytest.raises(StoreError, match="no whole number"):
+        rescale(HISTORY, ratio)
+
+
+def test_a_flat_book_has_nothing_to_rescale():
+    assert [] == rescale(HISTORY[:2], 2.0)
+
+
+@given(
+    parts=st.lists(st.integers(1, 50), min_size=1, max_size=6),
+    ratio=st.sampled_from([2.0, 3.0, 1.5, 4 / 3, 0.5, 0.1, 1.25]),
+)
+def test_whatever_the_prints_a_split_keeps_their_value(parts: list[int], ratio: float):
+    """Or it is refused, where the shares would not come out whole."""
+    bought = [fill(day("01-03"), BUY, shares, 100.0, None, number) for number, shares in enumerate(parts, 1)]
+    total = sum(parts) * ratio
+    if abs(total - round(total)) > 1e-6 or round(total) < len(parts):
+        with pytest.raises(StoreError):
+            rescale(bought, ratio)
+        return
+    after = rescale(bought, ratio)
+
+    assert round(total) == sum(f.shares for f in after)
+    assert [pytest.approx(shares * 100.0) for shares in parts] == [f.shares * f.price_usd for f in after]
+    assert min(f.shares for f in after) >= 1

@@ -12,7 +12,14 @@ import pytest
 from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.csv_files import CsvData
 from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, FindingKind
-from mtum_eod.core.quality import check, check_volume_units, compare_with_store, median_unit_ratio
+from mtum_eod.core.quality import (
+    check,
+    check_volume_units,
+    closes_ratio,
+    compare_with_store,
+    median_unit_ratio,
+    split_ratio,
+)
 
 WEEKDAYS = [day.date() for day in pd.bdate_range("2023-06-02", "2024-12-12")]  # 400, holidays aside
 DECIDED = WEEKDAYS[-1]
@@ -363,6 +370,50 @@ def test_one_ratio_over_all_closes_is_fatal_and_named() -> None:
 
     assert (FindingKind.RATIO, True) == (found.kind, found.is_fatal)
     assert "are 0.3333 times the stored ones, as after a split of 3 new shares for one" in found.words
+
+
+@pytest.mark.parametrize(
+    ("closes", "shares"),
+    [
+        (1 / 2, 2.0),
+        (1 / 3, 3.0),
+        (2 / 3, 1.5),
+        (4 / 5, 1.25),
+        (10.0, 0.1),
+        (50.0, 0.02),
+        (0.49998, 2.0),
+        (1.0, None),
+        (0.996, None),
+        (0.9, None),
+        (1.03, None),
+        (0.487, None),
+    ],
+)
+def test_a_ratio_of_closes_is_a_split_only_where_small_whole_numbers_make_it(closes: float, shares: float | None):
+    """Two, three, three for two, a tenth of one; prices rounded to cents; a dividend taken out of them is none."""
+    assert shares == split_ratio(closes)
+
+
+def test_a_split_stands_out_among_revised_and_partial_bars() -> None:
+    """One close of twenty was revised the same night, and today's bar is partial: its close says nothing."""
+    raw = bars()
+    halves = raw.frame / [2, 2, 2, 2, 1]
+    halves.iloc[3, 3] *= 1.05
+    halves.iloc[-1, 3] *= 3
+    partial = replace(raw, frame=halves, last_status=BarStatus.PARTIAL)
+
+    assert 0.5 == pytest.approx(closes_ratio(partial, stored(raw.frame)))
+
+
+@pytest.mark.parametrize("dividend", [0.0, 0.4, 1.2])
+def test_prices_less_their_dividends_show_no_one_ratio(dividend: float) -> None:
+    """Adjusted for two dividends on two days, the ratio has three steps; each is a revision, none a split."""
+    raw = bars()
+    adjusted = raw.frame.copy()
+    adjusted.iloc[: len(adjusted) // 3, :4] -= dividend
+    adjusted.iloc[: 2 * len(adjusted) // 3, :4] -= dividend
+
+    assert closes_ratio(replace(raw, frame=adjusted), stored(raw.frame)) is None
 
 
 def test_nothing_in_common_with_the_store_is_no_finding() -> None:

@@ -40,6 +40,30 @@ CROSS_CHECKS = (
         """,
     ),
     (
+        "order {0} is {1}, but {2} shares of it are executed",
+        """
+        SELECT order_intent.reference, status, sum(execution.shares)
+        FROM order_intent JOIN execution ON execution.reference = order_intent.reference
+        WHERE status IN ('rejected', 'cancelled', 'not_sent')
+        GROUP BY order_intent.reference
+        """,
+    ),
+    (
+        "order {0} is {1}, but no execution of it is there",
+        """
+        SELECT reference, status FROM order_intent
+        WHERE status IN ('filled', 'partly_filled') AND reference NOT IN (SELECT reference FROM execution)
+        """,
+    ),
+    (
+        "execution {0} belongs to no order, and its shares were not adopted",
+        """
+        SELECT execution_id FROM execution
+        WHERE reference NOT IN (SELECT reference FROM order_intent)
+            AND session NOT IN (SELECT session FROM owner_act WHERE act = 'adopt')
+        """,
+    ),
+    (
         "the position view says {0} shares, the executions add up to {1}",
         """
         SELECT viewed, executed FROM (
