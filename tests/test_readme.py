@@ -69,6 +69,21 @@ def test_the_sample_output_is_what_the_program_prints(tmp_path: Path, monkeypatc
     assert [] == list(tmp_path.iterdir())
 
 
+def test_a_paper_day_ends_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three lines as they stand, but on a free port and in a folder of their own."""
+    for name in [name for name in os.environ if name.startswith("MTUM_EOD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    program, module, server, *arguments = shlex.split(block("command: paper").replace("\\\n", " "))
+    command = [sys.executable, module, server, "--port", "0", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    last = block("output: paper")
+
+    assert ".venv/bin/python" == program
+    assert last == done.stdout[-len(last) :]
+
+
 def test_versions_named_are_those_supported() -> None:
     """README, classifiers and the range that pip checks say the same."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
