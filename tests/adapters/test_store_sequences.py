@@ -72,12 +72,12 @@ def write(name: str, *values: Any, **named: Any) -> st.SearchStrategy[Write]:
 
 @st.composite
 def fills(draw: st.DrawFn) -> Any:
-    text, side, number = draw(texts), draw(sides), draw(few)
+    text, side, number = draw(texts), draw(sides), draw(st.sampled_from((1, 1, 1, 2)))
     shares, price = (
         draw(st.sampled_from((20, 20, 4, 8, 4, 8, 0))),
         draw(st.sampled_from((100.0, 101.25, 110.5, 101.25, nan))),
     )
-    commission = draw(st.sampled_from((None, 1.0, 2.25)))
+    commission = draw(st.sampled_from((None, None, 1.0, 2.25)))
     made = fill(text, side, shares, price, commission, number)
     return replace(made, is_estimated=draw(flags), revision=draw(st.integers(0, 1)))
 
