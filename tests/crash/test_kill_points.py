@@ -1,0 +1,78 @@
+"""A paper session killed with SIGKILL at every point that it passes, and started again.
+
+Real processes, a real socket, a real file. Each point once here, with all that can become of the order and all ways to
+start again in turn; `test_crash_matrix.py` has the whole product. What must hold in the end: `cell.Life.complaints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from crash.cell import Day, Fate, Life, Point, Restart, play
+from crash.victim import When
+
+Step = Literal["run", "settle"]
+
+COMMITS: dict[Step, str] = {
+    "run": "start_run transaction update_order add_notice end_run",
+    "settle": "start_run add_fills transaction add_bars settle end_run",
+}
+"""What a session makes durable, by the store's methods: dying before, all is written and nothing committed."""
+
+REQUESTS: dict[Step, str] = {
+    "run": "startApi reqHistoricalData reqPositions reqAccountSummary cancelAccountSummary reqAllOpenOrders"
+    " reqCompletedOrders placeOrder reqCurrentTime",
+    "settle": "startApi reqAllOpenOrders reqCompletedOrders reqExecutions reqHistoricalData",
+}
+"""What it asks the broker: dying before, the request has arrived and nothing is done; after, it is done, unanswered."""
+
+REPLIES: dict[Step, str] = {
+    "run": "serverVersion managedAccounts nextValidId error historicalData position positionEnd accountSummary"
+    " accountSummaryEnd openOrderEnd completedOrdersEnd openOrder orderStatus currentTime",
+    "settle": "serverVersion managedAccounts nextValidId error openOrderEnd completedOrder completedOrdersEnd"
+    " execDetails commissionReport execDetailsEnd historicalData",
+}
+"""What the broker says: dying after, the bytes have left. Before, it is the point before."""
+
+
+def points() -> Iterator[Point]:
+    """Each kind of point once."""
+    steps: tuple[Step, ...] = ("run", "settle")
+    both: tuple[When, ...] = ("before", "after")
+    for step in steps:
+        yield from (Point(step, "commit", name, 1, when) for name in COMMITS[step].split() for when in both)
+        yield from (Point(step, "wire", name, 1, when) for name in REQUESTS[step].split() for when in both)
+        yield from (Point(step, "wire", name, 1, "after") for name in REPLIES[step].split())
+
+
+def cells() -> Iterator[Any]:
+    """Each point with the next side, the next fate of the order and the next restart."""
+    for number, point in zip(count(), points(), strict=False):
+        # What lists a position has something to list on the day of a sale only.
+        side = "SELL" if number % 2 or point.name == "position" else "BUY"
+        fate, restart = list(Fate)[number % len(Fate)], list(Restart)[number % len(Restart)]
+        yield pytest.param(side, point, fate, restart, id=f"{side}, {point}, {fate}, {restart}")
+
+
+@pytest.mark.parametrize(("side", "point", "fate", "restart"), [*cells()])
+def test_a_session_killed_anywhere_ends_in_the_books_of_the_broker(
+    day_of: Callable[[str], Day], tmp_path: Path, side: str, point: Point, fate: Fate, restart: Restart
+) -> None:
+    """One order at most, never short, the database as the server has it, and nothing silent."""
+    assert [] == play(day_of(side), tmp_path, point, fate, restart)
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_every_point_that_a_session_passes_is_among_them(
+    day_of: Callable[[str], Day], tmp_path: Path, side: str
+) -> None:
+    """A new commit, or a new question to the broker, needs its row above."""
+    with Life(day_of(side), tmp_path) as life:
+        passed = {(point.step, point.what, point.name) for point in life.trace()}
+
+    assert set() == passed - {(point.step, point.what, point.name) for point in points()}
