@@ -229,7 +229,7 @@ def done(result: Done, zone: str) -> str:
         return settlements([result.settlement])
     if result.checks:
         return "\n".join(f"  {_mark(check.passed)} {check.name:<10}  {check.words}" for check in result.checks)
-    return "nothing is due"
+    return f"{result.step}: nothing to tell" if result.step else "nothing is due"
 
 
 def _mark(holds: bool | None) -> str:
