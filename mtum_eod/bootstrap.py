@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -84,6 +84,7 @@ class Workplace:
         from mtum_eod.adapters.store import open_reader
 
         reader = open_reader(self.database)
+        self._opened.callback(reader.close)
         self._refuse_other_book(reader)
         return reader
 
@@ -269,7 +270,11 @@ class Workplace:
         return SessionClock(self.clock.now())
 
     def close(self) -> None:
-        """Hang up, where something was asked of the broker; a trading desk does so itself."""
+        """Close what was opened for reading, and hang up, where something was asked of the broker.
+
+        A trading desk does so itself. In a daemon it is not to wait for the garbage collector: each minute opens files.
+        """
+        self._opened.close()
         if self._uses_ib and "_looking_line" in self.__dict__ and self._looking_line:
             self._looking_line.close()
 
@@ -286,7 +291,8 @@ class Workplace:
             return ""
         from mtum_eod.adapters.store import open_reader
 
-        bound = open_reader(self.database).book()
+        with closing(open_reader(self.database)) as reader:
+            bound = reader.book()
         return bound.account if bound and bound.mode is Mode.PAPER else ""
 
     def _parts(
@@ -346,6 +352,10 @@ class Workplace:
             clock=clock,
             cost_ratio=settings.risk.transaction_cost,
         )
+
+    @cached_property
+    def _opened(self) -> ExitStack:
+        return ExitStack()
 
     @property
     def _uses_ib(self) -> bool:

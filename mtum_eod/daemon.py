@@ -12,7 +12,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -130,12 +130,12 @@ class Daemon:
     def _announce(self) -> None:
         from mtum_eod.views import text
 
-        place = self._load()
-        self._say(f"mtum-eod {__version__} on {place.database}, asking every minute what is due")
-        try:
-            self._say(text.coming(agenda(place.desk()), place.loaded.settings.schedule.timezone))
-        except MtumEodError as error:  # the first minute meets it again, and tells
-            self._say(error.message)
+        with closing(self._load()) as place:
+            self._say(f"mtum-eod {__version__} on {place.database}, asking every minute what is due")
+            try:
+                self._say(text.coming(agenda(place.desk()), place.loaded.settings.schedule.timezone))
+            except MtumEodError as error:  # the first minute meets it again, and tells
+                self._say(error.message)
 
     def _live(self) -> None:
         from mtum_eod.views import text
