@@ -27,7 +27,7 @@ from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, 
 from mtum_eod.jobs.decide import send, tell_order
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
-from mtum_eod.jobs.gather import position_of
+from mtum_eod.jobs.gather import order_in_doubt, position_of
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
 from mtum_eod.ports import Recording, SessionRow, Unknown
@@ -72,10 +72,9 @@ def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
 
 
 def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> Handled:
-    in_doubt = [order for order in desk.store.open_orders() if order.status is OrderStatus.UNKNOWN]
-    if in_doubt:
+    if doubt := order_in_doubt(desk.store, session):
         raise OrderStateUnknown(
-            f"order {in_doubt[0].intent.reference} is in an unknown state: a sale could sell too much",
+            f"{doubt}: a sale could sell too much",
             hint="look at the broker's own list, then `mtum-eod reconcile`",
         )
     first = desk.store.order(session)

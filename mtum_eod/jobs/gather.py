@@ -56,7 +56,7 @@ def gather(desk: Desk, session: date) -> Gathered:
         halt=next((halt for halt in halts if not halt.is_daily_loss), None),
         daily_loss_latched=any(halt.is_daily_loss for halt in halts),
         pending_exit=_pending_exit(desk, position),
-        order_unknown=_order_unknown(desk, session),
+        order_unknown=order_in_doubt(desk.store, session),
         mismatch=_mismatch(ledger, held, left),
         broker_shares=None if isinstance(held, Unknown) else whole_shares(held.value - left),
         has_order=desk.store.order(session) is not None,
@@ -97,9 +97,9 @@ def _funds(desk: Desk, ledger: Ledger, indicators: Indicators) -> Funds:
     )
 
 
-def _order_unknown(desk: Desk, session: date) -> str:
+def order_in_doubt(store: BookReader, session: date) -> str:
     """The first order whose state cannot be told, in words; one of an earlier session should have ended long ago."""
-    for order in desk.store.open_orders():
+    for order in store.open_orders():
         if order.status is OrderStatus.UNKNOWN:
             return f"order {order.intent.reference} is in an unknown state ({order.words})"
         if order.intent.session < session:

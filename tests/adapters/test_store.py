@@ -1,6 +1,7 @@
 """The store as ports.Store describes it: the real one on SQLite files, and the simulation's own in memory."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from mtum_eod.adapters.store import SimulatedOrder, SimulatedOrders, open_reader
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import BarStatus, DailyBars
 from mtum_eod.core.trading import (
+    Act,
     CashFlow,
     CashKind,
     Halt,
@@ -23,8 +25,10 @@ from mtum_eod.core.trading import (
     OrderKind,
     OrderStatus,
     OrderType,
+    OwnerAct,
     SessionStatus,
     Side,
+    Split,
     Step,
 )
 from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
@@ -498,6 +502,120 @@ def test_an_exit_stays_due_from_the_first_sell_after_the_entry(store: Store):
         store.exit_decided_since(day("01-03")),
         store.exit_decided_since(day("01-10")),
     )
+
+
+# -- what the broker, and the owner's hands, can do to a book ---------------------------------------------------------
+
+
+def test_a_correction_takes_its_predecessors_place_and_comes_once(store: Store, run_id: int):
+    """Whatever comes again afterwards: the first print, the correction, the first print without its commission."""
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
+    first = fill("01-03", Side.BUY, 20, 100.0, 2.0)
+    corrected = replace(first, shares=19, price_usd=100.5, revision=1)
+    for one in (first, corrected, first, corrected, replace(first, commission_usd=None)):
+        store.add_fills([one])
+
+    assert [corrected] == store.fills()
+
+
+def test_a_commission_booked_as_an_estimate_is_flagged(store: Store, run_id: int):
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
+    late = fill("01-03", Side.BUY, 20, 100.0, None)
+    assumed = replace(late, commission_usd=2.0, is_estimated=True, revision=1)
+    store.add_fills([late])
+    store.add_fills([assumed])
+
+    assert [assumed] == store.fills()
+
+
+def test_what_is_known_takes_the_place_of_estimates_alone(store: Store, run_id: int):
+    """12 shares were printed, 8 were estimated; only these 8 are replaced."""
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
+    printed, estimate = fill("01-03", Side.BUY, 12, 100.0, 1.2, 1), fill("01-03", Side.BUY, 8, 101.0, 0.8, 2)
+    known = replace(estimate, execution_id="statement", price_usd=100.2)
+    store.add_fills([printed, replace(estimate, is_estimated=True)])
+    for _ in range(2):
+        store.replace_estimates(reference("01-03", Side.BUY), [known])
+
+    assert [printed, known] == store.fills()
+
+
+def test_adopted_shares_are_a_position_with_the_target_they_were_given(store: Store, run_id: int):
+    """100.00 and 4 x 2.50, with no signal of that day."""
+    store.record(recording(run_id, "01-08"))
+    store.adopt(replace(fill("01-03", Side.BUY, 20, 100.0, 0.0), reference="by hand"), 2.5, 4.0, at("01-08"))
+
+    assert (2.5, [(20, 100.0, "2024-01-03", 2.5, 110.0)]) == (store.entry_atr(day("01-03")), view(store, "position"))
+
+
+def test_a_split_rescales_the_open_position_its_atr_and_its_target_and_nothing_closed(store: Store):
+    """10 at 107.00 with an ATR of 2.20 become 20 at 53.50 with 1.10; the target 115.80 becomes 57.90."""
+    write_book(store)
+    closed = view(store, "trades")
+    store.split(Split(session=day("01-17"), ratio=2.0), at("01-17"))
+
+    assert [(20, 53.5, "2024-01-16", 1.1, 57.9)] == view(store, "position")
+    assert (closed, 1.1, [Split(session=day("01-17"), ratio=2.0)]) == (
+        view(store, "trades"),
+        pytest.approx(store.entry_atr(day("01-16"))),
+        store.splits(),
+    )
+
+
+def test_two_splits_multiply(store: Store):
+    write_book(store)
+    store.split(Split(session=day("01-17"), ratio=3.0), at("01-17"))
+    store.split(Split(session=day("01-18"), ratio=0.5), at("01-18"))
+
+    assert [(15, 71.333333, "2024-01-16", 1.466667, 77.2)] == view(store, "position")
+
+
+def test_a_split_that_leaves_no_whole_shares_changes_nothing(store: Store):
+    write_book(store)
+    before = store.fills()
+    with pytest.raises(StoreError, match="no whole number"):
+        store.split(Split(session=day("01-17"), ratio=0.25), at("01-17"))
+
+    assert (before, []) == (store.fills(), store.splits())
+
+
+def test_a_session_has_one_split(store: Store):
+    write_book(store)
+    store.split(Split(session=day("01-17"), ratio=2.0), at("01-17"))
+    with pytest.raises(StoreError):
+        store.split(Split(session=day("01-17"), ratio=2.0), at("01-17"))
+
+    assert [20] == [fill.shares for fill in store.fills() if fill.session == day("01-16")]
+
+
+def test_the_last_word_on_shares_left_counts(store: Store):
+    said = [store.shares_left()]
+    for shares in (5.5, 0.0, 2.0):
+        store.leave(shares, at("01-03"))
+        said.append(store.shares_left())
+
+    assert [0.0, 5.5, 0.0, 2.0] == said
+
+
+def test_only_an_acknowledged_order_tells_an_id_the_broker_has_used(store: Store, run_id: int):
+    """The higher id of an order that was never acknowledged counts for nothing."""
+    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20, order_id=7)))
+    before = store.last_acknowledged_id()
+    store.update_order(reference("01-03", Side.BUY), OrderStatus.WORKING, at("01-03"), perm_id=11)
+    store.record(recording(run_id, "01-04", intent=intent("01-04", Side.SELL, 20, order_id=40)))
+
+    assert (0, 7) == (before, store.last_acknowledged_id())
+
+
+def test_acts_are_kept_in_order_and_found_by_session(store: Store):
+    acts = [
+        OwnerAct(act=act, session=session, at=at("01-03"), by="owner@home", words=f"{act} it")
+        for act, session in ((Act.LEAVE, None), (Act.FILL, day("01-03")), (Act.RESOLVE, day("01-04")))
+    ]
+    for act in acts:
+        store.add_act(act)
+
+    assert (acts, [acts[1]]) == (store.acts(), store.acts(day("01-03")))
 
 
 # -- the views --------------------------------------------------------------------------------------------------------

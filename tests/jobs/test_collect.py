@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import OrderStatus
+from mtum_eod.errors import OrderStateUnknown
+from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.session import settle_all
 
 NEXT, THIRD = date(2024, 11, 6), date(2024, 11, 7)
@@ -288,6 +290,17 @@ def test_an_order_still_working_after_midnight_blocks_all_and_is_told_once(bench
         len(bench.broker.received),
         sum("still working at the broker" in words for words, _ in bench.notices("mismatch")),
     )
+
+
+def test_a_sale_by_hand_waits_too_while_yesterdays_order_still_works(bench: Bench):
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.at(THIRD, 60)
+    with pytest.raises(OrderStateUnknown, match="is still working: a sale could sell too much"):
+        flatten(bench.desk, why="", by="owner")
+
+    assert 2 == len(bench.broker.received)
 
 
 def test_without_a_close_nothing_is_estimated_and_an_exit_of_today_goes_on(bench: Bench):

@@ -8,8 +8,9 @@ from fakes import KEY, SESSION, Bench, calendar
 
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import Parameters, RiskParameters
-from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus
+from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, Step
 from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.recover import look, recover
 from mtum_eod.jobs.session import settle_all
 from mtum_eod.ports import BrokerOrder, Unknown
@@ -483,3 +484,15 @@ def test_ids_begun_anew_long_ago_are_kept_for_a_second_try(bench: Bench) -> None
     bench.decide(NEXT)
 
     assert [5, 5] == tried
+
+
+def test_an_unknown_order_is_asked_for_again_in_the_next_minute(bench: Bench):
+    """The lists were silent once; a minute later they speak, in time for the auction."""
+    kill_before_the_wire(bench)
+    bench.broker.silent.add("orders")
+    bench.decide(before_close=18)
+    bench.broker.silent.clear()
+    bench.at(SESSION, 17)
+    done = do_due(bench.desk)
+
+    assert (Step.DECIDE, [(BUY_KEY, 1)], [("working", 1)]) == (done.step, received(bench), state(bench))
