@@ -18,9 +18,9 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 def as_array(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
     """The columns open to volume of bars, one row a session. Picking columns by a list of names costs far more."""
-    if tuple(frame.columns[: len(COLUMNS)]) == COLUMNS:
-        return frame.iloc[:, : len(COLUMNS)].to_numpy(dtype=np.float64)
-    return np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in COLUMNS])
+    names = tuple(frame.columns)
+    bars = frame if names == COLUMNS else frame.iloc[:, [names.index(name) for name in COLUMNS]]
+    return bars.to_numpy(dtype=np.float64)
 
 
 class BarStatus(StrEnum):
