@@ -365,5 +365,5 @@ class TestManySequences(Sequences.TestCase):
     """All kinds at once, for minutes, other sequences each time."""
 
     settings = settings(
-        max_examples=600, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=300, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
