@@ -32,7 +32,7 @@ from mtum_eod.jobs.recover import LOOK, acknowledge, recover
 from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.jobs.withdrawal import withdraw, withdrawal_of
-from mtum_eod.ports import Notice, Recording, SessionRow
+from mtum_eod.ports import BrokerOrder, Known, Notice, Recording, SessionRow
 
 MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
 """What keeps an exit from going out, but perhaps no longer at the next run of the session."""
@@ -107,9 +107,13 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
 def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -> Blocked | None:
     """Send a committed intent and write down what the broker said; returns what came up against it meanwhile.
 
-    Where no acknowledgement came the broker is asked before anything else. Surely absent, the order goes out once
+    Before the first try the broker is asked whether it has had this session's order already: a book brought back from
+    a backup would not know. Where no acknowledgement came it is asked again. Surely absent, the order goes out once
     more under its own id if there is time; what stays unknown is recorded so.
     """
+    had = None if is_last_try else _had_already(desk, intent)
+    if had is not None:
+        return _adopt(desk, intent, had)
     stopped = last_look(desk, intent)  # only now: deciding, or asking the broker, takes its time
     if stopped:
         desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=stopped.why)
@@ -124,6 +128,24 @@ def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -
     if order and order.status.is_open and withdrawal_of(desk.store, intent.session):
         withdraw(desk, order)  # the owner's word came while the order was on its way
     return None
+
+
+def _had_already(desk: Desk, intent: OrderIntent) -> BrokerOrder | None:
+    """The order of the intent's session, of either side, that the broker's list names; None where it gives no list."""
+    orders, book = desk.broker.orders(), desk.book
+    keys = [order_reference(book.mode, book.account, book.symbol, intent.session, side) for side in Side]
+    listed = orders.value if isinstance(orders, Known) else []
+    return next((order for order in listed if order.reference in keys), None)
+
+
+def _adopt(desk: TradingDesk, intent: OrderIntent, had: BrokerOrder) -> Blocked | None:
+    """Take the order at the broker for the intent's; beside one of the other side the intent is never sent."""
+    if had.reference == intent.reference:
+        acknowledge(desk, had)
+        return None
+    why = f"the broker has had {had.reference} in this session"
+    desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=why)
+    return Blocked(gate=Gate.ALREADY_DECIDED, why=why)
 
 
 def send_again(desk: TradingDesk, intent: OrderIntent) -> None:
