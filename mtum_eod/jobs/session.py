@@ -13,7 +13,7 @@ from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, 
 from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.timing import missed_sessions
 from mtum_eod.core.trading import Action, Order, SessionStatus, Step
-from mtum_eod.errors import MarketDataError, MtumEodError, SettingsError
+from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, SettingsError
 from mtum_eod.jobs import consent
 from mtum_eod.jobs.approval import approval_of, close_lapsed, open_question
 from mtum_eod.jobs.collect import collect
@@ -37,16 +37,12 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
         missed = file_missed(desk, session)
         if desk.clock.now() < (close := desk.calendar.close(session)):
             desk.broker.finish_by(close)
-        desk = desk.connected()
-        notes = (*missed, *finish_open(desk, session))
         try:
+            desk = desk.connected()
+            notes = (*missed, *finish_open(desk, session))
             outcome = standing(desk, session) or decide_session(desk, session, run.run_id)
-        except MarketDataError as error:
-            if desk.ledger().holding:
-                tell_unattended(desk, f"{session}: no price to decide on: {error.message}")
-            if timing.window(desk.clock.now(), desk.timetable(session)) is not Window.EARLY:
-                skipped = SessionRow(session=session, status=SessionStatus.SKIPPED, why=error.message)
-                desk.store.add_rows([skipped], desk.wall_clock.now())
+        except (MarketDataError, BrokerUnavailable) as error:
+            _leave_undecided(desk, session, error)
             raise
         run.document, run.exit_code = outcome.document, outcome.exit_code
         gate = outcome.document["blocked_by"]
@@ -54,10 +50,26 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
         return replace(outcome, notes=(*outcome.notes, *notes))
 
 
+def _leave_undecided(desk: TradingDesk, session: date, error: MtumEodError) -> None:
+    """Give the session its row, which a later run may still turn into a decision, and tell whose shares nobody watches.
+
+    What was recorded before the failure stands: it has its row, and its own words.
+    """
+    if desk.store.signal(session) is not None:
+        return
+    if desk.ledger().holding:
+        what = "no price to decide on" if isinstance(error, MarketDataError) else "not decided"
+        tell_unattended(desk, f"{session}: {what}: {error.message}")
+    if timing.window(desk.clock.now(), desk.timetable(session)) is not Window.EARLY:
+        skipped = SessionRow(session=session, status=SessionStatus.SKIPPED, why=error.message)
+        desk.store.add_rows([skipped], desk.wall_clock.now())
+
+
 def settle_step(desk: TradingDesk, session: date) -> Settlement:
     """Settle `session`; repeating it changes nothing."""
     with filed(desk, Step.SETTLE, session) as run:
         close_lapsed(desk, run.run_id)
+        desk.broker.finish_by(desk.clock.now() + timing.RETRY_EVERY)  # then the next attempt is due
         settlement = settle_session(desk, session)
         run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from fakes import BOOK, KEY, SESSION, Bench, calendar
+from fakes import BOOK, KEY, SESSION, Bench, ScriptedBroker, calendar
 
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
@@ -647,6 +647,35 @@ def test_without_any_bar_a_position_is_told_to_be_unattended(bench: Bench):
         bench.decide(NEXT)
 
     assert [("MTUM 2024-11-06: no price to decide on: MTUM: no answer", 1)] == bench.notices("position_unattended")
+
+
+class GoneBroker(ScriptedBroker):
+    """Nothing takes connections where it should be."""
+
+    @property
+    def account(self) -> str:  # type: ignore[override]
+        raise BrokerUnavailable("nothing takes connections", hint="start the Gateway")
+
+    @account.setter
+    def account(self, _: str) -> None: ...
+
+
+def test_a_session_whose_runs_cannot_reach_the_broker_is_no_missed_one(bench: Bench):
+    """Its row says why nothing was decided, and the owner hears whose shares nobody watched."""
+    bench.buy(SESSION)
+    there = bench.broker
+    bench.broker = GoneBroker()
+    with pytest.raises(BrokerUnavailable):
+        bench.decide(NEXT)
+    bench.broker = there
+    bench.data.edit(VIX, date(2024, 11, 7), close=26.0)
+    bench.decide(date(2024, 11, 7))
+
+    assert [("2024-11-06", "skipped", "nothing takes connections")] == bench.sql(
+        "SELECT session, status, why FROM sessions WHERE session = '2024-11-06'"
+    )
+    assert [("MTUM 2024-11-06: not decided: nothing takes connections", 1)] == bench.notices("position_unattended")
+    assert [] == bench.notices("run_missed")
 
 
 def test_a_session_without_a_close_stays_open(bench: Bench):
