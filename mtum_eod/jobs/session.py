@@ -100,10 +100,11 @@ def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:
         return []
     now = desk.wall_clock.now()
     rows = [SessionRow(session=day, status=SessionStatus.MISSED, why="no run started") for day in missed]
-    desk.store.add_rows(rows, now)
     span = f"{missed[0]}" if len(missed) == 1 else f"{len(missed)} sessions, {missed[0]} to {missed[-1]}"
     said = f"Missed: {span}: no run started"
-    desk.notifier.tell(Notice(event=Event.RUN_MISSED, words=said, is_urgent=True))
+    with desk.store.transaction():  # a row without its message would never be told
+        desk.store.add_rows(rows, now)
+        desk.notifier.tell(Notice(event=Event.RUN_MISSED, words=said, is_urgent=True))
     return [said]
 
 
