@@ -60,6 +60,7 @@ class VirtualBroker:
     cancels: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # when each withdrawal was asked for
     on_the_wire: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # sent, not there yet
     last_id: int = 0
+    restarted_at: int = 0  # how many orders there were when ids began anew
     proceeds: tuple[date, float] | None = None  # of the newest sale, and its session
     away_until: datetime | None = None
     rejects: bool = False
@@ -90,9 +91,11 @@ class VirtualBroker:
         """The Gateway comes up again: what was on the wire is lost, ids begin anew below those used."""
         self.on_the_wire.clear()
         self.last_id = max(0, self.last_id - 3)
+        self.restarted_at = len(self.resting)
 
     def _arrive(self, intent: OrderIntent, at: datetime) -> None:
-        known = next((o for o in self.resting.values() if o.intent.order_id == intent.order_id), None)
+        since_restart = list(self.resting.values())[self.restarted_at :]
+        known = next((order for order in since_restart if order.intent.order_id == intent.order_id), None)
         if known is not None and known.intent == intent:
             return  # the same order again under its own id: the broker sees one
         self.arrivals.append((at, intent))

@@ -18,7 +18,7 @@ from mtum_eod.core import decision, gates, sizing
 from mtum_eod.core import ledger as ledgers
 from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.errors import BrokerUnavailable
-from mtum_eod.jobs import decide, desk, gather, market, recover, session, settle
+from mtum_eod.jobs import collect, decide, desk, due, gather, market, recover, session
 from mtum_eod.ports import Unknown
 from simulation.fake_store import FakeStore
 
@@ -83,7 +83,7 @@ def empty_taken_for_flat(stack: ExitStack) -> None:
         def look(desk_: Any, intent: Any) -> Any:
             seen = real(desk_, intent)
             if isinstance(seen, Unknown):
-                return recover.Seen(order=None, executed=False, shares=0.0)
+                return recover.Seen(order=None, fills=(), moved=0.0)
             return seen
 
         return look
@@ -98,11 +98,12 @@ def order_sent_again_under_a_new_id(stack: ExitStack) -> None:
     def recovering(_: Any) -> Any:
         def recover_(desk_: Any, intent: Any, resend: Any) -> None:
             if resend is not None:
-                resend(replace(intent, order_id=intent.order_id + 1))
+                intent = replace(intent, order_id=intent.order_id + 1)
+                recover.acknowledge(desk_, desk_.broker.submit(intent))
 
         return recover_
 
-    swap(stack, settle, "recover", recovering)
+    swap(stack, collect, "recover", recovering)
     swap(stack, decide, "recover", recovering)
 
 
@@ -231,30 +232,31 @@ def status_believed_over_executions(stack: ExitStack) -> None:
     """An order the broker calls filled is closed before its executions add up."""
 
     def collecting(real: Any) -> Any:
-        def collect(desk_: Any, order: Any) -> Any:
+        def collect_open(desk_: Any, order: Any) -> Any:
             answer = desk_.broker.orders()
             found = [o for o in getattr(answer, "value", []) if o.reference == order.intent.reference]
             if found and not found[0].status.is_open and order.status.is_open:
                 desk_.store.update_order(order.intent.reference, found[0].status, desk_.wall_clock.now())
-                return desk_.store.order(order.intent.session)
+                return collect.Collected(desk_.store.order(order.intent.session))
             return real(desk_, order)
 
-        return collect
+        return collect_open
 
-    swap(stack, settle, "_collect_fills", collecting)
+    swap(stack, collect, "_collect_open", collecting)
 
 
 @defect
 def rejection_kept_quiet(stack: ExitStack) -> None:
     """An order that failed is written down, and nobody is told."""
     swap(stack, decide, "tell_order", lambda _: lambda *_: None)
-    swap(stack, settle, "tell_order", lambda _: lambda *_: None)
+    swap(stack, collect, "tell_order", lambda _: lambda *_: None)
 
 
 @defect
 def missed_sessions_left_out(stack: ExitStack) -> None:
     """Sessions that nobody ran have no row."""
     swap(stack, session, "file_missed", lambda _: lambda *_: [])
+    swap(stack, due, "file_missed", lambda _: lambda *_: [])
 
 
 @defect
@@ -350,6 +352,13 @@ def refused_order_tried_again(stack: ExitStack) -> None:
         return send
 
     swap(stack, decide, "send", sending)
+
+
+@defect
+def ids_given_anew_are_trusted(stack: ExitStack) -> None:
+    """The Gateway begins its order ids anew, and the intent goes out under the id it had."""
+    swap(stack, decide, "send_again", lambda _: lambda d, intent: decide.send(d, intent, is_last_try=True))
+    swap(stack, session, "send_again", lambda _: lambda d, intent: decide.send(d, intent, is_last_try=True))
 
 
 @defect

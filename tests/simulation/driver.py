@@ -20,10 +20,10 @@ def live(life: Life, store: Callable[[], MemoryStore | FakeStore] = FakeStore) -
     world = World(life, store())
     try:
         lives = Driver(world)
-        for number, session in enumerate(world.market.lived):
-            lives.through(number, session)
+        for number in range(life.first, life.sessions):
+            lives.through(number, world.market.lived[number])
     except invariants.Broken as broken:
-        broken.world = world
+        broken.world, broken.session = world, world.market.lived.index(world.today)
         raise
     finally:
         world.store.close()
@@ -89,7 +89,7 @@ class Driver:
                 world.market.faults[session] = what
             case "server", "off":
                 world.is_untroubled = False
-                self.off_until = now + (100 * HOUR * size if size > 0.8 else 2 * HOUR * size)
+                self.off_until = now + 80 * HOUR * size**2
             case "owner", "halts":
                 world.halt(allow_exits=False)
             case "owner", "halts_and_cancels":
@@ -98,6 +98,8 @@ class Driver:
                 world.cancel()
             case "owner", "flattens":
                 world.flatten()
+            case "owner", "restores":
+                world.restore(trouble)
             case "owner", "approves":
                 world.approve()
             case "owner", "refuses":

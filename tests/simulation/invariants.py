@@ -23,6 +23,7 @@ class Broken(AssertionError):
         super().__init__(f"{name}: {words}")
         self.name = name
         self.world: World | None = None
+        self.session = 0  # counted from the life's first
 
 
 # -- after every event: what the broker has seen ----------------------------------------------------------------------

@@ -43,8 +43,8 @@ class Market:
         self.lived = days[WARM_UP : WARM_UP + sessions]
         self.days: npt.NDArray[np.datetime64] = np.array(days, dtype="datetime64[D]")
         self.position = {day: n for n, day in enumerate(days)}
-        self.bars = _bars(chance, len(days))
-        self.vix = _vix(chance, len(days))
+        self.bars = _bars(seed, len(days))
+        self.vix = _vix(seed, len(days))
         self.faults: dict[date, str] = {}  # what is wrong with a session's last bar while it is the last
         index = pd.DatetimeIndex(self.days.astype("datetime64[ns]"), name="session")
         self._frames = {
@@ -102,22 +102,28 @@ def _elapsed(session: date, instant: datetime) -> float:
     return min(max((instant - opened) / (closed - opened), 0.0), 1.0)
 
 
-def _bars(chance: np.random.RandomState, count: int) -> npt.NDArray[np.float64]:
-    swing = 0.012 * np.sin(np.arange(count) * 2 * np.pi / chance.uniform(15, 60))
-    moves = 0.0002 + swing * chance.uniform(0, 1) + 0.009 * chance.standard_t(5, count)
+def _draws(seed: int, what: int) -> np.random.RandomState:
+    """Numbers of their own for each column, so that a longer life begins with the shorter one."""
+    return np.random.RandomState([seed % 2**32, what])
+
+
+def _bars(seed: int, count: int) -> npt.NDArray[np.float64]:
+    period, size = _draws(seed, 2).uniform((15, 0), (60, 1))
+    swing = 0.012 * size * np.sin(np.arange(count) * 2 * np.pi / period)
+    moves = 0.0002 + swing + 0.009 * _draws(seed, 3).standard_t(5, count)
     close = 120 * np.exp(np.cumsum(np.clip(moves, -0.12, 0.12)) * 0.8)
     before = np.append(120.0, close[:-1])
-    opened = before * np.exp(0.004 * chance.standard_normal(count))
-    high = np.maximum(opened, close) * (1 + 0.003 * chance.random_sample(count))
-    low = np.minimum(opened, close) * (1 - 0.003 * chance.random_sample(count))
-    volume = np.round(900_000 * np.exp(0.4 * chance.standard_normal(count)))
+    opened = before * np.exp(0.004 * _draws(seed, 4).standard_normal(count))
+    high = np.maximum(opened, close) * (1 + 0.003 * _draws(seed, 5).random_sample(count))
+    low = np.minimum(opened, close) * (1 - 0.003 * _draws(seed, 6).random_sample(count))
+    volume = np.round(900_000 * np.exp(0.4 * _draws(seed, 7).standard_normal(count)))
     return np.column_stack([np.round(np.column_stack([opened, high, low, close]), 2), volume])
 
 
-def _vix(chance: np.random.RandomState, count: int) -> npt.NDArray[np.float64]:
+def _vix(seed: int, count: int) -> npt.NDArray[np.float64]:
     level = np.empty(count)
     now = 18.0
-    for day, shock in enumerate(chance.standard_normal(count)):
+    for day, shock in enumerate(_draws(seed, 8).standard_normal(count)):
         now = max(9.0, now + 0.08 * (19.0 - now) + 1.5 * shock)
         level[day] = round(now, 2)
     prices = np.column_stack([level, np.round(level + 0.5, 2), np.round(level - 0.5, 2), level])

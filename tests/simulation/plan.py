@@ -17,7 +17,7 @@ WRITES = (*CRASHES, "refused", "unsure")
 
 CALLS: dict[str, tuple[str, ...]] = {
     "broker.submit": (*CRASHES, "lost", "unanswered", "late", "twice", "meanwhile"),
-    "broker.next_order_id": (*CRASHES, "unknown", "meanwhile", "halted_meanwhile"),
+    "broker.next_order_id": (*CRASHES, "unknown", "slow", "meanwhile", "halted_meanwhile"),
     "broker.orders": READS,
     "broker.executions": READS,
     "broker.shares_held": READS,
@@ -53,7 +53,7 @@ WORLD: dict[str, tuple[str, ...]] = {
     "server": ("off",),
     "owner": (
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
-        *("cancels", "flattens", "approves", "refuses"),
+        *("cancels", "flattens", "approves", "refuses", "restores"),
     ),
 }
 """What can befall a session from outside; `Trouble.minute` says when, where that matters."""
@@ -80,7 +80,8 @@ class Life:
 
     seed: int
     sessions: int
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[Trouble, ...] = ()
+    first: int = 0  # the session it begins with; those before are only history
 
 
 def stream(seed: int, name: str) -> Random:
@@ -89,9 +90,9 @@ def stream(seed: int, name: str) -> Random:
 
 
 def drawn(seed: int, sessions: int) -> Life:
-    """The life of a seed. One in eight is calm; the others have troubles in one session of four to twenty."""
+    """The life of a seed. One in eight is calm; the others have troubles in one session of two to ten."""
     chance = stream(seed, "troubles")
-    share = 0.0 if seed % 8 == 0 else chance.uniform(0.05, 0.25)
+    share = 0.0 if seed % 8 == 0 else chance.uniform(0.1, 0.5)
     troubles = []
     for session in range(sessions):
         if chance.random() < share:

@@ -78,8 +78,9 @@ class Process:
             self.world.meanwhile(trouble.what)
             return real(*args, **values)
         if trouble.what == "slow":
-            self.world.clock.sleep(timedelta(seconds=10 + 290 * trouble.size))
-            return Unknown("no answer in time") if place.startswith("broker.") else real(*args, **values)
+            self.world.clock.sleep(timedelta(seconds=10 + 400 * trouble.size))
+            is_lost = place.startswith("broker.") and place != "broker.next_order_id"
+            return Unknown("no answer in time") if is_lost else real(*args, **values)
         if place == "broker.submit":
             return self._submit(real, trouble.what, trouble.size, *args)
         if place == "broker.next_order_id":

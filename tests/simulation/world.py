@@ -124,14 +124,14 @@ class World:
     def __post_init__(self) -> None:
         seed = self.life.seed
         self.market = Market(seed, self.life.sessions)
-        begin = calendar().open(self.market.lived[0])
+        begin = calendar().open(self.market.lived[self.life.first])
         self.broker = VirtualBroker(market=self.market, usd=CAPITAL, chance=stream(seed, "broker"), now=begin)
         self.clock = WorldClock(begin, self.broker)
         self.book = Book(mode=Mode.PAPER, account=ACCOUNT, symbol=SYMBOL, is_synthetic=False, capital_usd=CAPITAL)
         self.parameters = _parameters(seed)
         self.lock = VirtualLock()
         self.waiting: dict[str, list[tuple[int, Trouble]]] = {}  # by place: at how many calls from now
-        self.today: date = self.market.lived[0]
+        self.today: date = self.market.lived[self.life.first]
         self.minute = MINUTE
         self.oracle = Oracle(self.market, self.parameters.strategy)
         self.halted = ""  # what the owner's halts stand against: entries or all
@@ -150,12 +150,17 @@ class World:
         self.by_hand_at_decision = 0  # the owner's own shares when the last run began
         self.runs_at_once = 0
         self.by_hand_since: date | None = None
+        self.backups: dict[Trouble, Any] = {}
 
     # -- the days -----------------------------------------------------------------------------------------------------
 
     def begin(self, session: date, troubles: list[Trouble]) -> None:
         """The exchange opens."""
         self.today = session
+        number = self.market.lived.index(session)
+        for trouble in self.life.troubles:
+            if trouble.what == "restores" and trouble.session - backup_age(trouble) == number:
+                self.backups[trouble] = self.store.image()
         self.clock.set(calendar().open(session))
         self.recent = (calendar().window(session, 4)[0], session)
         for trouble in troubles:
@@ -343,6 +348,19 @@ class World:
     def refuse(self) -> None:
         self.typed(lambda desk: wheel.refuse(desk, why="", by="owner"), needs_lock=True)
 
+    def restore(self, trouble: Trouble) -> None:
+        """The owner brings back a backup: this morning's, or one of the last days."""
+        self.store.put_back(self.backups[trouble])
+        lost = self.market.lived[trouble.session - backup_age(trouble) :]
+        self.restored.update(lost)
+        for session in lost:
+            self.decided.pop(session, None)
+        self.ledger_checked_from = None
+        self.entry_is_blurred = True  # till tomorrow: what the book holds now is not what it held this morning
+        self.missed_told.difference_update(lost)
+        manual = [halt for halt in self.store.halts() if not halt.is_daily_loss]
+        self.halted = ("entries" if manual[0].allow_exits else "all") if manual else ""
+
     def put_right(self) -> None:
         """What the owner does in the morning: let go, undo trades of last week, replace what was estimated."""
         if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > 3:
@@ -373,6 +391,11 @@ class World:
         self.by_hand_since = self.by_hand_since or self.today
         self.broker.usd -= shares * price
         self.hand_usd -= shares * price
+
+
+def backup_age(trouble: Trouble) -> int:
+    """How many sessions old the backup is that the owner brings back; half of them are of this very morning."""
+    return min(trouble.session, max(0, int(8 * trouble.size) - 4))
 
 
 def _parameters(seed: int) -> Parameters:

@@ -1,0 +1,70 @@
+"""The shortest history that still breaks the same invariant, and the test it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from simulation.driver import live
+from simulation.invariants import Broken
+from simulation.plan import Life, Trouble
+
+Live = Callable[[Life], object]
+
+TRIES = 60
+"""Lives a shrinking may cost."""
+
+
+def broken_by(life: Life, lived: Live = live) -> Broken | None:
+    """What that life breaks, if anything."""
+    try:
+        lived(life)
+    except Broken as broken:
+        return broken
+    return None
+
+
+def shrunk(life: Life, broken: Broken, lived: Live = live) -> Life:
+    """A life of as few sessions and troubles as can be found that breaks the same invariant."""
+    tries = iter(range(TRIES))
+
+    def still(smaller: Life) -> bool:
+        found = next(tries, None) is not None and broken_by(smaller, lived)
+        return bool(found) and found.name == broken.name
+
+    last = broken.session + 1
+    life = replace(life, sessions=last, troubles=tuple(t for t in life.troubles if t.session < last))
+    life = _fewer_troubles(life, still)
+    for before in (1, 2, 5, 10, 20, 50, 100):
+        later = replace(life, first=max(life.first, last - before))
+        kept = tuple(trouble for trouble in life.troubles if trouble.session >= later.first)
+        if len(kept) == len(life.troubles) and still(later):
+            return later
+    return life
+
+
+def _fewer_troubles(life: Life, still: Callable[[Life], bool]) -> Life:
+    """Leave out as many as can be: halves first, then each by itself."""
+    size = max(1, len(life.troubles) // 2)
+    while True:
+        kept: list[Trouble] = list(life.troubles)
+        for start in range(0, len(kept), size):
+            left = tuple(kept[:start] + kept[start + size :])
+            if len(left) < len(life.troubles) and still(replace(life, troubles=left)):
+                return _fewer_troubles(replace(life, troubles=left), still)
+        if size == 1:
+            return life
+        size //= 2
+
+
+def as_test(life: Life, broken: Broken) -> str:
+    """That life as a test, ready to be kept."""
+    troubles = "".join(f"            {trouble!r},\n" for trouble in life.troubles)
+    return (
+        f"def test_{broken.name}_in_seed_{life.seed}() -> None:\n"
+        f'    """{str(broken)[:90]}"""\n'
+        f"    life = Life(\n"
+        f"        seed={life.seed},\n        sessions={life.sessions},\n        first={life.first},\n"
+        f"        troubles=(\n{troubles}        ),\n    )\n\n"
+        f"    assert live(life)\n"
+    )
