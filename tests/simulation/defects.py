@@ -112,9 +112,10 @@ def commission_counted_twice(stack: ExitStack) -> None:
     """Every commission is taken off twice."""
 
     def twice(real: Any) -> Any:
-        return lambda state, fill: real(state, replace(fill, commission_usd=2 * (fill.commission_usd or 0.0)))
+        return lambda held, fill: real(held, replace(fill, commission_usd=2 * (fill.commission_usd or 0.0)))
 
-    swap(stack, ledgers, "_after", twice)
+    for side in ("_bought", "_sold"):
+        swap(stack, ledgers, side, twice)
 
 
 @defect
