@@ -63,7 +63,8 @@ def collect(desk: TradingDesk, order: Order, resend: Resend | None = None) -> Co
             tell_order(desk, order.intent, "A later run found it open")
     if order.status is OrderStatus.NOT_SENT:
         order = _after_all(desk, order)
-    if order.status is OrderStatus.WORKING or (order.status is OrderStatus.UNKNOWN and order.perm_id is not None):
+    is_acknowledged = order.status is OrderStatus.UNKNOWN and order.perm_id is not None
+    if order.status is OrderStatus.WORKING or is_acknowledged or _executed_since(desk, order):
         return _collect_open(desk, order)
     if _lacks_commission(desk, order.intent):
         _collect_commissions(desk, order.intent)
@@ -79,6 +80,16 @@ def _after_all(desk: TradingDesk, order: Order) -> Order:
     acknowledge(desk, found)
     tell_order(desk, order.intent, "It reached the broker after all")
     return _present(desk, order)
+
+
+def _executed_since(desk: Desk, order: Order) -> bool:
+    """Whether an order that had ended short of its shares has executions that came after all."""
+    if order.status not in (OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.PARTLY_FILLED):
+        return False
+    executions = desk.broker.executions()
+    known = {fill.execution_id for fill in booked(desk, order.intent)}
+    shown = executions_of(order.intent, executions.value) if isinstance(executions, Known) else []
+    return any(fill.execution_id not in known for fill in shown)
 
 
 def booked(desk: Desk, intent: OrderIntent) -> list[Fill]:

@@ -124,6 +124,18 @@ def test_an_order_gone_with_nothing_executed_and_nothing_moved_was_cancelled(ben
     )
 
 
+def test_executions_that_come_after_an_order_was_given_up_are_booked(bench: Bench):
+    """No list had it and nothing had moved: cancelled. Then 5 shares of it are printed after all."""
+    bench.decide()
+    bench.broker.forgets = True
+    bench.settle()
+    bench.broker.execute(BUY_KEY, 5, 150.0, 0.5)
+    during = state(bench)
+    bench.settle(after_close=50)
+
+    assert ([("cancelled",)], [("partly_filled",)], [(5, 150.0, 0.5, 0)]) == (during, state(bench), fills(bench))
+
+
 def test_a_position_that_moved_without_executions_waits_for_them_until_midnight(bench: Bench):
     bench.decide()
     bench.broker.forgets = True
