@@ -223,6 +223,7 @@ class Life:
             self.tws.on(name, partial(note_wire, "after"), "after")
         for step in ("run", "settle"):
             self.type(step, traces=True)
+            self._wait_for_goodbye()
             is_sent = step == "settle"
             for name in (self.folder / "commits").read_text().split():
                 is_sent = is_sent or name == "update_order"

@@ -23,7 +23,7 @@ from mtum_eod.jobs.session import decide_step, settle_all
 from mtum_eod.settings import load
 
 LAST = date(2024, 11, 5)
-WARM_UP = 20
+WARM_UP = 10
 """Sessions until caches are full and the interpreter has its memory."""
 
 KB_A_SESSION = 16

@@ -34,8 +34,8 @@ REQUESTS: dict[Step, str] = {
 REPLIES: dict[Step, str] = {
     "run": "serverVersion managedAccounts nextValidId error historicalData position positionEnd accountSummary"
     " accountSummaryEnd openOrderEnd completedOrdersEnd openOrder orderStatus currentTime",
-    "settle": "serverVersion managedAccounts nextValidId error openOrderEnd completedOrder completedOrdersEnd"
-    " execDetails commissionReport execDetailsEnd historicalData",
+    "settle": "serverVersion managedAccounts nextValidId error openOrderEnd completedOrder"
+    " completedOrdersEnd execDetails commissionReport execDetailsEnd historicalData",
 }
 """What the broker says: dying after, the bytes have left. Before, it is the point before."""
 

@@ -50,7 +50,8 @@ class Typed:
 def warm_up() -> None:
     """Start the parent that has imported all this; the first process would wait for it otherwise."""
     FORKS.set_forkserver_preload([__name__])
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # where it finds this module
+    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))  # where it finds this module
     FORKS.Process(target=int).start()
 
 
