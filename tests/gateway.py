@@ -27,7 +27,7 @@ def line(
     tws: Server, *, mode: Mode = Mode.PAPER, account: str = "", client_id: int = 1, **values: Any
 ) -> Iterator[Line]:
     """A line to the server, closed at the end."""
-    defaults: dict[str, Any] = {"request_timeout": 0.5, "reconnect_timeout": 1.0, "max_retries": 1}
+    defaults: dict[str, Any] = {"request_timeout": 1.0, "reconnect_timeout": 2.0, "max_retries": 1}
     place = {"host": "127.0.0.1", "port": tws.port} | {key: values.pop(key) for key in ("host", "port") & values.keys()}
     made = Line(
         **place,

@@ -32,7 +32,7 @@ from mtum_eod.jobs.recover import LOOK, acknowledge, recover
 from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.jobs.withdrawal import withdraw, withdrawal_of
-from mtum_eod.ports import BrokerOrder, Known, Notice, Recording, SessionRow
+from mtum_eod.ports import BrokerOrder, Notice, Recording, SessionRow, Unknown
 
 MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
 """What keeps an exit from going out, but perhaps no longer at the next run of the session."""
@@ -110,6 +110,7 @@ def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -
     Before the first try the broker is asked whether it has had this session's order already: a book brought back from
     a backup would not know. Where no acknowledgement came it is asked again. Surely absent, the order goes out once
     more under its own id if there is time; what stays unknown is recorded so.
+    Raises BrokerUnavailable where the broker's list does not come; the intent waits for the next run, which asks again.
     """
     had = None if is_last_try else _had_already(desk, intent)
     if had is not None:
@@ -131,11 +132,18 @@ def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -
 
 
 def _had_already(desk: Desk, intent: OrderIntent) -> BrokerOrder | None:
-    """The order of the intent's session, of either side, that the broker's list names; None where it gives no list."""
+    """The order of the intent's session, of either side, that the broker's list names; None where it names none.
+
+    Raises BrokerUnavailable where the list does not come: it may hold the order that a second one would double.
+    """
     orders, book = desk.broker.orders(), desk.book
+    if isinstance(orders, Unknown):
+        raise BrokerUnavailable(
+            f"whether the broker has had an order of {intent.session} is not known ({orders.why}); nothing was sent",
+            hint="the next run asks again; `mtum-eod doctor` looks at the chain",
+        )
     keys = [order_reference(book.mode, book.account, book.symbol, intent.session, side) for side in Side]
-    listed = orders.value if isinstance(orders, Known) else []
-    return next((order for order in listed if order.reference in keys), None)
+    return next((order for order in orders.value if order.reference in keys), None)
 
 
 def _adopt(desk: TradingDesk, intent: OrderIntent, had: BrokerOrder) -> Blocked | None:

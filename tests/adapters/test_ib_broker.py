@@ -12,6 +12,7 @@ import gateway
 import pytest
 from gateway import intent
 
+from mtum_eod.adapters.clock import SessionClock
 from mtum_eod.adapters.ib.broker import IbBroker
 from mtum_eod.adapters.ib.line import Line
 from mtum_eod.core.trading import OrderStatus, OrderType, Side
@@ -233,6 +234,16 @@ def test_order_ids_are_the_brokers_and_never_given_twice(broker: IbBroker, again
 
     assert (1, 2) == (first, broker.next_order_id())
     assert 2 == again(lambda broker: broker.next_order_id())
+
+
+@pytest.mark.parametrize(("error", "said"), [(timedelta(hours=2), "120 min ahead of"), (-timedelta(hours=2), "behind")])
+def test_no_order_is_made_by_a_clock_two_hours_wrong(tws: Server, line: Line, error: timedelta, said: str) -> None:
+    """The hard stop is kept by this computer's clock, so it must be one that can be believed."""
+    wrong = SessionClock(tws.clock.now() + error)
+    with pytest.raises(BrokerUnavailable, match=said):
+        gateway.broker(line, tws, clock=wrong).next_order_id()
+
+    assert [] == tws.asked("placeOrder")
 
 
 def test_ids_counted_anew_are_seen(tws: Server, broker: IbBroker, again: Again) -> None:

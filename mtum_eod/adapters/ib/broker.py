@@ -35,6 +35,9 @@ ENDED = ("Cancelled", "ApiCancelled", "Inactive")
 LAST_WORDS_SECONDS = 2.0
 """How long an acknowledged order may keep us for what the broker has to say beside it."""
 
+MAX_CLOCK_ERROR = timedelta(minutes=1)
+"""What this computer's time may be wrong by when an order is made; smaller errors are told by the preflight."""
+
 COMMISSION_SECONDS = 1.0
 """How long to wait for commissions that come behind their executions; later ones are booked by a later run."""
 
@@ -122,7 +125,23 @@ class IbBroker:
     # -- sending ----------------------------------------------------------------------------------------------------
 
     def next_order_id(self) -> int:
+        """As the port says; BrokerUnavailable also where the clocks differ too much to trust any hard stop."""
+        self._refuse_wrong_time()
         return max(self._line.connected().first_id, self._last_order_id + 1)
+
+    def _refuse_wrong_time(self) -> None:
+        try:
+            at_ib = self._line.ask("its clock", lambda talk: talk.ib.reqCurrentTimeAsync())
+        except Refusal as refusal:
+            raise BrokerUnavailable(f"IB does not tell its time: {refusal}", hint="look at the Gateway") from refusal
+        ahead = self._needs.clock.now() - at_ib
+        if abs(ahead) > MAX_CLOCK_ERROR:
+            minutes = abs(ahead).total_seconds() / 60
+            raise BrokerUnavailable(
+                f"this computer's clock is {minutes:.0f} min {'ahead of' if ahead > timedelta(0) else 'behind'} IB's: "
+                "by it an order could leave after its hard stop",
+                hint="set the clock by NTP (timedatectl set-ntp true), then run again",
+            )
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
         if self._line.is_down:  # connecting takes time that an order may not have: whoever sends it looks at the clock
