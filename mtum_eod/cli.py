@@ -418,21 +418,23 @@ def status(door: Door) -> None:
 @click.pass_obj
 def explain(door: Door, day: date | None, png: Path | None) -> None:
     """Show every rule with its numbers and its distance to the threshold."""
-    from mtum_eod.jobs.replay import replay
+    from mtum_eod.jobs.replay import as_lived, replay
     from mtum_eod.views import text
 
     place = door.workplace()
     now = place.clock.now()
     session = _session(place, day) if day else _last_closed(place)
-    [outcome] = replay(place.sources(), place.book, place.loaded.settings.parameters(), session, now)
+    sources = place.sources()
+    [outcome] = replay(sources, place.book, place.loaded.settings.parameters(), session, now)
     if png:
         from mtum_eod.jobs.picture import sessions_before
         from mtum_eod.views.png import picture
 
-        shown = sessions_before(place.sources(), session, now, outcome.parameters.strategy)
+        shown = sessions_before(sources, session, now, outcome.parameters.strategy)
         _write(png, picture(outcome, shown))
+    lived = as_lived(outcome, sources.store)
     zone = place.loaded.settings.schedule.timezone
-    door.say(outcome.explanation, lambda: text.explanation(outcome, zone))
+    door.say(lived.explanation, lambda: text.explanation(lived, zone))
     sys.exit(outcome.exit_code)
 
 

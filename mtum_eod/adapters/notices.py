@@ -113,7 +113,7 @@ class OwnerNotices:
             groups.setdefault(_kind(one.notice), []).append(one)
         batch = list(groups.values())[:AT_ONCE]
         known = {_kind(notice) for notice in sent_lately}
-        gravest = next((one.notice for group in batch for one in group if one.notice.is_urgent), batch[0][0].notice)
+        gravest = min((one.notice for group in batch for one in group), key=_subject_order)
         is_sent = post.send([_line(group, is_again=_kind(group[0].notice) in known) for group in batch], gravest)
         with self._store.transaction():
             for group in batch:
@@ -127,6 +127,11 @@ Kind: TypeAlias = tuple[Event, str]
 def _kind(notice: Notice) -> Kind:
     """What makes a failure the same failure: not its numbers, of which one may be the minute it is met in."""
     return notice.event, in_kind(notice.words) if notice.event in FAILURES else notice.words
+
+
+def _subject_order(notice: Notice) -> tuple[bool, bool]:
+    """Before others what is urgent, behind them the summary that comes every day."""
+    return not notice.is_urgent, notice.event is Event.DAILY_SUMMARY
 
 
 def in_kind(words: str) -> str:

@@ -84,7 +84,7 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
     if position is None:
         return Handled(words=("flat: there is nothing to sell",))
     intent = _sale(desk, session, position)
-    by_hand = f"Flattened by {by}: {why}"
+    by_hand = f"Flattened by {by}" + (f": {why}" if why else "")
     with desk.store.transaction():
         desk.store.add_act(OwnerAct(act=Act.FLATTEN, session=session, at=desk.wall_clock.now(), by=by, words=why))
         desk.store.record(

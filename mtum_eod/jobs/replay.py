@@ -67,6 +67,14 @@ def replay(
     return outcomes
 
 
+def as_lived(outcome: Outcome, store: BookReader) -> Outcome:
+    """A recorded session's replay with the order that it had in its day, as that stands now; any other as it is."""
+    session = outcome.evidence.session
+    if store.signal(session) is None:
+        return outcome
+    return replace(outcome, document=snapshot.with_order(outcome.document, store.order(session)) | {"dry_run": False})
+
+
 def inputs_of(evidence: Evidence, reading: Reading) -> dict[str, Any]:
     """Everything a replay needs besides bars and settings, ready for JSON."""
     circumstances = asdict(replace(evidence, indicators=Indicators(), findings=()))

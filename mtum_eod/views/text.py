@@ -85,8 +85,8 @@ def decision(outcome: Outcome, zone: str) -> str:
 
 def check(looked_at: Check) -> str:
     """One link of the chain on a line; where it will not do, its cure on the next."""
-    said = f"  {_mark(looked_at.passed)} {looked_at.name:<22} {looked_at.words}"
-    return said if looked_at.passed or not looked_at.cure else f"{said}\n    {'':<22} {dim(looked_at.cure)}"
+    said = f"  {_mark(looked_at.passed)} {looked_at.name:<24} {looked_at.words}"
+    return said if looked_at.passed or not looked_at.cure else f"{said}\n    {'':<24} {dim(looked_at.cure)}"
 
 
 def diagnosis(done: Diagnosis) -> str:
@@ -228,7 +228,7 @@ def done(result: Done, zone: str) -> str:
     if result.settlement:
         return settlements([result.settlement])
     if result.checks:
-        return "\n".join(f"  {_mark(check.passed)} {check.name:<10}  {check.words}" for check in result.checks)
+        return "\n".join(check(looked_at) for looked_at in result.checks)
     return f"{result.step}: nothing to tell" if result.step else "nothing is due"
 
 
@@ -257,6 +257,10 @@ def range_result(result: RangeResult) -> str:
         lines.append("decided  " + ", ".join(f"{count} {action}" for action, count in sorted(actions.items())))
     if gates:
         lines.append("blocked  " + ", ".join(f"{count} {gate}" for gate, count in sorted(gates.items())))
+    unfit = next((outcome for outcome in result.outcomes if outcome.exit_code), None)
+    if unfit:
+        why = unfit.document["warnings"] or [unfit.document["reason"]]
+        lines.append(click.style(f"  ! {unfit.evidence.session}: {why[0]}", fg="yellow"))
     held = f"{result.shares} shares held" if result.shares else "flat"
     equity = f", equity {result.equity:,.2f} USD" if result.equity is not None else ""
     return "\n".join([*lines, f"now      {held}{equity}"])
@@ -468,7 +472,9 @@ def review(one: Review) -> str:
         "",
         f"equity {subject.values[-1]:,.2f} USD, {subject.capital:,.2f} before the first of these sessions",
         f"{trades.trades} trades closed, {trades.wins} won ({_pct(trades.win_rate)}), "
-        f"{usd(trades.average_days)} days each",
+        f"{usd(trades.average_days)} days each"
+        if trades.trades
+        else "no trade closed yet",
         f"net {trades.total_pnl:,.2f} USD: gross {trades.gross_pnl:,.2f}, costs {trades.costs:,.2f}; {left}",
         f"{len(one.missed)} entry signals without a trade, {len(one.near_misses)} flat days with three of four rules",
     ]

@@ -424,6 +424,17 @@ def test_a_position_can_be_supposed(person: Person):
     assert ("HOLD", []) == (kept.document["action"], kept.document["exit_reasons"])
 
 
+def test_explain_shows_the_order_that_a_recorded_session_had(person: Person):
+    """A replay sends nothing; what is explained is the day that was."""
+    person.types("run --from 2024-11-05 --to 2024-11-05")
+    typed = person.types("explain --date 2024-11-05")
+    replayed = person.types("run --date 2024-11-05 --dry-run")
+
+    assert "  BUY 23 MTUM market-on-close, about 4,778.02 USD, filled\n" in typed.out
+    assert "dry run" not in typed.out
+    assert "4,778.02 USD, not sent (dry run)\n" in replayed.out
+
+
 def test_explain_spells_out_each_rule(person: Person):
     document = person.types("explain --date 2024-11-05 --json").document
     text = person.types("explain --date 2024-11-05").out

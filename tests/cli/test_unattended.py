@@ -70,7 +70,7 @@ def test_a_day_tells_the_order_the_fill_and_the_summary(person: Person, web: Rec
     titles = [title for title, _ in web.messages]
     said = [line for _, text in web.messages for line in text.split("\n")]
 
-    assert ["mtum-eod simulated, SYNTHETIC data: daily_summary and 1 more"] == titles[:1]
+    assert ["mtum-eod simulated, SYNTHETIC data: order_sent and 1 more"] == titles[:1]
     assert ["BUY 23 MTUM: ", "BUY 23 MTUM M", "BUY 23 MTUM a"] == [line[:13] for line in said]
 
 
@@ -82,6 +82,29 @@ def test_without_the_daily_summary_a_quiet_day_says_nothing(person: Person, web:
 
     assert [] == web.messages
     assert [("HOLD",)] == person.sql("SELECT action FROM signals")
+
+
+def test_the_summary_of_a_blocked_entry_says_what_blocked_it(person: Person, web: Received):
+    """Nobody reads a BUY that was none."""
+    person.types("halt --why holiday")
+    person.at("2024-11-05", 20).types("run --if-due")
+    said = [text for title, text in web.messages if title.endswith("daily_summary")]
+
+    assert ["BUY (flat), blocked by halted: "] == [text[:31] for text in said]
+
+
+def test_the_links_of_a_preflight_stand_in_one_column(person: Person):
+    lines = person.at("2024-11-05", 120).types("run --if-due").out.splitlines()
+
+    assert {" "} == {line[28] for line in lines}
+    assert not {" "} & {line[29] for line in lines}
+
+
+def test_an_evening_without_news_says_that_it_was_one(person: Person):
+    """A Saturday."""
+    person.clock.set(datetime(2024, 11, 9, 23, tzinfo=UTC))
+
+    assert "evening: nothing to tell\n" == person.types("run --if-due").out
 
 
 def test_a_settled_session_is_backed_up_once_and_old_copies_go(person: Person):
