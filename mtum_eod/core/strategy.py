@@ -8,6 +8,7 @@ to the last bit either way. A number that is not known is NaN: no comparison hol
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import compress
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def entry_rules_fired(
 ) -> tuple[EntryRule, ...]:
     """The entry rules that hold, in order."""
     holds = entry_rules(close, ma, rsi, volume, volume_ma, vix, p)
-    return tuple([rule for rule, it_holds in zip(ENTRY_RULES, holds, strict=True) if it_holds])
+    return tuple(compress(ENTRY_RULES, holds))
 
 
 def target_price(entry_price: float, entry_atr: float, p: StrategyParameters) -> float:
@@ -91,7 +92,7 @@ def exit_rules_fired(
 ) -> tuple[ExitReason, ...]:
     """The exit rules that hold for a long position, in order of precedence."""
     holds = (*market_exits(close, ma, rsi, vix, p), *price_exits(close, entry_price, entry_atr, p))
-    return tuple([rule for rule, it_holds in zip(EXIT_RULES, holds, strict=True) if it_holds])
+    return tuple(compress(EXIT_RULES, holds))
 
 
 def exit_rules_unknown(
