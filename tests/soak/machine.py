@@ -52,7 +52,8 @@ class Size:
 class Machine:
     """A folder with the daemon's settings and book; the daemon, where it runs; and the server it trades with.
 
-    Server and daemon keep the same time, which passes only here.
+    Server and daemon keep the same time, which passes only here. In a `with` block the daemon runs from its begin on.
+    more: lines and sections behind the settings that it must have.
     """
 
     def __init__(self, folder: Path, tws: Server, more: str = "") -> None:
@@ -61,19 +62,22 @@ class Machine:
         self.asked: Wait | None = None  # what the daemon waits for, and was not given yet
         self._process: Any = None
         folder.mkdir(parents=True, exist_ok=True)
-        self.settle_for(more)
 
-    def settle_for(self, more: str) -> None:
-        """Write the settings, with these lines or sections behind what they must say."""
-        text = SETTINGS.format(port=self.tws.port) + more
-        file = self.folder / "settings.toml"
+        file = folder / "settings.toml"
         file.touch(0o600)
-        file.write_text(text)
+        file.write_text(SETTINGS.format(port=tws.port) + more)
+
+    def __enter__(self) -> Machine:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:  # a test has failed; whoever leaves would wait for its processes
+            self.kill()
 
     # -- its power --------------------------------------------------------------------------------------------------
 
     def start(self) -> Machine:
-        """Start the daemon, now; it does at once what is due."""
+        """Start the daemon, at the present instant; it does at once what is due."""
         ours, its = FORKS.Pipe()
         home = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder), "PYTHONWARNINGS": "error"}
         self._process = FORKS.Process(target=live, args=(self.folder, home, its, self.tws.clock.now()))
@@ -92,17 +96,25 @@ class Machine:
             time.sleep(0.002)
 
     def terminate(self) -> int:
-        """SIGTERM; the exit code. Time stands while the step under way, if there is one, ends."""
-        os.kill(self._process.pid, signal.SIGTERM)
+        """SIGTERM; the exit code."""
+        self.tell(signal.SIGTERM)
+        return self.rest()
+
+    def rest(self) -> int:
+        """The exit code of a daemon that is told to end. Time stands meanwhile, except for a step that sleeps."""
         until = time.monotonic() + PATIENCE_SECONDS
         while self._process.is_alive() and time.monotonic() < until:
             if self.asked or self._line.poll(0.005):
                 try:
-                    self.wait()
-                    self._pass(self.tws.clock.now() if self.asked.is_idle else self.asked.until)
+                    wait = self.wait()
+                    self._pass(self.tws.clock.now() if wait.is_idle else wait.until)
                 except (EOFError, OSError):  # it has gone
                     break
         return self.end()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send the daemon a signal."""
+        os.kill(self._process.pid, number)
 
     def end(self) -> int:
         """See the process end, and the exit code, negative where a signal ended it."""
@@ -114,10 +126,6 @@ class Machine:
         self._line.close()
         self.asked = None
         return int(code)
-
-    @property
-    def is_on(self) -> bool:
-        return self._process is not None
 
     # -- its time ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import date, datetime
 from pathlib import Path
 
@@ -21,15 +22,15 @@ def test_the_daemon_does_every_step_at_its_minute_and_ends_when_told(tmp_path: P
     """Nothing in between, no file or thread more at the end of the day than at its start, exit code 0."""
     close = tws.calendar.close(SESSION)
     tws.clock.set(close - minutes(123))
-    machine = Machine(tmp_path, tws).start()
     sizes: list[Size] = []
+    with Machine(tmp_path, tws) as machine:
 
-    def look(wait: Wait) -> datetime:
-        sizes.append(machine.size)
-        return every_minute(wait)
+        def look(wait: Wait) -> datetime:
+            sizes.append(machine.size)
+            return every_minute(wait)
 
-    machine.live(close + minutes(123), look)
-    exit_code = machine.terminate()
+        machine.live(close + minutes(123), look)
+        exit_code = machine.terminate()
     runs = machine.sql("SELECT step, session, started_at, exit_code FROM runs")
     passed = [(step, session, wall_time(at), code) for step, session, at, code in runs]
     [order] = tws.orders
@@ -43,17 +44,30 @@ def test_the_daemon_does_every_step_at_its_minute_and_ends_when_told(tmp_path: P
     assert ("BUY", "Filled") == (order.action, order.status)
     assert (0, "ended") == (exit_code, machine.out.splitlines()[-1])
     assert {sizes[0].handles} == {size.handles for size in sizes}
-    assert {sizes[0].threads} == {size.threads for size in sizes[1:]}
+    assert {sizes[0].threads} == {size.threads for size in sizes}
 
 
 def test_the_daemon_sleeps_with_its_machine_and_goes_on_with_what_is_due(tmp_path: Path, tws: Server) -> None:
     """The lid is closed at noon and opened three minutes before the hard stop."""
     close = tws.calendar.close(SESSION)
     tws.clock.set(close - minutes(240))
-    machine = Machine(tmp_path, tws).start()
-    machine.go(close - minutes(18))
-    machine.live(close + minutes(30))
-    machine.terminate()
+    with Machine(tmp_path, tws) as machine:
+        machine.go(close - minutes(18))
+        machine.live(close + minutes(30))
 
     assert ["decide", "settle"] == [step for (step,) in machine.sql("SELECT step FROM runs")]
     assert ["Filled"] == [order.status for order in tws.orders]
+
+
+def test_told_to_end_with_an_order_on_its_way_it_ends_the_step_first(tmp_path: Path, tws: Server) -> None:
+    """SIGTERM comes between the order and the broker's word on it: the word is in the book, the exit code is 0."""
+    close = tws.calendar.close(SESSION)
+    tws.clock.set(close - minutes(130))
+    with Machine(tmp_path, tws) as machine:
+        tws.on("placeOrder", lambda _: machine.tell(signal.SIGTERM), "after")
+        machine.go(close - minutes(20))
+        exit_code = machine.rest()
+
+    assert (0, "ended") == (exit_code, machine.out.splitlines()[-1])
+    assert [("decide", "BUY", 0)] == machine.sql("SELECT step, outcome, exit_code FROM runs")
+    assert [("working",)] == machine.sql("SELECT status FROM order_intent")
