@@ -277,8 +277,13 @@ def _tell(desk: TradingDesk, outcome: Outcome) -> None:
     if decision.shares_awaiting:
         ask(desk, outcome)
         return
-    if evidence.position and decision.blocked_by is Gate.DATA:
-        tell_unattended(desk, f"{evidence.session}: {decision.reason}. {'; '.join(decision.warnings)}")
+    if decision.blocked_by is Gate.DATA:
+        why = f"{decision.reason}. {'; '.join(decision.warnings)}"
+        if evidence.position:
+            tell_unattended(desk, f"{evidence.session}: {why}")
+        else:
+            said = f"{evidence.session} is not decided: {why}"
+            desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
     if decision.daily_loss_hit and not evidence.daily_loss_latched:
         latch_daily_loss(desk, decision.daily_loss_usd, evidence.session)
     doubts = [finding.words for finding in evidence.findings if finding.kind is FindingKind.RATIO]

@@ -446,6 +446,17 @@ def test_a_session_without_its_bar_is_skipped_and_decided_when_the_bar_comes(ben
     assert [BUY_KEY] == references(bench)
 
 
+def test_an_entry_that_cannot_be_judged_is_told_with_what_is_missing(bench: Bench):
+    """Nothing is held, so nothing is at stake today; that the source is broken the owner hears all the same."""
+    bench.data.drop("VIX", date(2024, 11, 5))
+    bench.decide()
+    [(said, urgent)] = bench.notices("run_failed")
+
+    assert ("2024-11-05 is not decided", 1) == (said[:25], urgent)
+    assert said.endswith("VIX 2024-11-05: no bar; the newest is of 2024-11-04")
+    assert [] == bench.notices("daily_summary")
+
+
 def test_a_session_whose_data_never_came_stays_skipped(bench: Bench):
     """Its last run is past the hard stop; that nothing could have been sent then does not make it decided."""
     bench.data.drop("MTUM", SESSION)
