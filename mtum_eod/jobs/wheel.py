@@ -54,9 +54,10 @@ def halt(desk: TradingDesk, *, why: str, by: str, allow_exits: bool, cancel: boo
         for order in working if cancel else ():
             session = order.intent.session
             desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=now, by=by, words=why))
-    said = "halted: no entries, exits pass" if allow_exits else "halted: no orders at all"
+    reach = "no entries, exits pass" if allow_exits else "no orders at all"
+    said = f"halted: {reach}"
     left = "; ".join(f"{order.intent.reference} is {order.status}" for order in working)
-    desk.notifier.tell(Notice(event=Event.HALT, words=f"Halted by {by}: {why}. {said}{left and '; ' + left}"))
+    desk.notifier.tell(Notice(event=Event.HALT, words=f"Halted by {by}, {reach}: {why}{left and '; ' + left}"))
     if cancel and working:
         taken_back = [_take_back(desk, order, turn) for order in working]
         return Handled(

@@ -23,14 +23,12 @@ def stop(bench: Bench, *, allow_exits: bool = False, cancel: bool = False) -> li
     return list(halted.words)
 
 
-@pytest.mark.parametrize(
-    ("allow_exits", "words"), [(True, "halted: no entries, exits pass"), (False, "halted: no orders at all")]
-)
+@pytest.mark.parametrize(("allow_exits", "words"), [(True, "no entries, exits pass"), (False, "no orders at all")])
 def test_a_halt_stands_and_is_told(bench: Bench, allow_exits: bool, words: str):
     said = stop(bench, allow_exits=allow_exits)
 
-    assert [words] == said
-    assert [(f"Halted by owner: away. {words}", 0)] == bench.notices("halt")
+    assert [f"halted: {words}"] == said
+    assert [(f"Halted by owner, {words}: away", 0)] == bench.notices("halt")
     assert [allow_exits] == [standing.allow_exits for standing in bench.store.halts()]
 
 
