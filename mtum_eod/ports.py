@@ -362,10 +362,6 @@ class BookReader(Protocol):
         """ATR at entry of a position entered in that session, USD a share of today's scale."""
         ...
 
-    def last_acknowledged_id(self) -> int:
-        """The highest order id the broker has ever acknowledged to this book; 0 where none."""
-        ...
-
     def acts(self, session: date | None = None) -> list[OwnerAct]:
         """What the owner did by hand, in order; of one session where one is given."""
         ...

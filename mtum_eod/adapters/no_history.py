@@ -57,9 +57,6 @@ class NoHistory:
     def entry_atr(self, entry_session: date) -> float | None:  # noqa: ARG002
         return None
 
-    def last_acknowledged_id(self) -> int:
-        return 0
-
     def acts(self, session: date | None = None) -> list[OwnerAct]:  # noqa: ARG002
         return []
 

@@ -597,16 +597,6 @@ def test_the_last_word_on_shares_left_counts(store: Store):
     assert [0.0, 5.5, 0.0, 2.0] == said
 
 
-def test_only_an_acknowledged_order_tells_an_id_the_broker_has_used(store: Store, run_id: int):
-    """The higher id of an order that was never acknowledged counts for nothing."""
-    store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20, order_id=7)))
-    before = store.last_acknowledged_id()
-    store.update_order(reference("01-03", Side.BUY), OrderStatus.WORKING, at("01-03"), perm_id=11)
-    store.record(recording(run_id, "01-04", intent=intent("01-04", Side.SELL, 20, order_id=40)))
-
-    assert (0, 7) == (before, store.last_acknowledged_id())
-
-
 def test_acts_are_kept_in_order_and_found_by_session(store: Store):
     acts = [
         OwnerAct(act=act, session=session, at=at("01-03"), by="owner@home", words=f"{act} it")

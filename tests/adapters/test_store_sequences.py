@@ -209,7 +209,7 @@ def everything(store: Store) -> dict[str, Any]:
     answers: dict[str, Any] = {
         name: getattr(store, name)()
         for name in (
-            *("book", "bars_revision", "fills", "cash_flows", "splits", "shares_left", "last_acknowledged_id", "acts"),
+            *("book", "bars_revision", "fills", "cash_flows", "splits", "shares_left", "acts"),
             *("unsent_notices", "open_orders", "halts", "ledger", "last_row", "unsettled_rows", "equity_marks"),
             "provisional_marks",
         )

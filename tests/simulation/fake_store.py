@@ -295,9 +295,6 @@ class FakeStore(FakeViews):
         entry = self.signal(entry_session)
         return entry.document["atr"] if entry else None
 
-    def last_acknowledged_id(self) -> int:
-        return max((i.order.intent.order_id for i in self._orders if i.order.perm_id is not None), default=0)
-
     def acts(self, session: date | None = None) -> list[OwnerAct]:
         return [act for act in self._acts if session is None or act.session == session]
 

@@ -405,9 +405,12 @@ class Line:
         except (_Silent, Refusal) as error:
             await _hang_up(talk)
             raise self._no_start(talk, where, error) from error
-        talk.first_id = ib.client.getReqId()
         try:
-            talk.account = self._choose_account(ib.client.getAccounts())
+            talk.first_id, accounts = ib.client.getReqId(), ib.client.getAccounts()
+        except ConnectionError as error:  # lost since
+            raise self._no_start(talk, where, _Silent(LOST)) from error
+        try:
+            talk.account = self._choose_account(accounts)
         except BaseException:
             await _hang_up(talk)
             raise

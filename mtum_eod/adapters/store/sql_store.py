@@ -156,11 +156,6 @@ class BookQueries(ABC):
         atr = entry.document["atr"] if entry else None
         return None if atr is None else float(atr)
 
-    def last_acknowledged_id(self) -> int:
-        order = schema.order_intent.c
-        newest = select(func.coalesce(func.max(order.order_id), 0)).where(order.perm_id.is_not(None))
-        return int(self.rows(newest)[0][0])
-
     def acts(self, session: date | None = None) -> list[OwnerAct]:
         table = schema.owner_act
         wanted = select(table).order_by(table.c.id)
