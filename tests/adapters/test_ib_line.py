@@ -46,6 +46,15 @@ def test_one_connection_serves_all_questions_of_a_job(tws: Server) -> None:
     assert ([Known(0.0)] * 3, 1) == (held, len(tws.asked("startApi")))
 
 
+def test_a_connection_lost_as_soon_as_it_is_made_is_made_again(tws: Server) -> None:
+    """Between the Gateway's last word of welcome and our first one."""
+    tws.faults.drop(after="nextValidId")
+    with gateway.line(tws) as line:
+        held = positions(line, tws)
+
+    assert (Known(0.0), 2) == (held, len(tws.asked("startApi")))
+
+
 def refuse(tws: Server) -> None:
     tws.refuse()
 
