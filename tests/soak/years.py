@@ -219,7 +219,7 @@ class Years:
             yield f"{len(self.sessions)} sessions, {len(rows)} rows"
         for session, status, why, is_settled in rows:
             self.happened[f"sessions {status}"] += 1
-            self.happened["of them for lack of history"] += "sessions up to" in why or "needed" in why
+            self.happened["of them for lack of history"] += "insufficient history" in why
             if status != "decided" and not why:
                 yield f"{session} is {status}, and nobody says why"
             if status == "decided" and not is_settled:
