@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import gateway
 import pytest
+from fakes import FakeClock
 from gateway import PaperPerson
 
+from mtum_eod import bootstrap
 from tws_server import Server
 
 KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
@@ -231,6 +234,27 @@ def test_a_held_commission_is_booked_when_it_comes(person: PaperPerson, tws: Ser
         [row["settled"] for row in done.document],
     )
     assert [(tws.executions[0].commission,)] == person.sql("SELECT commission FROM fills")
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "words"),
+    [
+        (timedelta(hours=2), 3, "MTUM: last known 120 min ago, 5 allowed"),
+        (-timedelta(hours=2), 4, "clock is 120 min behind IB's"),
+    ],
+)
+def test_a_clock_two_hours_wrong_sends_nothing_and_says_so(
+    person: PaperPerson, tws: Server, monkeypatch: pytest.MonkeyPatch, error: timedelta, exit_code: int, words: str
+) -> None:
+    """By the machine's clock it is decision time; at the exchange it is two hours earlier, or the session is over."""
+    tws.clock.set(tws.calendar.close(date(2024, 11, 5)) - timedelta(minutes=20) - error)
+    monkeypatch.setattr(bootstrap, "SystemClock", lambda: FakeClock(tws.clock.now() + error))
+    typed = person.types("run --if-due --json")
+    told = " ".join(text for (text,) in person.sql("SELECT words FROM notice"))
+
+    assert (exit_code, []) == (typed.exit_code, tws.orders)
+    assert words in typed.out
+    assert words in told
 
 
 def test_the_day_may_be_left_to_if_due(person: PaperPerson) -> None:
