@@ -40,8 +40,12 @@ QUIET = {"STRATEGY__VIX_ENTRY_THRESHOLD": "1"}
 EXIT = QUIET | {"STRATEGY__VIX_EXIT_THRESHOLD": "1"}
 
 
+class NotMet(Exception):
+    """The process ended before it came to the point where it was to die."""
+
+
 class Fate(StrEnum):
-    """What happens to the order between the death and the next start."""
+    """What happens to the order before the next start, and before the close."""
 
     AS_IT_IS = "as it is"
     PART_FILLED = "part filled"
@@ -165,19 +169,27 @@ class Life:
         processes = [self.start(command, begins=begins, **how) for _ in range(times)]
         self.exit_codes += [end_of(process) for process in processes]
 
-    def die(self, point: Point) -> None:
-        """Type the step's command, and see its process killed at that point."""
+    def die(self, point: Point, fate: Fate = Fate.AS_IT_IS) -> None:
+        """Type the step's command, and see its process killed at that point; let that happen to the session's order.
+
+        It happens before the close, which is before the settlement that dies. Raises NotMet where the settlement of
+        such an order does not come by the point.
+        """
         if point.step == "settle":
             self.type("run")
+            self._meet(fate)
             self.go_to(self.day.session, 20)
         if point.what == "commit":
             process = self.start(point.step, dies_at=(point.name, point.nth, point.when))
         else:
             process = self._killed_by_wire(point)
-        assert -signal.SIGKILL == end_of(process), f"{point} was not met\n{self.out}"
+        if end_of(process) != -signal.SIGKILL:
+            raise NotMet(f"{point}, {fate}: {self.out}")
         self._wait_for_goodbye()
+        if point.step == "run":
+            self._meet(fate)
 
-    def meet(self, fate: Fate) -> None:
+    def _meet(self, fate: Fate) -> None:
         """Let that happen to the session's order, if the broker has it."""
         order = self.order
         if order is None or not order.is_live:
@@ -395,7 +407,6 @@ def end_of(process: ForkServerProcess) -> int:
 def play(day: Day, folder: Path, point: Point, fate: Fate, restart: Restart) -> list[str]:
     """What is not as it must be in the end, where a session's process died at that point, and this followed."""
     with Life(day, folder) as life:
-        life.die(point)
-        life.meet(fate)
+        life.die(point, fate)
         life.go_on(point.step, restart)
         return [f"{day.side}, {point}, {fate}, restarted {restart}: {complaint}" for complaint in life.complaints()]

@@ -49,7 +49,7 @@ class Typed:
 
 def warm_up() -> None:
     """Start the parent that has imported all this; the first process would wait for it otherwise."""
-    FORKS.set_forkserver_preload([__name__])
+    FORKS.set_forkserver_preload(["__main__", __name__])
     places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))  # where it finds this module
     FORKS.Process(target=int).start()
