@@ -9,11 +9,10 @@ from tws_server import Server
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _warm() -> Iterator[None]:
+def _warm() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", "")  # put back in the end
         warm_up()
-        yield
 
 
 @pytest.fixture
