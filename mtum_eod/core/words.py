@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from math import isnan
+from zoneinfo import ZoneInfo
 
 from mtum_eod.core.evidence import Decision, Evidence, Indicators
 from mtum_eod.core.parameters import Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.sizing import share_cost
 from mtum_eod.core.strategy import EntryRule, ExitReason, stop_price, target_price
 from mtum_eod.core.trading import Position
+
+
+def wall(instant: datetime) -> str:
+    """An instant as the exchange's clock shows it: 15:45 New York."""
+    return f"{instant.astimezone(ZoneInfo('America/New_York')):%H:%M} New York"
 
 
 def entry(i: Indicators, p: StrategyParameters) -> str:

@@ -23,6 +23,7 @@ from mtum_eod.core.trading import (
     order_reference,
     whole_shares,
 )
+from mtum_eod.core.words import wall
 from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, SettingsError
 from mtum_eod.jobs.decide import send, tell_order
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -48,7 +49,7 @@ def sale_type(desk: Desk, session: date) -> OrderType:
     why = "the session has not opened yet" if now < times.open else WINDOW_WORDS[window]
     raise SettingsError(
         f"nothing can be sold now: {why}",
-        hint=f"`mtum-eod flatten` can sell from {after.open:%Y-%m-%d %H:%M} to {after.hard_stop_at:%H:%M} UTC",
+        hint=f"`mtum-eod flatten` can sell on {after.session}, {wall(after.open)} to {wall(after.hard_stop_at)}",
     )
 
 

@@ -26,6 +26,7 @@ from mtum_eod.core.trading import (
     Side,
     Step,
 )
+from mtum_eod.core.words import wall
 from mtum_eod.errors import AlreadyRunning, SettingsError
 from mtum_eod.jobs.approval import close_lapsed, decline, open_question, question
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -155,7 +156,7 @@ def _nothing_waits(desk: TradingDesk, session: date) -> Outcome:
         return replace(record, notes=(f"approved already by {last.by}", *record.notes))
     times = desk.timetable(session)
     if row is None:
-        hint = f"it is decided at {times.decide_at:%H:%M} UTC, and asked then if there is something to buy"
+        hint = f"it is decided at {wall(times.decide_at)}, and asked then if there is something to buy"
         if desk.clock.now() >= times.hard_stop_at:
             hint = "its hard stop is past, so nothing can be bought in it any more"
         raise SettingsError(f"nothing waits for approval: {session} is not decided yet", hint=hint)

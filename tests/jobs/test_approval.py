@@ -76,7 +76,7 @@ def test_the_question_says_how_much_why_and_what_to_type(bench: Bench):
     [(words, urgent)] = bench.notices("approval")
     assert 1 == urgent
     assert words.startswith("BUY 33 MTUM at about 148.00, 4,884.00 USD? Entry: close 148.00 > MA50 ")
-    assert words.endswith("Type `mtum-eod approve` or `mtum-eod approve --no` by 20:45 UTC, 45 minutes from now")
+    assert words.endswith("Type `mtum-eod approve` or `mtum-eod approve --no` by 15:45 New York, 45 minutes from now")
 
 
 def test_a_session_that_waits_is_skipped_so_far_and_its_signal_is_there(bench: Bench):
@@ -337,7 +337,7 @@ def test_answering_without_a_question_says_when_one_may_come(bench: Bench, answe
     with pytest.raises(SettingsError, match="2024-11-05 is not decided yet") as refused:
         answer(bench, before_close=100)
 
-    assert (2, True) == (refused.value.exit_code, "20:00 UTC" in refused.value.hint)
+    assert (2, True) == (refused.value.exit_code, "15:00 New York" in refused.value.hint)
     assert [] == bench.sql("SELECT * FROM owner_act")
 
 

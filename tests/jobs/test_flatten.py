@@ -95,22 +95,22 @@ def test_where_late_exits_are_skipped_it_says_when_it_can_sell(bench: Bench):
     with pytest.raises(SettingsError, match="past the hard stop") as refused:
         sell(bench, 10)
 
-    assert "`mtum-eod flatten` can sell from 2024-11-07 14:30 to 20:45 UTC" == refused.value.hint
+    assert "`mtum-eod flatten` can sell on 2024-11-07, 09:30 New York to 15:45 New York" == refused.value.hint
 
 
 @pytest.mark.parametrize(
     ("before_close", "why", "when"),
     [
-        (391, "the session has not opened yet", "2024-11-06 14:30 to 20:45"),
-        (2, "the market is closing or closed", "2024-11-07 14:30 to 20:45"),
-        (-30, "the market is closing or closed", "2024-11-07 14:30 to 20:45"),
+        (391, "the session has not opened yet", "2024-11-06"),
+        (2, "the market is closing or closed", "2024-11-07"),
+        (-30, "the market is closing or closed", "2024-11-07"),
     ],
 )
 def test_while_nothing_can_be_sold_it_says_when(bench: Bench, before_close: float, why: str, when: str):
     with pytest.raises(SettingsError, match=why) as refused:
         sell(bench, before_close)
 
-    assert f"`mtum-eod flatten` can sell from {when} UTC" == refused.value.hint
+    assert f"`mtum-eod flatten` can sell on {when}, 09:30 New York to 15:45 New York" == refused.value.hint
     assert ([], []) == (sales(bench), bench.notices("run_failed"))
 
 
