@@ -133,7 +133,7 @@ class Years:
             if idle_minutes > 3:  # a step that fails is tried every minute: of these each fifth is enough
                 until += minutes(4)
             if any(week.first <= self.tws.clock.now() < week.last for week in self._weeks):
-                until = min(until, max(wait.until, self.tws.clock.now() + timedelta(hours=1)))
+                until = min(until, max(wait.until, self.tws.clock.now() + timedelta(hours=3)))
             self._pass(until, wait.step if until == wait.due else "")
 
     def _pass(self, until: datetime, step: str) -> None:
