@@ -20,6 +20,7 @@ from mtum_eod.cli import cli
 ROOT = Path(__file__).parents[1]
 GIVEN = {"ib-insync", "pandas", "ta-lib", "apscheduler", "sqlalchemy", "pytz"}
 PEERS = {"backtesting", "backtrader", "vectorbt"}  # benchmarks are held against them; no test or program imports one
+FUZZER = {"atheris"}
 HEAVY = {"alembic", "apprise", "exchange_calendars", "ib_insync", "numpy", "pandas", "pydantic", "sqlalchemy", "talib"}
 
 
@@ -62,7 +63,7 @@ def test_the_six_given_packages_are_real_dependencies(metadata: Message) -> None
 
 
 def test_each_extra_asks_for_something(metadata: Message) -> None:
-    """What not every user needs is an extra; tests need all of them but the benchmarks' peers."""
+    """What not every user needs is an extra; tests need all of them but the benchmarks' peers and the fuzzer."""
     required = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
     asked = {
         extra: {each.name for each in required if each.marker and each.marker.evaluate({"extra": extra})}
@@ -70,13 +71,16 @@ def test_each_extra_asks_for_something(metadata: Message) -> None:
     }
 
     assert {"yahoo": {"yfinance"}, "notify": {"apprise"}} == {name: asked[name] for name in ("yahoo", "notify")}
-    assert [] == [name for name in asked if not asked[name] or (asked[name] - {"mtum-eod"} - PEERS) - asked["test"]]
+    assert [] == [
+        name for name in asked if not asked[name] or (asked[name] - {"mtum-eod"} - PEERS - FUZZER) - asked["test"]
+    ]
 
 
 def test_every_dependency_is_constrained(metadata: Message) -> None:
     """constraints.txt names one exact version within the range, without address, hash or path.
 
-    The benchmarks' peers are left out: they bring numba, which would hold numpy back for everyone.
+    The benchmarks' peers are left out: they bring numba, which would hold numpy back for everyone. So is the fuzzer,
+    whose wheel not every machine can take.
     """
     lines = [
         line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
@@ -88,7 +92,8 @@ def test_every_dependency_is_constrained(metadata: Message) -> None:
     assert [] == [
         str(each)
         for each in required
-        if each.name not in PEERS and not each.specifier.contains(constrained.get(canonicalize_name(each.name), "0"))
+        if each.name not in PEERS | FUZZER
+        and not each.specifier.contains(constrained.get(canonicalize_name(each.name), "0"))
     ]
 
 
