@@ -15,6 +15,7 @@ from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, Or
 from mtum_eod.jobs import market, preflight
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.replay import replay_recorded
+from mtum_eod.jobs.session import last_closed
 from mtum_eod.ports import BookReader, RecordedSignal, Unknown
 
 SAME_RELATIVE = 1e-9
@@ -152,9 +153,7 @@ def _is_same(theirs: Fill, ours: Fill | None) -> bool:
 def _indicators(desk: Desk) -> Check:
     """The last closed session's indicators by TA-Lib and by Wilder's definitions, on the same bars."""
     p, now = desk.parameters.strategy, desk.wall_clock.now()
-    today = desk.calendar.local_date(now)
-    closed = desk.calendar.is_session(today) and now >= desk.calendar.close(today)
-    session = today if closed else desk.calendar.nearest(today)[0]
+    session = last_closed(desk.calendar, now)
     try:
         reading = market.read(desk.sources, session, now, p)
     except MarketDataError as error:
