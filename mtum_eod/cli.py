@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -101,6 +102,12 @@ class Commands(click.Group):
                 raise
             path = error.ctx.command_path if error.ctx else ctx.command_path
             _refuse(SettingsError(error.format_message(), hint=f"see `{path} --help`"), as_json=True)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own ways to leave
+        except Exception as error:
+            click.echo(traceback.format_exc(), err=True)
+            hint = "a fault of the program or of its installation; the lines above say where"
+            _refuse(MtumEodError(f"{type(error).__name__}: {error}", hint=hint), as_json=as_json)
 
 
 def _refuse(error: MtumEodError, *, as_json: bool) -> NoReturn:

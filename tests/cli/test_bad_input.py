@@ -543,28 +543,3 @@ def test_a_log_folder_that_cannot_be_written_stops_a_run_before_it_begins(person
 
     assert refused(person.types(DECIDE), 7, "store", "log folder", "MTUM_EOD_LOG__DIR")
     assert not person.database.exists() or [] == person.sql("SELECT * FROM session")
-
-
-# -- the process ------------------------------------------------------------------------------------------------------
-
-
-def test_the_exit_codes_are_the_processs_own(tmp_path: Path):
-    """Nothing is patched here: the program as the shell starts it."""
-    program = [sys.executable, "-c", "from mtum_eod.cli import main; main()"]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MTUM_EOD_DATA__SOURCE": "csv"}
-    environment["MTUM_EOD_DATA__CSV_DIR"] = str(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        ended = subprocess.run(
-            [*program, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        return ended.returncode, ended.stdout, ended.stderr.splitlines()[0]
-
-    no_file = f"error: MTUM: no file {tmp_path}/MTUM.csv, expected one with daily bars as "
-    absent = run("run", "--date", "2024-11-05", "--dry-run")
-    weekend = run("run", "--date", "2024-11-09")
-
-    assert (3, "") == absent[:2]
-    assert absent[2].startswith(no_file)
-    assert (2, "", "error: Saturday 2024-11-09 is no session of the exchange") == weekend
-    assert [] == list(tmp_path.iterdir())
