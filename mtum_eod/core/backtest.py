@@ -26,7 +26,6 @@ from mtum_eod.core.strategy import (
     EntryRule,
     ExitReason,
     entry_rules,
-    entry_rules_fired,
     exit_rules_fired,
     market_exits,
     price_exits,
@@ -139,7 +138,10 @@ def backtest(
 
 def last_known(values: Floats) -> Floats:
     """Each value, or the last known one before it; 0 before the first."""
-    latest = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    latest = np.maximum.accumulate(np.where(missing, -1, np.arange(len(values))))
     return np.where(latest < 0, 0.0, values[latest])
 
 
@@ -164,7 +166,6 @@ class _Run:
         self.fill = fill
         self.slippage = slippage_pct / 100
         self.start = start
-        self.needed = tuple(rule for rule in ENTRY_RULES if rule is not left_out)
         asked = zip(
             ENTRY_RULES,
             entry_rules(seen.close, seen.ma_50, seen.rsi, seen.volume, seen.volume_ma_20, seen.vix, p.strategy),
@@ -172,6 +173,7 @@ class _Run:
         )
         self.entries = _places(np.logical_and.reduce([holds for rule, holds in asked if rule is not left_out]))
         self.exits = _places(np.logical_or.reduce(market_exits(seen.close, seen.ma_50, seen.rsi, seen.vix, p.strategy)))
+        self.closes = np.append(seen.close, nan)  # one place more, where a search ends
         self.shares = 0
         self.realised: Usd = 0.0
         self.entry = 0  # index of the entry's session
@@ -193,28 +195,28 @@ class _Run:
         if not self.shares:
             return self.entries[bisect_left(self.entries, i)]
         end = self.exits[bisect_left(self.exits, i)]
-        target, stop = price_exits(self.seen.close[i:end], self.entry_price, self.entry_atr, self.p.strategy)
-        reached = (target | stop).nonzero()[0]
-        return i + int(reached[0]) if len(reached) else end
+        target, stop = price_exits(self.closes[i : end + 1], self.entry_price, self.entry_atr, self.p.strategy)
+        reached = target | stop
+        reached[-1] = True  # at `end` the market asks for the exit, or the history is over
+        return i + int(reached.argmax())
 
     def session(self, i: int) -> None:
         """Live through one session: fill what is due, then decide."""
-        seen, p = self.seen, self.p
-        close, ma, rsi, vix = seen.close.item(i), seen.ma_50.item(i), seen.rsi.item(i), seen.vix.item(i)
+        seen = self.seen
+        close = seen.close.item(i)
         if self.fill is not FillModel.CLOSE:
             self.fill_yesterdays(i)
         if self.shares:
-            fired = exit_rules_fired(close, ma, rsi, vix, self.entry_price, self.entry_atr, p.strategy)
+            ma, rsi, vix = seen.ma_50.item(i), seen.rsi.item(i), seen.vix.item(i)
+            fired = exit_rules_fired(close, ma, rsi, vix, self.entry_price, self.entry_atr, self.p.strategy)
             if fired and not self.exit_due:
                 self.exit_due = fired
             price = self.tape.close.item(i)
             if self.exit_due and self.fill is FillModel.CLOSE and price > 0:
                 self.sell(i, price)
-        elif not self.to_buy and close > 0:  # without a price nothing is bought, also where the trend is not asked
-            volume, volume_ma = seen.volume.item(i), seen.volume_ma_20.item(i)
-            fired_entry = entry_rules_fired(close, ma, rsi, volume, volume_ma, vix, p.strategy)
-            if not [rule for rule in self.needed if rule not in fired_entry]:
-                self.enter(i, close)
+        # without a price nothing is bought, also where the trend is not asked
+        elif not self.to_buy and close > 0 and self.entries[bisect_left(self.entries, i)] == i:
+            self.enter(i, close)
         self.keep(i)
 
     def enter(self, i: int, close: float) -> None:
