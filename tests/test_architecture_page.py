@@ -34,4 +34,4 @@ def test_one_line_sends_orders() -> None:
         if "broker.submit(" in line
     ]
 
-    assert ["jobs/decide.py"] == calls
+    assert ["jobs/order.py"] == calls

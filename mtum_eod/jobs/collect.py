@@ -9,19 +9,10 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, same_shares, whole_shares
 from mtum_eod.errors import MarketDataError
-from mtum_eod.jobs.decide import tell_order
 from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
 from mtum_eod.jobs.market import fetch
-from mtum_eod.jobs.recover import (
-    LOOK,
-    Resend,
-    acknowledge,
-    executions_of,
-    executions_vanished,
-    look_twice,
-    order_among,
-    recover,
-)
+from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
 from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
 from mtum_eod.ports import BrokerOrder, Known, Notice, Unknown
 
@@ -48,16 +39,16 @@ class Verdict:
     is_alarm: bool = False
 
 
-def collect(desk: TradingDesk, order: Order, resend: Resend | None = None) -> Collected:
+def collect(desk: TradingDesk, order: Order, *, may_send: bool = False) -> Collected:
     """Book what the broker knows of an order; asking twice changes nothing.
 
-    An intent without acknowledgement is looked for first; `resend` sends it where it is surely absent.
+    An intent without acknowledgement is looked for first, and sent where it is surely absent and may be.
     """
     if desk.book.mode is Mode.SIMULATED and order.status.is_open and executions_vanished(desk, order.intent):
         # The embedded broker prices an execution when it is asked, on the scale of that day.
         follow_scale(desk, _recent(desk))
     if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN) and order.perm_id is None:
-        recover(desk, order.intent, resend)
+        recover(desk, order.intent, may_send=may_send)
         before, order = order, _present(desk, order)
         if order.status is not before.status:
             tell_order(desk, order.intent, "A later run found it open")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from functools import partial
 
-from mtum_eod.core import parameters, snapshot, timing, words
+from mtum_eod.core import parameters, snapshot, words
 from mtum_eod.core.decision import decide
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Gate, Window
-from mtum_eod.core.gates import WINDOW_WORDS, Blocked
 from mtum_eod.core.market import FindingKind
 from mtum_eod.core.trading import (
     Action,
     Halt,
     OrderIntent,
     OrderKind,
-    OrderStatus,
     OrderType,
     SessionStatus,
     Side,
@@ -27,23 +24,14 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
+from mtum_eod.jobs.order import send, tell_order
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.recover import LOOK, acknowledge, recover
 from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
-from mtum_eod.jobs.withdrawal import withdraw, withdrawal_of
-from mtum_eod.ports import BrokerOrder, Notice, Recording, SessionRow, Unknown
+from mtum_eod.ports import Notice, Recording, SessionRow
 
 MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
 """What keeps an exit from going out, but perhaps no longer at the next run of the session."""
-
-FAILED_ORDERS = {
-    OrderStatus.REJECTED: Event.ORDER_REJECTED,
-    OrderStatus.CANCELLED: Event.ORDER_REJECTED,
-    OrderStatus.NOT_SENT: Event.RUN_FAILED,
-    OrderStatus.UNKNOWN: Event.RUN_FAILED,
-}
-"""Ends of an order that nobody asked for, and the occasion they are told on."""
 
 
 def preview(desk: Desk, session: date) -> Outcome:
@@ -104,75 +92,6 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     return _with_order(desk, outcome)
 
 
-def send(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool = False) -> Blocked | None:
-    """Send a committed intent and write down what the broker said; returns what came up against it meanwhile.
-
-    Before the first try the broker is asked whether it has had this session's order already: a book brought back from
-    a backup would not know. Where no acknowledgement came it is asked again. Surely absent, the order goes out once
-    more under its own id if there is time; what stays unknown is recorded so.
-    Raises BrokerUnavailable where the broker's list does not come; the intent waits for the next run, which asks again.
-    """
-    had = None if is_last_try else _had_already(desk, intent)
-    if had is not None:
-        return _adopt(desk, intent, had)
-    stopped = last_look(desk, intent)  # only now: deciding, or asking the broker, takes its time
-    if stopped:
-        desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=stopped.why)
-        return stopped
-    try:
-        acknowledged = desk.broker.submit(intent)
-    except BrokerUnavailable:
-        recover(desk, intent, resend=None if is_last_try else partial(send_again, desk))
-    else:
-        acknowledge(desk, acknowledged)
-    order = desk.store.order(intent.session)
-    if order and order.status.is_open and withdrawal_of(desk.store, intent.session):
-        withdraw(desk, order)  # the owner's word came while the order was on its way
-    return None
-
-
-def _had_already(desk: Desk, intent: OrderIntent) -> BrokerOrder | None:
-    """The order of the intent's session, of either side, that the broker's list names; None where it names none.
-
-    Raises BrokerUnavailable where the list does not come: it may hold the order that a second one would double.
-    """
-    orders, book = desk.broker.orders(), desk.book
-    if isinstance(orders, Unknown):
-        raise BrokerUnavailable(
-            f"whether the broker has had an order of {intent.session} is not known ({orders.why}); nothing was sent",
-            hint="the next run asks again; `mtum-eod doctor` looks at the chain",
-        )
-    keys = [order_reference(book.mode, book.account, book.symbol, intent.session, side) for side in Side]
-    return next((order for order in orders.value if order.reference in keys), None)
-
-
-def _adopt(desk: TradingDesk, intent: OrderIntent, had: BrokerOrder) -> Blocked | None:
-    """Take the order at the broker for the intent's; beside one of the other side the intent is never sent."""
-    if had.reference == intent.reference:
-        acknowledge(desk, had)
-        return None
-    why = f"the broker has had {had.reference} in this session"
-    desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=why)
-    return Blocked(gate=Gate.ALREADY_DECIDED, why=why)
-
-
-def send_again(desk: TradingDesk, intent: OrderIntent) -> None:
-    """Send an intent that is surely absent at the broker, for the last time: under its own id, or a new one.
-
-    The same id lets the broker refuse a second order, should the first try be on the wire still. Ids that it has begun
-    to give out anew since then protect from nothing and may go to other orders: there the next one is committed first.
-    Ids begun anew before then protect all the same. Raises BrokerUnavailable where the broker gives none.
-    """
-    next_id = desk.broker.next_order_id()
-    if next_id < intent.order_id:
-        intent = replace(intent, order_id=next_id)
-        words = "the broker gives its order ids anew"
-        desk.store.update_order(
-            intent.reference, OrderStatus.INTENT, desk.wall_clock.now(), order_id=next_id, words=words
-        )
-    send(desk, intent, is_last_try=True)
-
-
 def is_final(outcome: Outcome) -> bool:
     """Whether this decision stands as the session's own, or a later run of the session may still make one."""
     evidence, decision = outcome.evidence, outcome.decision
@@ -230,43 +149,9 @@ def _record(
     )
 
 
-def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
-    """What has come up against a committed order while this run was at work: a halt, the owner's word, or the clock.
-
-    A sale by the owner's own hand passes every halt, and need not wait for the decision time.
-    """
-    is_by_hand = intent.kind is OrderKind.FLATTEN
-    for halt in desk.store.halts():
-        if intent.side is Side.BUY or not (is_by_hand or halt.is_daily_loss or halt.allow_exits):
-            return Blocked(gate=Gate.HALTED, why=halt.why)
-    withdrawal = withdrawal_of(desk.store, intent.session)
-    if withdrawal:
-        return Blocked(gate=Gate.HALTED, why=f"withdrawn by {withdrawal.by}")
-    window = timing.window(desk.clock.now(), desk.timetable(intent.session))
-    in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
-    in_time = in_time or (window is Window.EARLY and is_by_hand)
-    return None if in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
-
-
 def _with_order(desk: TradingDesk, outcome: Outcome) -> Outcome:
     order = desk.store.order(outcome.evidence.session)
     return replace(outcome, document=snapshot.with_order(outcome.document, order))
-
-
-def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
-    """What the owner hears of an order that was to go out: that it did, or why it did not."""
-    order = desk.store.order(intent.session)
-    status = order.status if order else OrderStatus.INTENT
-    said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {intent.session}: {status}"
-    event = FAILED_ORDERS.get(status)
-    words_of_broker = f" ({order.words})" if order and order.words else ""
-    if status in (OrderStatus.CANCELLED, OrderStatus.NOT_SENT) and withdrawal_of(desk.store, intent.session):
-        desk.notifier.tell(Notice(event=Event.HALT, words=f"Order {said}{words_of_broker}, as you asked"))
-    elif event:
-        cure = f". {LOOK.format(session=intent.session)}" if status is OrderStatus.UNKNOWN else ""
-        desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}{cure}", is_urgent=True))
-    else:
-        desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {reason}"))
 
 
 def _tell(desk: TradingDesk, outcome: Outcome) -> None:

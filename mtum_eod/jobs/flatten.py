@@ -25,10 +25,10 @@ from mtum_eod.core.trading import (
 )
 from mtum_eod.core.words import wall
 from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, SettingsError
-from mtum_eod.jobs.decide import send, tell_order
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import order_in_doubt, position_of
+from mtum_eod.jobs.order import send, tell_order
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
 from mtum_eod.ports import Recording, SessionRow, Unknown

@@ -14,7 +14,7 @@ from mtum_eod.errors import BrokerUnavailable, MarketDataError, SettingsError
 from mtum_eod.jobs import market
 from mtum_eod.jobs.collect import booked, estimate, filled_words
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.recover import executions_of, order_among
+from mtum_eod.jobs.inquiry import executions_of, order_among
 from mtum_eod.jobs.session import last_closed, session_asked
 from mtum_eod.jobs.settle import marked_again
 from mtum_eod.ports import BrokerOrder, Known, Unknown

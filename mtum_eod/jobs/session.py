@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
-from functools import partial
 from math import nan
 
 from mtum_eod.core import snapshot, timing
@@ -12,17 +11,16 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, Window
 from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.timing import missed_sessions
-from mtum_eod.core.trading import Action, Order, SessionStatus, Step
+from mtum_eod.core.trading import Action, SessionStatus, Step
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, SettingsError
 from mtum_eod.jobs import consent
 from mtum_eod.jobs.approval import approval_of, close_lapsed, open_question
 from mtum_eod.jobs.collect import collect
-from mtum_eod.jobs.decide import decide_session, send_again, tell_unattended
+from mtum_eod.jobs.decide import decide_session, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import position_of
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.recover import Resend
 from mtum_eod.jobs.replay import as_dry_run, replay_recorded
 from mtum_eod.jobs.settle import Settlement, settle_session
 from mtum_eod.jobs.upkeep import back_up
@@ -119,7 +117,7 @@ def finish_open(desk: TradingDesk, session: date) -> list[str]:
     notes = []
     for order in desk.store.open_orders():
         try:
-            collect(desk, order, resend=_sender(desk, order, session))
+            collect(desk, order, may_send=order.intent.session == session)
         except MtumEodError as error:
             if order.intent.session == session:
                 raise
@@ -131,11 +129,6 @@ def finish_open(desk: TradingDesk, session: date) -> list[str]:
             except MtumEodError as error:
                 notes.append(f"session {row.session} is still not settled: {error.message}")
     return notes
-
-
-def _sender(desk: TradingDesk, order: Order, session: date) -> Resend | None:
-    """How an order surely absent at the broker goes out after all; None for one of an earlier session."""
-    return partial(send_again, desk) if order.intent.session == session else None
 
 
 def standing(desk: Desk, session: date) -> Outcome | None:

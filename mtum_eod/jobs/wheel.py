@@ -31,9 +31,9 @@ from mtum_eod.errors import AlreadyRunning, SettingsError
 from mtum_eod.jobs.approval import close_lapsed, decline, open_question, question
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
+from mtum_eod.jobs.order import withdraw
 from mtum_eod.jobs.outcome import Handled, Outcome
 from mtum_eod.jobs.session import decide_step, session_today, standing
-from mtum_eod.jobs.withdrawal import withdraw
 from mtum_eod.ports import Notice
 
 Turn = Callable[[], AbstractContextManager[None]]

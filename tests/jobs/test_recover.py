@@ -11,7 +11,8 @@ from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, Step
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.due import do_due
-from mtum_eod.jobs.recover import look, recover
+from mtum_eod.jobs.inquiry import look
+from mtum_eod.jobs.order import recover
 from mtum_eod.jobs.session import settle_all
 from mtum_eod.ports import BrokerOrder, Unknown
 
@@ -184,7 +185,7 @@ def test_an_order_known_by_its_executions_alone_is_alive(bench: Bench):
     bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
     bench.broker.forgets = True
     bench.at(SESSION, -1)
-    recover(bench.desk, bench.broker.received[0], resend=None)
+    recover(bench.desk, bench.broker.received[0], may_send=False)
 
     assert [("working", 1)] == state(bench)
 
@@ -439,7 +440,7 @@ def test_a_crash_after_each_write_of_a_resolution_ends_in_the_same_book(bench: B
     """Killed once it is known as executed, before the estimate is booked; the next run books it once."""
     unknown_past_midnight(bench, 33.0)
     bench.at(NEXT, 60)
-    recover(bench.desk, bench.broker.received[0], resend=None)
+    recover(bench.desk, bench.broker.received[0], may_send=False)
     during = state(bench)
     bench.decide(NEXT)
     bench.decide(NEXT, before_close=18)

@@ -18,7 +18,7 @@ from mtum_eod.core import decision, gates, sizing
 from mtum_eod.core import ledger as ledgers
 from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.errors import BrokerUnavailable
-from mtum_eod.jobs import collect, decide, desk, due, gather, market, recover, session
+from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session
 from mtum_eod.ports import Unknown
 from simulation.fake_store import FakeStore
 
@@ -66,7 +66,7 @@ def intent_after_the_wire(stack: ExitStack) -> None:
                 return real(desk_, intent, **more)
             acknowledged = desk_.broker.submit(intent)
             kept.pop()()
-            recover.acknowledge(desk_, acknowledged)
+            order.acknowledge(desk_, acknowledged)
             return None
 
         return first
@@ -83,12 +83,12 @@ def empty_taken_for_flat(stack: ExitStack) -> None:
         def look(desk_: Any, intent: Any) -> Any:
             seen = real(desk_, intent)
             if isinstance(seen, Unknown):
-                return recover.Seen(order=None, fills=(), moved=0.0)
+                return inquiry.Seen(order=None, fills=(), moved=0.0)
             return seen
 
         return look
 
-    swap(stack, recover, "look", looking)
+    swap(stack, inquiry, "look", looking)
 
 
 @defect
@@ -96,15 +96,15 @@ def order_sent_again_under_a_new_id(stack: ExitStack) -> None:
     """An intent without acknowledgement is sent again at once, without asking the broker."""
 
     def recovering(_: Any) -> Any:
-        def recover_(desk_: Any, intent: Any, resend: Any) -> None:
-            if resend is not None:
+        def recover_(desk_: Any, intent: Any, *, may_send: bool) -> None:
+            if may_send:
                 intent = replace(intent, order_id=intent.order_id + 1)
-                recover.acknowledge(desk_, desk_.broker.submit(intent))
+                order.acknowledge(desk_, desk_.broker.submit(intent))
 
         return recover_
 
     swap(stack, collect, "recover", recovering)
-    swap(stack, decide, "recover", recovering)
+    swap(stack, order, "recover", recovering)
 
 
 @defect
@@ -181,7 +181,7 @@ def hard_stop_read_too_early(stack: ExitStack) -> None:
 
         return last_look
 
-    swap(stack, decide, "last_look", looking)
+    swap(stack, order, "last_look", looking)
 
 
 @defect
@@ -195,7 +195,7 @@ def halt_read_too_early(stack: ExitStack) -> None:
 
         return last_look
 
-    swap(stack, decide, "last_look", looking)
+    swap(stack, order, "last_look", looking)
 
 
 @defect
@@ -331,7 +331,7 @@ def mismatch_not_looked_at(stack: ExitStack) -> None:
 def late_exit_as_an_auction_order(stack: ExitStack) -> None:
     """Past the hard stop an exit goes out as a market-on-close order all the same."""
     swap(stack, gates, "exit_block", lambda real: lambda e, p: real(replace(e, window=Window.OPEN), p))
-    swap(stack, decide, "last_look", lambda _: lambda *_: None)
+    swap(stack, order, "last_look", lambda _: lambda *_: None)
 
 
 @defect
@@ -341,11 +341,11 @@ def refused_order_tried_again(stack: ExitStack) -> None:
     def sending(real: Any) -> Any:
         def send(desk_: Any, intent: Any, **more: Any) -> Any:
             stopped = real(desk_, intent, **more)
-            order = desk_.store.order(intent.session)
-            if stopped is None and order and order.status == "rejected":
+            sent = desk_.store.order(intent.session)
+            if stopped is None and sent and sent.status == "rejected":
                 try:
                     again = replace(intent, order_id=desk_.broker.next_order_id())
-                    recover.acknowledge(desk_, desk_.broker.submit(again))
+                    order.acknowledge(desk_, desk_.broker.submit(again))
                 except BrokerUnavailable:
                     pass
             return stopped
@@ -358,8 +358,7 @@ def refused_order_tried_again(stack: ExitStack) -> None:
 @defect
 def ids_given_anew_are_trusted(stack: ExitStack) -> None:
     """The Gateway begins its order ids anew, and the intent goes out under the id it had."""
-    swap(stack, decide, "send_again", lambda _: lambda d, intent: decide.send(d, intent, is_last_try=True))
-    swap(stack, session, "send_again", lambda _: lambda d, intent: decide.send(d, intent, is_last_try=True))
+    swap(stack, order, "_send_again", lambda _: lambda d, intent: order._submit(d, intent, is_last_try=True))
 
 
 @defect

@@ -1,21 +1,13 @@
-"""An order whose state is in doubt: the broker is asked before anything is repeated."""
+"""What the broker says of an order: its lists, its executions and the position. Reads only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, same_shares
-from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.core.trading import Fill, OrderIntent, same_shares
+from mtum_eod.jobs.desk import Desk
 from mtum_eod.ports import BrokerOrder, Known, Unknown
-
-Resend = Callable[[OrderIntent], None]
-
-LOOK = (
-    "Look at the broker's own order list and position; it resolves itself once these agree, "
-    "or say what became of it: `mtum-eod reconcile --resolve {session} none|filled`"
-)
-"""What the owner does about an order that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,51 +17,6 @@ class Seen:
     order: BrokerOrder | None
     fills: tuple[Fill, ...]
     moved: float  # shares bought or sold beyond what the book has booked so far: 0 before it, all of its shares after
-
-
-def recover(desk: TradingDesk, intent: OrderIntent, resend: Resend | None) -> None:
-    """Find out what became of an intent without acknowledgement, and write it down.
-
-    Found at the broker: adopted. Surely absent (two whole looks apart agree, position as before the order): sent by
-    `resend`, or given up as never sent where `resend` is None. Past its session's midnight executions have vanished:
-    there a position that moved by the whole order says that it was executed. Not knowable: UNKNOWN, a person looks.
-    """
-    seen = look_twice(desk, intent)
-    status, words = OrderStatus.UNKNOWN, ""
-    if isinstance(seen, Unknown):
-        words = seen.why
-    elif seen.order is not None:
-        acknowledge(desk, seen.order)
-        return
-    elif seen.fills:
-        # Executed though no list names the order: it is alive or done, settlement will book what it did.
-        status, words = OrderStatus.WORKING, "known by its executions"
-    elif same_shares(seen.moved, 0):
-        if resend is not None:
-            resend(intent)
-            return
-        status, words = OrderStatus.NOT_SENT, "never reached the broker"
-    elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent):
-        status, words = OrderStatus.WORKING, "known by the position alone"
-    else:
-        words = f"no list has it, but the position moved its way by {seen.moved:g} shares"
-    desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
-
-
-def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
-    """Write the broker's word on an order into the book.
-
-    One with shares filled counts as WORKING, whatever the broker calls it, until settlement has booked its executions.
-    """
-    has_fills = order.filled_shares > 0 or order.status in (OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
-    desk.store.update_order(
-        order.reference,
-        OrderStatus.WORKING if has_fills else order.status,
-        desk.wall_clock.now(),
-        order_id=order.order_id,
-        perm_id=order.perm_id,
-        words=order.words,
-    )
 
 
 def look_twice(desk: Desk, intent: OrderIntent) -> Seen | Unknown:

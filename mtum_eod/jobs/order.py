@@ -1,0 +1,251 @@
+"""An order's way: from its committed intent to the broker's acknowledgement, and back where the owner wants it back.
+
+The intent is durable before anything here happens. Where no acknowledgement came the broker is asked before anything
+is repeated, and what cannot be known is written down as UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+
+from mtum_eod.core import timing
+from mtum_eod.core.events import Event
+from mtum_eod.core.evidence import Gate, Window
+from mtum_eod.core.gates import WINDOW_WORDS, Blocked
+from mtum_eod.core.trading import (
+    Act,
+    Order,
+    OrderIntent,
+    OrderKind,
+    OrderStatus,
+    OrderType,
+    OwnerAct,
+    Side,
+    order_reference,
+    same_shares,
+)
+from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.inquiry import executions_vanished, look_twice
+from mtum_eod.ports import BookReader, BrokerOrder, Known, Notice, Unknown
+
+FAILED_ORDERS = {
+    OrderStatus.REJECTED: Event.ORDER_REJECTED,
+    OrderStatus.CANCELLED: Event.ORDER_REJECTED,
+    OrderStatus.NOT_SENT: Event.RUN_FAILED,
+    OrderStatus.UNKNOWN: Event.RUN_FAILED,
+}
+"""Ends of an order that nobody asked for, and the occasion they are told on."""
+
+LOOK = (
+    "Look at the broker's own order list and position; it resolves itself once these agree, "
+    "or say what became of it: `mtum-eod reconcile --resolve {session} none|filled`"
+)
+"""What the owner does about an order that cannot be told."""
+
+ON_THE_ORDER = (Act.APPROVE, Act.CANCEL, Act.FLATTEN)
+"""What an owner can say of a session's order; the last word counts."""
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
+def send(desk: TradingDesk, intent: OrderIntent) -> Blocked | None:
+    """Send a committed intent and write down what the broker said; returns what came up against it meanwhile.
+
+    Before the first try the broker is asked whether it has had this session's order already: a book brought back from
+    a backup would not know. Where no acknowledgement came it is asked again. Surely absent, the order goes out once
+    more under its own id if there is time; what stays unknown is recorded so.
+    Raises BrokerUnavailable where the broker's list does not come; the intent waits for the next run, which asks again.
+    """
+    had = _had_already(desk, intent)
+    if had is not None:
+        return _adopt(desk, intent, had)
+    return _submit(desk, intent, is_last_try=False)
+
+
+def _submit(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool) -> Blocked | None:
+    """The one line that can spend money, with a last look before it and the broker's word after it."""
+    stopped = last_look(desk, intent)  # only now: deciding, or asking the broker, takes its time
+    if stopped:
+        desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=stopped.why)
+        return stopped
+    try:
+        acknowledged = desk.broker.submit(intent)
+    except BrokerUnavailable:
+        recover(desk, intent, may_send=not is_last_try)
+    else:
+        acknowledge(desk, acknowledged)
+    order = desk.store.order(intent.session)
+    if order and order.status.is_open and withdrawal_of(desk.store, intent.session):
+        withdraw(desk, order)  # the owner's word came while the order was on its way
+    return None
+
+
+def _had_already(desk: Desk, intent: OrderIntent) -> BrokerOrder | None:
+    """The order of the intent's session, of either side, that the broker's list names; None where it names none.
+
+    Raises BrokerUnavailable where the list does not come: it may hold the order that a second one would double.
+    """
+    orders, book = desk.broker.orders(), desk.book
+    if isinstance(orders, Unknown):
+        raise BrokerUnavailable(
+            f"whether the broker has had an order of {intent.session} is not known ({orders.why}); nothing was sent",
+            hint="the next run asks again; `mtum-eod doctor` looks at the chain",
+        )
+    keys = [order_reference(book.mode, book.account, book.symbol, intent.session, side) for side in Side]
+    return next((order for order in orders.value if order.reference in keys), None)
+
+
+def _adopt(desk: TradingDesk, intent: OrderIntent, had: BrokerOrder) -> Blocked | None:
+    """Take the order at the broker for the intent's; beside one of the other side the intent is never sent."""
+    if had.reference == intent.reference:
+        acknowledge(desk, had)
+        return None
+    why = f"the broker has had {had.reference} in this session"
+    desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=why)
+    return Blocked(gate=Gate.ALREADY_DECIDED, why=why)
+
+
+def _send_again(desk: TradingDesk, intent: OrderIntent) -> None:
+    """Send an intent that is surely absent at the broker, for the last time: under its own id, or a new one.
+
+    The same id lets the broker refuse a second order, should the first try be on the wire still. Ids that it has begun
+    to give out anew since then protect from nothing and may go to other orders: there the next one is committed first.
+    Ids begun anew before then protect all the same. Raises BrokerUnavailable where the broker gives none.
+    """
+    next_id = desk.broker.next_order_id()
+    if next_id < intent.order_id:
+        intent = replace(intent, order_id=next_id)
+        words = "the broker gives its order ids anew"
+        desk.store.update_order(
+            intent.reference, OrderStatus.INTENT, desk.wall_clock.now(), order_id=next_id, words=words
+        )
+    _submit(desk, intent, is_last_try=True)
+
+
+def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
+    """What has come up against a committed order while this run was at work: a halt, the owner's word, or the clock.
+
+    A sale by the owner's own hand passes every halt, and need not wait for the decision time.
+    """
+    is_by_hand = intent.kind is OrderKind.FLATTEN
+    for halt in desk.store.halts():
+        if intent.side is Side.BUY or not (is_by_hand or halt.is_daily_loss or halt.allow_exits):
+            return Blocked(gate=Gate.HALTED, why=halt.why)
+    withdrawal = withdrawal_of(desk.store, intent.session)
+    if withdrawal:
+        return Blocked(gate=Gate.HALTED, why=f"withdrawn by {withdrawal.by}")
+    window = timing.window(desk.clock.now(), desk.timetable(intent.session))
+    in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
+    in_time = in_time or (window is Window.EARLY and is_by_hand)
+    return None if in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
+
+
+def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
+    """Write the broker's word on an order into the book.
+
+    One with shares filled counts as WORKING, whatever the broker calls it, until settlement has booked its executions.
+    """
+    has_fills = order.filled_shares > 0 or order.status in (OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
+    desk.store.update_order(
+        order.reference,
+        OrderStatus.WORKING if has_fills else order.status,
+        desk.wall_clock.now(),
+        order_id=order.order_id,
+        perm_id=order.perm_id,
+        words=order.words,
+    )
+
+
+# -- in doubt ---------------------------------------------------------------------------------------------------------
+
+
+def recover(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
+    """Find out what became of an intent without acknowledgement, and write it down.
+
+    Found at the broker: adopted. Surely absent (two whole looks apart agree, position as before the order): sent once
+    more where it may be, else given up as never sent. Past its session's midnight executions have vanished: there a
+    position that moved by the whole order says that it was executed. Not knowable: UNKNOWN, a person looks.
+    """
+    seen = look_twice(desk, intent)
+    status, words = OrderStatus.UNKNOWN, ""
+    if isinstance(seen, Unknown):
+        words = seen.why
+    elif seen.order is not None:
+        acknowledge(desk, seen.order)
+        return
+    elif seen.fills:
+        # Executed though no list names the order: it is alive or done, settlement will book what it did.
+        status, words = OrderStatus.WORKING, "known by its executions"
+    elif same_shares(seen.moved, 0):
+        if may_send:
+            _send_again(desk, intent)
+            return
+        status, words = OrderStatus.NOT_SENT, "never reached the broker"
+    elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent):
+        status, words = OrderStatus.WORKING, "known by the position alone"
+    else:
+        words = f"no list has it, but the position moved its way by {seen.moved:g} shares"
+    desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
+
+
+# -- back -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """What came of taking an order back."""
+
+    words: str
+    is_done: bool  # False where it may still be executed
+
+
+def withdrawal_of(store: BookReader, session: date) -> OwnerAct | None:
+    """The act that took the session's order back, sent or not; None where the owner's last word is another."""
+    said = [act for act in store.acts(session) if act.act in ON_THE_ORDER]
+    return said[-1] if said and said[-1].act is Act.CANCEL else None
+
+
+def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
+    """Ask the broker to withdraw an open order, before the hard stop only, and write down its answer.
+
+    Past the hard stop the broker is not asked: it might take the cancellation for the next session's order. An order
+    that may still be executed although it was to be withdrawn is told.
+    """
+    intent = order.intent
+    times = desk.timetable(intent.session)
+    if timing.window(desk.clock.now(), times) not in (Window.EARLY, Window.OPEN):
+        return Withdrawn(words=f"too late to withdraw {intent.reference}: past the hard stop", is_done=False)
+    desk.broker.finish_by(times.hard_stop_at)
+    answer = desk.broker.cancel(intent.reference)
+    if isinstance(answer, Known):
+        acknowledge(desk, answer.value)
+        if answer.value.status is OrderStatus.CANCELLED:
+            return Withdrawn(words=f"withdrawn: {intent.reference}", is_done=True)
+        words = f"{intent.reference} is {answer.value.status}"
+    else:
+        words = f"{intent.reference} could not be withdrawn: {answer.why}"
+    said = f"{words}; it may be executed at the close"
+    desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+    return Withdrawn(words=words, is_done=False)
+
+
+# -- telling ----------------------------------------------------------------------------------------------------------
+
+
+def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
+    """What the owner hears of an order that was to go out: that it did, or why it did not."""
+    order = desk.store.order(intent.session)
+    status = order.status if order else OrderStatus.INTENT
+    said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {intent.session}: {status}"
+    event = FAILED_ORDERS.get(status)
+    words_of_broker = f" ({order.words})" if order and order.words else ""
+    if status in (OrderStatus.CANCELLED, OrderStatus.NOT_SENT) and withdrawal_of(desk.store, intent.session):
+        desk.notifier.tell(Notice(event=Event.HALT, words=f"Order {said}{words_of_broker}, as you asked"))
+    elif event:
+        cure = f". {LOOK.format(session=intent.session)}" if status is OrderStatus.UNKNOWN else ""
+        desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}{cure}", is_urgent=True))
+    else:
+        desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {reason}"))
