@@ -79,7 +79,7 @@ def test_a_late_feed_is_told_with_its_age(tws: Server, source: IbData) -> None:
     bars = source.daily("MTUM", FIRST, SESSION, late)
 
     assert [FindingKind.STALE_PRICE] == [finding.kind for finding in bars.findings]
-    assert "15 min old: delayed data, or no trading" in bars.findings[0].words
+    assert "15 min old: delayed data, no trading, or a wrong clock here" in bars.findings[0].words
     assert timedelta(minutes=14) <= late - bars.as_of <= timedelta(minutes=15)
 
 

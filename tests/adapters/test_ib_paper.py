@@ -257,6 +257,57 @@ def test_a_clock_two_hours_wrong_sends_nothing_and_says_so(
     assert words in told
 
 
+@pytest.mark.parametrize(
+    ("error", "exit_code", "event", "words"),
+    [
+        (timedelta(hours=2), 3, "position_unattended", "VIX spike (16.8 > 1). Blocked: no trustworthy price. "),
+        (-timedelta(hours=2), 4, "run_failed", "clock is 120 min behind IB's"),
+    ],
+)
+def test_a_clock_two_hours_wrong_keeps_a_due_exit_until_the_clock_is_right(
+    person: PaperPerson,
+    tws: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    error: timedelta,
+    exit_code: int,
+    event: str,
+    words: str,
+) -> None:
+    """Shares are held and a rule says sell: nothing leaves by that clock, it is urgent news, and NTP mends it in time."""
+    person.types("run")
+    person.at("2024-11-05", -20).types("settle")
+    person.environment["MTUM_EOD_STRATEGY__VIX_EXIT_THRESHOLD"] = "1"
+    person.environment["MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD"] = "1"
+    decision_time = tws.calendar.close(date(2024, 11, 6)) - timedelta(minutes=20)
+    tws.clock.set(decision_time - error)
+    with monkeypatch.context() as wrong:
+        wrong.setattr(bootstrap, "SystemClock", lambda: FakeClock(tws.clock.now() + error))
+        typed = person.types("run --if-due")
+    sent, told = len(tws.orders), person.sql(f"SELECT words FROM notice WHERE is_urgent AND event = '{event}'")  # noqa: S608
+    tws.clock.set(decision_time + timedelta(minutes=1))
+    mended = person.types("run --if-due --json").document["result"]
+
+    assert (exit_code, 1) == (typed.exit_code, sent)
+    assert [True] == [words in text for (text,) in told]
+    assert ("SELL", "working", ["BUY", "SELL"]) == (
+        mended["action"],
+        mended["order"]["status"],
+        [order.action for order in tws.orders],
+    )
+
+
+def test_a_gateway_whose_name_nobody_resolves_is_named_and_nothing_is_sent(person: PaperPerson, tws: Server) -> None:
+    """The name server is dead, or the name is wrong."""
+    person.environment["MTUM_EOD_IB__HOST"] = "gateway.invalid"
+    typed = person.types("run --if-due --json")
+    [(told,)] = person.sql("SELECT words FROM notice WHERE is_urgent")
+
+    assert (4, []) == (typed.exit_code, tws.asked("startApi"))
+    assert "there is no host gateway.invalid" in told
+    assert "ib.host" in typed.error["hint"]
+    assert "name server" in typed.error["hint"]
+
+
 def test_the_day_may_be_left_to_if_due(person: PaperPerson) -> None:
     """Preflight two hours before the close, the decision twenty minutes before, settlement after it."""
     steps = []

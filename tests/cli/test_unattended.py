@@ -266,6 +266,39 @@ def test_preflight_warns_hours_before_that_the_disk_is_filling_up(person: Person
     assert [True] == [f"MiB are free at {full_disk}, 100 are wanted" in text for _, text in web.messages]
 
 
+def test_preflight_finds_the_books_out_of_order_hours_before_and_says_so_on_change_only(person: Person, web: Received):
+    """Somebody wrote into the file; the next day a preflight fails, and again, until it is put right."""
+    cron(person.at("2024-11-05", 20), 60, every=20)
+    told_before, found = len(web.messages), []
+    for before_close, cash in ((120, "+ 1"), (105, "+ 0"), (90, "- 1")):
+        with closing(sqlite3.connect(person.database)) as db, db:
+            db.execute(f"UPDATE equity_mark SET cash = cash {cash}")  # noqa: S608
+        typed = person.at("2024-11-06", before_close).types("run --if-due --json")
+        found.append((typed.exit_code, [check["name"] for check in typed.document["result"] if not check["passed"]]))
+    first, last = (text for _, text in web.messages[told_before:])
+
+    assert [(7, ["database"]), (7, ["database"]), (0, [])] == found
+    assert first.startswith("Preflight of 2024-11-06 failed: database: equity of 2024-11-05: cash is ")
+    assert first.endswith("(`mtum-eod db restore` brings a backup back)")
+    assert "Preflight of 2024-11-06 passes now" == last
+    assert ["success", "start", "fail", "start", "fail", "start", "success"] == pings(web)[-7:]
+
+
+def test_preflight_finds_a_damaged_page_hours_before(person: Person, web: Received):
+    """The disk lost a page that no step has read since."""
+    cron(person.at("2024-11-05", 20), 60, every=20)
+    with closing(sqlite3.connect(person.database)) as db:
+        [(page,)] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'owner_act'").fetchall()
+        [(size,)] = db.execute("PRAGMA page_size").fetchall()
+    with person.database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"rubbish " * (size // 8))
+    typed = person.at("2024-11-06", 120).types("run --if-due --json")
+
+    assert 7 == typed.exit_code
+    assert True is any("Preflight of 2024-11-06 failed: database: " in text for _, text in web.messages)
+
+
 def test_a_read_only_database_is_told_once(person: Person, web: Received, full_disk: Path):
     cron(person.at("2024-11-05", 120), 1)
     told_before = len(web.messages)

@@ -7,12 +7,14 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from apscheduler.events import EVENT_JOB_MISSED
 from lived import book_rows, query, work_in
 
 from mtum_eod import daemon
@@ -130,6 +132,7 @@ def test_broken_settings_are_outlived_and_mended_ones_hold_from_the_next_minute(
 
 CRON = """
 import sys
+import threading
 import time
 from pathlib import Path
 from lives_a_day import FileClock
@@ -164,6 +167,27 @@ def test_cron_and_daemon_at_once_are_harmless(tmp_path: Path, unbroken: Day):
 
     assert (0, 0) == (code, cron.returncode), out
     assert book_rows(unbroken.place.database) == book_rows(day.place.database)
+
+
+@pytest.mark.parametrize("asleep", [timedelta(minutes=50), timedelta(hours=30)])
+def test_the_minutes_that_a_machine_slept_are_made_up_for_by_one(asleep: timedelta):
+    """APScheduler wakes up with the minutes behind it, however late they are, and goes on with the next one."""
+    lived, missed, woke = [], [], threading.Event()
+
+    def live() -> None:
+        lived.append(datetime.now(UTC))
+        woke.set()
+
+    scheduler = daemon._scheduler(live)
+    [job] = scheduler.get_jobs()
+    job.modify(next_run_time=datetime.now(UTC) - asleep)
+    scheduler.add_listener(missed.append, EVENT_JOB_MISSED)
+    scheduler.start()
+    woke.wait(PATIENCE)
+    scheduler.shutdown()
+
+    assert (1, []) == (len(lived), missed)
+    assert timedelta(0) < job.next_run_time - lived[0] <= timedelta(minutes=1)
 
 
 def test_the_trigger_fires_every_minute_through_both_changes_of_the_clocks():

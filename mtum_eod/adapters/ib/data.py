@@ -189,5 +189,5 @@ def _between(stamps: pd.Index, first: datetime, last: datetime) -> npt.NDArray[n
 
 def _delayed(symbol: str, today: date, late: timedelta) -> Finding:
     minutes = int(late.total_seconds() // 60)
-    words = f"{symbol} {today}: the newest price is {minutes} min old: delayed data, or no trading"
+    words = f"{symbol} {today}: the newest price is {minutes} min old: delayed data, no trading, or a wrong clock here"
     return Finding(kind=FindingKind.STALE_PRICE, symbol=symbol, session=today, words=words)

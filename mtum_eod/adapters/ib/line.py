@@ -396,7 +396,8 @@ class Line:
         try:
             await talk.answer(lambda: ib.client.connectAsync(self._host, self._port, self.client_id, None), seconds)
         except socket.gaierror as error:
-            raise _NoConnection(f"there is no host {self._host}: {error}", "correct ib.host") from error
+            cure = "see that ib.host is right, and that the name server answers"
+            raise _NoConnection(f"there is no host {self._host}: {error}", cure) from error
         except OSError as error:
             raise _NoConnection(
                 f"nothing takes connections at {where}: {os.strerror(error.errno) if error.errno else error}",
