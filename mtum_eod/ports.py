@@ -23,6 +23,7 @@ from mtum_eod.core.trading import (
     Order,
     OrderIntent,
     OrderStatus,
+    OrderType,
     OwnerAct,
     SessionStatus,
     Split,
@@ -152,6 +153,8 @@ class BrokerOrder:
     status: OrderStatus
     filled_shares: int
     words: str = ""
+    shares: int | None = None  # as ordered; absent from some lists, as is the type
+    order_type: OrderType | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,6 +159,8 @@ class ScriptedBroker:
             status=OrderStatus.REJECTED if rejected else OrderStatus.WORKING,
             filled_shares=0,
             words="no trading permission" if rejected else "",
+            shares=intent.shares,
+            order_type=intent.order_type,
         )
         self.at_broker[intent.reference] = order
         if self.on_submit == "drop":

@@ -144,6 +144,8 @@ class SimulatedBroker:
             perm_id=order.order_id,
             status=OrderStatus.CANCELLED if order.is_cancelled else status,
             filled_shares=order.shares if filled else 0,
+            shares=order.shares,
+            order_type=order.order_type,
         )
 
     def _is_filled(self, order: SimulatedOrder) -> bool:

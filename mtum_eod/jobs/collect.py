@@ -44,7 +44,7 @@ def collect(desk: TradingDesk, order: Order, *, may_send: bool = False) -> Colle
 
     An intent without acknowledgement is looked for first, and sent where it is surely absent and may be.
     """
-    if desk.book.mode is Mode.SIMULATED and order.status.is_open and executions_vanished(desk, order.intent):
+    if desk.book.mode is Mode.SIMULATED and order.status.is_open and executions_vanished(desk, order.intent.session):
         # The embedded broker prices an execution when it is asked, on the scale of that day.
         follow_scale(desk, _recent(desk))
     if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN) and order.perm_id is None:
@@ -169,7 +169,7 @@ def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | Non
         # A list read too early lacks an order that is alive: before the close that says nothing.
         has_closed = desk.clock.now() >= desk.calendar.close(intent.session)
         return _judge_by_position(desk, intent, OrderStatus.CANCELLED) if has_closed else None
-    is_past = executions_vanished(desk, intent)
+    is_past = executions_vanished(desk, intent.session)
     if found.status.is_open and is_past:
         words = "still working at the broker after its session's midnight: withdraw it there"
         return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
@@ -198,7 +198,7 @@ def _judge_by_position(desk: Desk, intent: OrderIntent, claimed: OrderStatus) ->
         return Verdict(OrderStatus.UNKNOWN, words, is_alarm=True)
     if moved == 0:
         return Verdict(_end(claimed, done), "no list of the broker has it any more, the position says what it did")
-    if not executions_vanished(desk, intent):
+    if not executions_vanished(desk, intent.session):
         words = f"the position moved its way by {moved} shares more than its executions add up to"
         return Verdict(OrderStatus.WORKING, words, is_alarm=True)
     status = OrderStatus.FILLED if done + moved == intent.shares else OrderStatus.PARTLY_FILLED
@@ -227,7 +227,7 @@ def _collect_commissions(desk: TradingDesk, intent: OrderIntent) -> None:
     if isinstance(executions, Unknown):
         return
     desk.store.add_fills(executions_of(intent, executions.value))
-    if not executions_vanished(desk, intent):
+    if not executions_vanished(desk, intent.session):
         return
     told_of = {fill.execution_id for fill in executions.value}
     gone = [f for f in booked(desk, intent) if f.commission_usd is None and f.execution_id not in told_of]

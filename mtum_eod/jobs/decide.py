@@ -24,11 +24,11 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
-from mtum_eod.jobs.order import send, tell_order
+from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
-from mtum_eod.ports import Notice, Recording, SessionRow
+from mtum_eod.ports import Answer, Notice, Recording, SessionRow, Unknown
 
 MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
 """What keeps an exit from going out, but perhaps no longer at the next run of the session."""
@@ -51,6 +51,7 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     Raises MarketDataError, BrokerUnavailable, OrderStateUnknown, StoreError; whatever happens, at most one order of
     the session ever leaves.
     """
+    had = adopt_forgotten(desk, session)
     gathered = gather(desk, session)
     if gathered.split:
         follow_split(desk, gathered.split)
@@ -58,7 +59,7 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
     decision = decide(evidence, desk.parameters)
     try:
-        intent, unsent = _intent(desk, evidence, decision), None
+        intent, unsent = _intent(desk, evidence, decision, had), None
     except BrokerUnavailable as error:
         # What was decided is kept, an exit stays due; only then is the failure told.
         decision = replace(decision, shares=0, reason=f"{decision.reason}. Not sent: {error.message}")
@@ -102,9 +103,12 @@ def is_final(outcome: Outcome) -> bool:
     return not (evidence.position is None and evidence.fatal_findings)
 
 
-def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision) -> OrderIntent | None:
+def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision, had: Answer[None]) -> OrderIntent | None:
+    """The order that the decision asks for. Raises BrokerUnavailable where the session may have had one already."""
     if decision.shares == 0:
         return None
+    if isinstance(had, Unknown):
+        raise BrokerUnavailable(had.why, hint="the next run asks again; `mtum-eod doctor` looks at the chain")
     side = Side(decision.action)
     book = desk.book
     return OrderIntent(

@@ -33,6 +33,13 @@ def run_id() -> int | None:
     return _current.get()
 
 
+def this_run() -> int:
+    """The run under way, for what is recorded in it. Raises LookupError between runs."""
+    if (run := _current.get()) is None:
+        raise LookupError("no run is under way")
+    return run
+
+
 @dataclass(slots=True, kw_only=True)
 class Filing:
     """A run in progress; what is set here is filed at its end."""

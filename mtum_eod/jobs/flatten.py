@@ -28,7 +28,7 @@ from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, 
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import order_in_doubt, position_of
-from mtum_eod.jobs.order import send, tell_order
+from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
 from mtum_eod.ports import Recording, SessionRow, Unknown
@@ -78,6 +78,9 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
             f"{doubt}: a sale could sell too much",
             hint="look at the broker's own list, then `mtum-eod reconcile`",
         )
+    had = adopt_forgotten(desk, session)
+    if isinstance(had, Unknown):
+        raise BrokerUnavailable(f"{had.why}: a sale could be a second one", hint="try again once the broker answers")
     first = desk.store.order(session)
     if first:
         return _has_its_order(first)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import date
 
-from mtum_eod.core.trading import Fill, OrderIntent, same_shares
+from mtum_eod.core.trading import Fill, OrderIntent, Side, order_reference, same_shares
 from mtum_eod.jobs.desk import Desk
-from mtum_eod.ports import BrokerOrder, Known, Unknown
+from mtum_eod.ports import Answer, BrokerOrder, Known, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,15 @@ def look(desk: Desk, intent: OrderIntent) -> Seen | Unknown:
     return next(answer for answer in answers if isinstance(answer, Unknown))
 
 
+def had_already(desk: Desk, session: date) -> Answer[BrokerOrder | None]:
+    """The order of that session, of either side, that the broker's list names."""
+    orders, book = desk.broker.orders(), desk.book
+    if isinstance(orders, Unknown):
+        return orders
+    keys = [order_reference(book.mode, book.account, book.symbol, session, side) for side in Side]
+    return Known(next((order for order in orders.value if order.reference in keys), None))
+
+
 def order_among(desk: Desk, intent: OrderIntent, orders: Iterable[BrokerOrder]) -> BrokerOrder | None:
     """The broker's order that is this intent, under its reference; by the permanent id where a list lost that."""
     orders = list(orders)
@@ -64,6 +74,6 @@ def executions_of(intent: OrderIntent, executions: Iterable[Fill]) -> list[Fill]
     return [fill for fill in executions if fill.reference == intent.reference]
 
 
-def executions_vanished(desk: Desk, intent: OrderIntent) -> bool:
-    """Whether a list of executions may have lost the intent's: a broker tells of those since its midnight."""
-    return desk.calendar.local_date(desk.clock.now()) > intent.session
+def executions_vanished(desk: Desk, session: date) -> bool:
+    """Whether the broker's lists may have lost that session's executions: they begin at its midnight."""
+    return desk.calendar.local_date(desk.clock.now()) > session

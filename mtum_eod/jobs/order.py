@@ -21,14 +21,15 @@ from mtum_eod.core.trading import (
     OrderStatus,
     OrderType,
     OwnerAct,
+    SessionStatus,
     Side,
-    order_reference,
     same_shares,
 )
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.inquiry import executions_vanished, look_twice
-from mtum_eod.ports import BookReader, BrokerOrder, Known, Notice, Unknown
+from mtum_eod.jobs.filing import this_run
+from mtum_eod.jobs.inquiry import executions_vanished, had_already, look_twice
+from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
     OrderStatus.REJECTED: Event.ORDER_REJECTED,
@@ -44,6 +45,9 @@ LOOK = (
 )
 """What the owner does about an order that cannot be told."""
 
+NEVER_ARRIVED = "never reached the broker"
+"""How an order ended that no gate held back."""
+
 ON_THE_ORDER = (Act.APPROVE, Act.CANCEL, Act.FLATTEN)
 """What an owner can say of a session's order; the last word counts."""
 
@@ -54,15 +58,12 @@ ON_THE_ORDER = (Act.APPROVE, Act.CANCEL, Act.FLATTEN)
 def send(desk: TradingDesk, intent: OrderIntent) -> Blocked | None:
     """Send a committed intent and write down what the broker said; returns what came up against it meanwhile.
 
-    Before the first try the broker is asked whether it has had this session's order already: a book brought back from
-    a backup would not know. Where no acknowledgement came it is asked again. Surely absent, the order goes out once
-    more under its own id if there is time; what stays unknown is recorded so.
-    Raises BrokerUnavailable where the broker's list does not come; the intent waits for the next run, which asks again.
+    Where no acknowledgement came the broker is asked. Surely absent, the order goes out once more under its own id if
+    there is time; what stays unknown is recorded so.
     """
-    had = _had_already(desk, intent)
-    if had is not None:
-        return _adopt(desk, intent, had)
-    return _submit(desk, intent, is_last_try=False)
+    stopped = _submit(desk, intent, is_last_try=False)
+    _heed_withdrawal(desk, intent.session)
+    return stopped
 
 
 def _submit(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool) -> Blocked | None:
@@ -74,38 +75,10 @@ def _submit(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool) -> Blo
     try:
         acknowledged = desk.broker.submit(intent)
     except BrokerUnavailable:
-        recover(desk, intent, may_send=not is_last_try)
+        _find_out(desk, intent, may_send=not is_last_try)
     else:
         acknowledge(desk, acknowledged)
-    order = desk.store.order(intent.session)
-    if order and order.status.is_open and withdrawal_of(desk.store, intent.session):
-        withdraw(desk, order)  # the owner's word came while the order was on its way
     return None
-
-
-def _had_already(desk: Desk, intent: OrderIntent) -> BrokerOrder | None:
-    """The order of the intent's session, of either side, that the broker's list names; None where it names none.
-
-    Raises BrokerUnavailable where the list does not come: it may hold the order that a second one would double.
-    """
-    orders, book = desk.broker.orders(), desk.book
-    if isinstance(orders, Unknown):
-        raise BrokerUnavailable(
-            f"whether the broker has had an order of {intent.session} is not known ({orders.why}); nothing was sent",
-            hint="the next run asks again; `mtum-eod doctor` looks at the chain",
-        )
-    keys = [order_reference(book.mode, book.account, book.symbol, intent.session, side) for side in Side]
-    return next((order for order in orders.value if order.reference in keys), None)
-
-
-def _adopt(desk: TradingDesk, intent: OrderIntent, had: BrokerOrder) -> Blocked | None:
-    """Take the order at the broker for the intent's; beside one of the other side the intent is never sent."""
-    if had.reference == intent.reference:
-        acknowledge(desk, had)
-        return None
-    why = f"the broker has had {had.reference} in this session"
-    desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=why)
-    return Blocked(gate=Gate.ALREADY_DECIDED, why=why)
 
 
 def _send_again(desk: TradingDesk, intent: OrderIntent) -> None:
@@ -143,6 +116,15 @@ def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
     return None if in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
 
 
+def require_arrival(order: Order | None) -> None:
+    """Raise BrokerUnavailable where the order was given up, and no gate but the broker's silence held it back."""
+    if order and order.status is OrderStatus.NOT_SENT and order.words == NEVER_ARRIVED:
+        raise BrokerUnavailable(
+            f"order {order.intent.reference} {NEVER_ARRIVED}",
+            hint="`mtum-eod doctor` looks at the chain; the next session decides anew",
+        )
+
+
 def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
     """Write the broker's word on an order into the book.
 
@@ -169,6 +151,11 @@ def recover(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
     more where it may be, else given up as never sent. Past its session's midnight executions have vanished: there a
     position that moved by the whole order says that it was executed. Not knowable: UNKNOWN, a person looks.
     """
+    _find_out(desk, intent, may_send=may_send)
+    _heed_withdrawal(desk, intent.session)
+
+
+def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
     seen = look_twice(desk, intent)
     status, words = OrderStatus.UNKNOWN, ""
     if isinstance(seen, Unknown):
@@ -183,12 +170,62 @@ def recover(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
         if may_send:
             _send_again(desk, intent)
             return
-        status, words = OrderStatus.NOT_SENT, "never reached the broker"
-    elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent):
+        status, words = OrderStatus.NOT_SENT, NEVER_ARRIVED
+    elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent.session):
         status, words = OrderStatus.WORKING, "known by the position alone"
     else:
         words = f"no list has it, but the position moved its way by {seen.moved:g} shares"
     desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
+
+
+# -- forgotten --------------------------------------------------------------------------------------------------------
+
+
+def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
+    """Take an order of the session into the book that the broker has had and the book knows nothing of; tell.
+
+    A book brought back from a backup has forgotten what it sent since. The order blocks a second one, and settlement
+    books what it does. Unknown where the broker's list does not come: it may hold what a second order would double.
+    """
+    if desk.store.order(session):
+        return Known(None)
+    had = had_already(desk, session)
+    if isinstance(had, Unknown):
+        return Unknown(f"whether the broker has had an order of {session} is not known ({had.why})")
+    if had.value is None:
+        return Known(None)
+    order, side = had.value, Side(had.value.reference.rpartition("/")[2])
+    shares = order.shares or order.filled_shares or 1  # one that ended without an execution may be listed without any
+    intent = OrderIntent(
+        reference=order.reference,
+        session=session,
+        kind=OrderKind.DECISION,
+        side=side,
+        order_type=order.order_type or desk.parameters.order_type,
+        shares=shares,
+        order_id=order.order_id or 0,
+        decision_price_usd=0.0,
+    )
+    words = f"the broker has had {order.reference}, {shares} shares, that this book did not know of"
+    with desk.store.transaction():
+        desk.store.record(
+            Recording(
+                run_id=this_run(),
+                book=desk.book,
+                row=SessionRow(session=session, status=SessionStatus.SKIPPED, why=words),
+                bars=(),
+                signal=None,
+                settings={},
+                inputs={},
+                intent=intent,
+                recorded_at=desk.wall_clock.now(),
+            )
+        )
+        acknowledge(desk, order)
+        said = f"{session}: {words}; it is {order.status} and counts as the session's one order now"
+        desk.notifier.tell(Notice(event=Event.MISMATCH, words=said, is_urgent=True))
+    _heed_withdrawal(desk, session)
+    return Known(None)
 
 
 # -- back -------------------------------------------------------------------------------------------------------------
@@ -206,6 +243,13 @@ def withdrawal_of(store: BookReader, session: date) -> OwnerAct | None:
     """The act that took the session's order back, sent or not; None where the owner's last word is another."""
     said = [act for act in store.acts(session) if act.act in ON_THE_ORDER]
     return said[-1] if said and said[-1].act is Act.CANCEL else None
+
+
+def _heed_withdrawal(desk: TradingDesk, session: date) -> None:
+    """Take the session's order back where the owner's word to do so came before, or while it was on its way."""
+    order = desk.store.order(session)
+    if order and order.status.is_open and withdrawal_of(desk.store, session):
+        withdraw(desk, order)
 
 
 def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:

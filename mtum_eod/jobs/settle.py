@@ -11,13 +11,16 @@ import pandas as pd
 
 from mtum_eod.core import quality, snapshot
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
-from mtum_eod.core.trading import Order, OrderStatus
+from mtum_eod.core.trading import Order, OrderStatus, Side
+from mtum_eod.jobs import market
 from mtum_eod.jobs.collect import Collected, booked, collect
 from mtum_eod.jobs.decide import latch_daily_loss
 from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.inquiry import executions_vanished
+from mtum_eod.jobs.order import adopt_forgotten
 from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
-from mtum_eod.ports import EquityMark
+from mtum_eod.ports import Answer, EquityMark, Known, Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +58,10 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
 
     Repeating it changes nothing. Raises MarketDataError, BrokerUnavailable, StoreError.
     """
+    had: Answer[None] = Known(None) if executions_vanished(desk, session) else adopt_forgotten(desk, session)
     order = desk.store.order(session)
     collected = collect(desk, order) if order else Collected(None)
+    _learn_entry_atr(desk, session)
     provisional = [mark.session for mark in desk.store.provisional_marks() if mark.session < session]
     first = min([*provisional, desk.calendar.window(session, COMPARED_SESSIONS)[0]])
     window = desk.calendar.sessions(first, session)
@@ -65,7 +70,7 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
     desk.store.add_bars([prices, vix])
     known = [mark for day in (*provisional, session) if (mark := _mark(desk, day, prices)) is not None]
     mine = next((mark for mark in known if mark.session == session), None)
-    why = _still_open(desk, collected, mine)
+    why = had.why if isinstance(had, Unknown) else _still_open(desk, collected, mine)
     drift = _drift(desk, [mark.session for mark in known if mark.is_final])
     marks = [*known, *marked_again(desk, session + timedelta(days=1))]
     desk.store.settle(session, desk.wall_clock.now(), marks, is_settled=not why, drift_actions=drift)
@@ -78,6 +83,18 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
         why=why,
         needs_person=bool(collected.alarm),
     )
+
+
+def _learn_entry_atr(desk: TradingDesk, session: date) -> None:
+    """Give a position that no recorded decision entered the ATR of its session: its target hangs on it."""
+    held = desk.ledger().holding
+    if held is None or held.entry_session != session or desk.store.entry_atr(session) is not None:
+        return
+    p, now = desk.parameters.strategy, desk.wall_clock.now()
+    atr = market.read(desk.sources, session, now, p).indicators.atr
+    if not isnan(atr):
+        entry = next(fill for fill in reversed(desk.store.fills()) if fill.side is Side.BUY)
+        desk.store.adopt(entry, atr, p.atr_multiplier, now)
 
 
 def marked_again(desk: Desk, first: date) -> list[EquityMark]:

@@ -188,6 +188,25 @@ def test_an_order_lost_on_its_way_is_not_sent_again_after_a_cancel(bench: Bench)
     assert ([], ["not_sent"]) == (bench.broker.received, statuses(bench))
 
 
+def test_an_order_of_a_dead_run_is_withdrawn_once_it_is_found(bench: Bench):
+    """The run died unacknowledged, and the owner's cancel had no answer; the next run finds the order and asks anew."""
+    send = bench.broker.submit
+
+    def send_and_die(intent: OrderIntent) -> BrokerOrder:
+        send(intent)
+        raise KeyboardInterrupt
+
+    bench.broker.submit = send_and_die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        bench.decide()
+    bench.broker.silent.add("cancel")
+    take_back(bench, 19)
+    bench.broker.silent.clear()
+    bench.decide(before_close=18)
+
+    assert (["cancelled"], "cancelled") == (statuses(bench), bench.broker.at_broker[BUY_KEY].status)
+
+
 def test_a_cancel_waits_for_the_brokers_line_and_leaves_it_to_the_run_that_has_it(bench: Bench):
     """The act stands before anything is waited for."""
     bench.decide()

@@ -1,34 +1,136 @@
-"""A book brought back from a backup knows nothing of what it did since: the broker is asked before sending."""
+"""A book brought back from a backup knows nothing of what it did since: the broker is asked before it decides."""
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from shutil import copyfile
 
 import pytest
 from fakes import KEY, SESSION, Bench
 
-from mtum_eod.core.trading import OrderStatus
-from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.core.market import VIX
+from mtum_eod.core.trading import Act, OrderStatus, OwnerAct
+from mtum_eod.errors import BrokerUnavailable, SettingsError
+from mtum_eod.jobs.flatten import flatten
+
+BUY_KEY, NEXT = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6)
 
 
-def test_an_order_that_the_restored_book_has_forgotten_is_adopted(tmp_path: Path) -> None:
-    """The order is out, this morning's backup comes back, and the run decides again: one order, and it is ours."""
+@pytest.fixture
+def forgotten(tmp_path: Path) -> Bench:
+    """This morning's book is back; the order of the session, decided since, rests at the broker."""
     before, after = tmp_path / "before.db", tmp_path / "after.db"
     bench = Bench(before)
     bench.store.close()
     copyfile(before, after)
     bench = Bench(before)
     bench.decide()
-    restored = Bench(after, data=bench.data, broker=bench.broker)
-    restored.decide(before_close=18)
-    order = restored.store.order(SESSION)
+    return Bench(after, data=bench.data, broker=bench.broker)
 
-    assert [f"{KEY}/{SESSION}/BUY"] == [intent.reference for intent in bench.broker.received]
-    assert order
-    assert OrderStatus.WORKING is order.status
+
+def orders(bench: Bench) -> list[tuple[str, int, str]]:
+    """The book's orders: side, shares and status."""
+    return bench.sql("SELECT side, shares, status FROM order_intent")
+
+
+def test_an_order_that_the_restored_book_has_forgotten_is_adopted(forgotten: Bench) -> None:
+    """The run decides again: one order, and it is ours."""
+    outcome = forgotten.decide(before_close=18)
+
+    assert [BUY_KEY] == [intent.reference for intent in forgotten.broker.received]
+    assert ([("BUY", 33, "working")], "already_decided") == (orders(forgotten), outcome.document["blocked_by"])
+
+
+def test_it_is_adopted_where_nothing_would_be_bought_now(forgotten: Bench) -> None:
+    """VIX has risen since: the decision is HOLD, and the order counts all the same. The owner is told."""
+    forgotten.data.edit(VIX, SESSION, close=26.0)
+    outcome = forgotten.decide(before_close=18)
+
+    assert ("HOLD", [("BUY", 33, "working")]) == (outcome.document["action"], orders(forgotten))
+    assert [
+        (
+            f"{SESSION}: the broker has had {BUY_KEY}, 33 shares, that this book did not know of; it is working and "
+            "counts as the session's one order now",
+            1,
+        )
+    ] == forgotten.notices("mismatch")
+
+
+def test_its_executions_are_booked_by_settlement(forgotten: Bench) -> None:
+    forgotten.data.edit(VIX, SESSION, close=26.0)
+    forgotten.decide(before_close=18)
+    forgotten.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    settlement = forgotten.settle()
+
+    assert (True, 33, [("BUY", 33, "filled")]) == (settlement.is_settled, forgotten.desk.shares(), orders(forgotten))
+
+
+def test_a_book_restored_after_the_close_finds_it_when_settling(forgotten: Bench) -> None:
+    """No decision is on record, yet the position has its ATR: the target hangs on it, and the next session decides."""
+    forgotten.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    settlement = forgotten.settle()
+    held = forgotten.decide(NEXT).document["position"]
+
+    assert (True, 33) == (settlement.is_settled, held["shares"])
+    assert held["entry_atr"] == pytest.approx(forgotten.sql("SELECT atr FROM entry_basis")[0][0])
+    assert held["target"] == pytest.approx(148.0 + 4 * held["entry_atr"])
+
+
+def test_a_settlement_that_cannot_ask_for_it_stays_open(forgotten: Bench) -> None:
+    forgotten.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    forgotten.broker.silent.add("orders")
+    silent = forgotten.settle()
+    forgotten.broker.silent.clear()
+    after = forgotten.settle(after_close=35)
+
+    assert (False, True) == (silent.is_settled, after.is_settled)
+    assert "whether the broker has had an order" in silent.why
+
+
+def test_it_is_taken_back_where_the_owner_wanted_that_before_it_was_found(forgotten: Bench) -> None:
+    forgotten.at(SESSION, 19)
+    act = OwnerAct(act=Act.CANCEL, session=SESSION, at=forgotten.clock.now(), by="owner", words="")
+    forgotten.store.add_act(act)
+    forgotten.decide(before_close=18)
+
+    assert [("BUY", 33, "cancelled")] == orders(forgotten)
+    assert OrderStatus.CANCELLED is forgotten.broker.at_broker[BUY_KEY].status
+
+
+def test_a_sale_by_hand_is_no_second_order(forgotten: Bench) -> None:
+    forgotten.at(SESSION, 18)
+    with pytest.raises(SettingsError, match="has had its one order: BUY 33, working"):
+        flatten(forgotten.desk, why="", by="owner")
+
+    assert [("BUY", 33, "working")] == orders(forgotten)
+
+
+@pytest.mark.parametrize(("shares", "filled", "booked"), [(33, 0, 33), (None, 12, 12), (None, 0, 1)])
+def test_one_that_ended_is_adopted_even_where_its_size_is_no_longer_told(
+    forgotten: Bench, shares: int | None, filled: int, booked: int
+) -> None:
+    """IB's list of finished orders may have no size: what was executed is known all the same."""
+    forgotten.broker.at_broker[BUY_KEY] = replace(
+        forgotten.broker.at_broker[BUY_KEY], shares=shares, filled_shares=filled, status=OrderStatus.CANCELLED
+    )
+    forgotten.decide(before_close=18)
+
+    assert [("BUY", booked, "working" if filled else "cancelled")] == orders(forgotten)
+    assert 1 == len(forgotten.broker.received)
+
+
+def test_a_hold_needs_no_list_of_orders(tmp_path: Path) -> None:
+    """Nothing is to be sent, so nothing can be doubled; settlement asks again."""
+    bench = Bench(tmp_path / "book.db")
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.broker.silent = {"orders"}
+    document = bench.decide().document
+
+    assert ("HOLD", None) == (document["action"], document["blocked_by"])
 
 
 def test_nothing_is_sent_before_the_broker_has_said_what_it_had(tmp_path: Path) -> None:
-    """The list of orders does not come: the intent waits, and the next run, which gets the list, sends it once."""
+    """The list of orders does not come: nothing is committed, and the next run, which gets the list, sends it once."""
     bench = Bench(tmp_path / "book.db")
     bench.broker.silent = {"orders"}
     with pytest.raises(BrokerUnavailable, match="whether the broker has had an order"):

@@ -223,4 +223,6 @@ class VirtualBroker:
             status=order.status,
             filled_shares=order.filled,
             words=order.words,
+            shares=order.intent.shares,
+            order_type=order.intent.order_type,
         )

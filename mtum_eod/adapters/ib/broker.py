@@ -18,7 +18,7 @@ from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.inspection import Inspection, Needs
 from mtum_eod.adapters.ib.line import OURS, Line, Refusal, Said, Status, Talk
 from mtum_eod.core.checks import Check
-from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, Side
+from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, OrderType, Side
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.ports import Answer, BrokerOrder, Calendar, Cash, Known, Unknown, WhatIf
 
@@ -394,6 +394,8 @@ def _open_order(trade: Any) -> BrokerOrder:
         filled_shares=filled,
         # held back or refused: no proof of either, its end is in the list of completed orders
         words="IB shows it as Inactive" if status == "Inactive" else "",
+        shares=_ordered(trade.order),
+        order_type=_type(trade.order),
     )
 
 
@@ -409,7 +411,18 @@ def _completed_order(trade: Any, words: str) -> BrokerOrder:
         status=OrderStatus.PARTLY_FILLED if filled and status is not OrderStatus.FILLED else status,
         filled_shares=filled,
         words=words,
+        shares=_ordered(order),
+        order_type=_type(order),
     )
+
+
+def _ordered(order: Any) -> int | None:
+    """The shares that were ordered; the list of finished orders may have 0 there."""
+    return round(order.totalQuantity) if 0 < order.totalQuantity < LARGEST else None
+
+
+def _type(order: Any) -> OrderType | None:
+    return OrderType(order.orderType) if order.orderType in list(OrderType) else None
 
 
 def _cash(values: dict[tuple[str, str], str]) -> Answer[Cash]:
