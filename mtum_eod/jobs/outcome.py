@@ -11,6 +11,7 @@ from mtum_eod.core.explanation import RuleLine, entry_lines, exit_lines
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.snapshot import number
 from mtum_eod.core.trading import Order
+from mtum_eod.errors import BrokerUnavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +27,15 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 done or blocked by a gate, 3 market data, 5 a person is needed."""
+        """0 done or blocked by a gate, 3 market data, 4 an order never reached the broker, 5 a person is needed."""
         order = self.document["order"]
         if order and order["status"] in ("rejected", "unknown"):
             return 5
         gate = self.document["blocked_by"]
         if gate in (Gate.ORDER_UNKNOWN, Gate.RECONCILE_MISMATCH) or self.evidence.needs_person:
             return 5
+        if order and order["status"] == "not_sent" and gate is None:
+            return BrokerUnavailable.exit_code
         # An exit that goes out is worth more than the data that are missing beside it.
         return 3 if gate == Gate.DATA and not order else 0
 

@@ -20,6 +20,7 @@ from mtum_eod.jobs.decide import decide_session, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import position_of
+from mtum_eod.jobs.order import require_arrival
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import as_dry_run, replay_recorded
 from mtum_eod.jobs.settle import Settlement, settle_session
@@ -117,7 +118,9 @@ def finish_open(desk: TradingDesk, session: date) -> list[str]:
     notes = []
     for order in desk.store.open_orders():
         try:
-            collect(desk, order, may_send=order.intent.session == session)
+            collected = collect(desk, order, may_send=order.intent.session == session)
+            if order.intent.session == session:
+                require_arrival(collected.order)
         except MtumEodError as error:
             if order.intent.session == session:
                 raise

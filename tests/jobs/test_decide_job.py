@@ -146,9 +146,9 @@ def test_an_order_that_surely_never_arrived_goes_out_once_more(bench: Bench):
 def test_an_order_that_never_arrives_is_given_up_and_told(bench: Bench):
     """Lost twice, looked for twice after each time, 5 s apart: nothing is at the broker, and the owner knows."""
     bench.broker.on_submit = "lose"
-    document = bench.decide().document
+    outcome = bench.decide()
 
-    assert "not_sent" == document["order"]["status"]
+    assert ("not_sent", 4) == (outcome.document["order"]["status"], outcome.exit_code)
     assert [timedelta(seconds=5)] * 2 == bench.clock.slept
     assert [(f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (never reached the broker)", 1)] == bench.notices(
         "run_failed"
@@ -222,10 +222,11 @@ def test_a_halt_set_while_the_run_decides_keeps_the_order_back(bench: Bench):
         bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=True))
 
     bench.store.record = record_then_halt  # type: ignore[method-assign,assignment]
-    document = bench.decide().document
+    outcome = bench.decide()
+    document = outcome.document
 
     assert ("BUY", "halted", "not_sent") == (document["action"], document["blocked_by"], document["order"]["status"])
-    assert [] == references(bench)
+    assert ([], 0) == (references(bench), outcome.exit_code)
 
 
 def test_a_run_slower_than_the_hard_stop_sends_nothing(bench: Bench):
@@ -237,13 +238,15 @@ def test_a_run_slower_than_the_hard_stop_sends_nothing(bench: Bench):
         bench.clock.sleep(timedelta(minutes=6))
 
     bench.store.record = record_slowly  # type: ignore[method-assign,assignment]
-    document = bench.decide().document
+    outcome = bench.decide()
+    document = outcome.document
     said = f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (past the hard stop for market-on-close orders)"
 
-    assert ("outside_window", "not_sent", []) == (
+    assert ("outside_window", "not_sent", [], 0) == (
         document["blocked_by"],
         document["order"]["status"],
         references(bench),
+        outcome.exit_code,
     )
     assert [(said, 1)] == bench.notices("run_failed")
 

@@ -129,9 +129,9 @@ def test_a_late_exit_may_still_go_out_late(bench: Bench):
 def test_a_halt_since_keeps_an_entry_from_being_sent(bench: Bench, allow_exits: bool):
     kill_before_the_wire(bench)
     bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=allow_exits))
-    bench.decide(before_close=18)
+    outcome = bench.decide(before_close=18)
 
-    assert ([], [("not_sent", 1)]) == (received(bench), state(bench))
+    assert ([], [("not_sent", 1)], 0) == (received(bench), state(bench), outcome.exit_code)
 
 
 @pytest.mark.parametrize(("allow_exits", "orders"), [(True, 2), (False, 1)])
@@ -211,6 +211,17 @@ def test_a_second_dropped_line_asks_again_and_sends_no_third_time(bench: Bench):
     bench.decide(before_close=18)
 
     assert ([(BUY_KEY, 1)], [("working", 1)]) == (received(bench), state(bench))
+
+
+def test_an_order_of_a_dead_run_that_cannot_reach_the_broker_either_is_the_brokers_failure(bench: Bench):
+    """Exit code 4 for the run that gave it up; another run of the session has nothing left to do."""
+    kill_before_the_wire(bench)
+    bench.broker.on_submit = "lose"
+    with pytest.raises(BrokerUnavailable, match=f"order {BUY_KEY} never reached the broker"):
+        bench.decide(before_close=18)
+
+    assert ([], [("not_sent", 1)]) == (received(bench), state(bench))
+    assert 0 == bench.decide(before_close=17).exit_code
 
 
 def test_a_rejection_of_the_resent_order_is_adopted_and_told(bench: Bench):
