@@ -150,6 +150,19 @@ class Held(click.ParamType[tuple[int, float]]):
         return held
 
 
+class Executed(click.ParamType["int | None"]):
+    """How much of an order was executed: 0 for `none`, None for `filled`, or the shares of a part."""
+
+    name = "none|filled|shares"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value in ("none", "filled"):
+            return 0 if value == "none" else None
+        if not (value.isdecimal() and int(value)):
+            self.fail(f"{value!r} is not one of none, filled, and the shares of a part, such as 12", param, ctx)
+        return int(value)
+
+
 def examples(*lines: str) -> str:
     """What a command looks like when typed, kept as it stands (click reads the first mark as 'do not wrap')."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
@@ -833,7 +846,7 @@ def _confirmed(place: Workplace) -> bool:
         "mtum-eod reconcile --adopt 19@204.10 --entry-date 2024-11-05",
         "mtum-eod reconcile --leave 5",
         "mtum-eod reconcile --fill 2024-11-05 204.12 1.05",
-        "mtum-eod reconcile --resolve 2024-11-05 none",
+        "mtum-eod reconcile --resolve 2024-11-05 none           also `filled`, or the shares of a part, such as 12",
     )
 )
 @click.option("--adopt", type=Held(), help="Take over shares bought by hand, SHARES@PRICE; with --entry-date.")
@@ -847,9 +860,9 @@ def _confirmed(place: Workplace) -> bool:
 )
 @click.option(
     "--resolve",
-    type=(Session(), click.Choice(["none", "filled"])),
-    metavar="SESSION none|filled",
-    help="What became of an order that is in doubt.",
+    type=(Session(), Executed()),
+    metavar="SESSION none|filled|SHARES",
+    help="What became of an order that is in doubt; SHARES where a part of it was executed.",
 )
 @json_option
 @click.pass_obj
@@ -859,7 +872,7 @@ def reconcile(
     entry_date: date | None,
     leave: float | None,
     fill: tuple[date, float, float] | None,
-    resolve: tuple[date, str] | None,
+    resolve: tuple[date, int | None] | None,
 ) -> None:
     """Compare the book with the broker, and put it right."""
     forms = [form for form in (adopt, leave, fill, resolve) if form is not None]
@@ -882,7 +895,7 @@ def reconcile(
         elif fill:
             words = job.fill(desk, *fill, by)
         elif resolve:
-            words = job.resolve(desk, resolve[0], is_filled=resolve[1] == "filled", by=by)
+            words = job.resolve(desk, resolve[0], executed=resolve[1], by=by)
     door.say({"words": words}, lambda: words)
 
 

@@ -112,7 +112,7 @@ def _orders(desk: Desk) -> Check:
     orders = desk.store.open_orders()
     unknown = [order for order in orders if order.status is OrderStatus.UNKNOWN]
     words = ", ".join(f"{order.intent.reference} is {order.status}" for order in orders) or "none is open"
-    cure = f"`mtum-eod reconcile --resolve {unknown[0].intent.session} none|filled`" if unknown else ""
+    cure = f"`mtum-eod reconcile --resolve {unknown[0].intent.session} none|filled|SHARES`" if unknown else ""
     return Check(name="orders", passed=not unknown, words=words, cure=cure, exit_code=A_PERSON)
 
 

@@ -41,7 +41,7 @@ FAILED_ORDERS = {
 
 LOOK = (
     "Look at the broker's own order list and position; it resolves itself once these agree, "
-    "or say what became of it: `mtum-eod reconcile --resolve {session} none|filled`"
+    "or say what became of it: `mtum-eod reconcile --resolve {session} none|filled|SHARES`"
 )
 """What the owner does about an order that cannot be told."""
 

@@ -9,7 +9,7 @@ from math import isnan
 from typing import Any
 
 from mtum_eod.core.money import TOLERANCE_USD
-from mtum_eod.core.trading import Act, Fill, Order, OrderStatus, OwnerAct, Side, same_shares, whole_shares
+from mtum_eod.core.trading import Act, Fill, Order, OrderIntent, OrderStatus, OwnerAct, Side, same_shares, whole_shares
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, SettingsError
 from mtum_eod.jobs import market
 from mtum_eod.jobs.collect import booked, estimate, filled_words
@@ -238,10 +238,11 @@ def fill(desk: TradingDesk, session: date, price: float, commission: float, by: 
     return words
 
 
-def resolve(desk: TradingDesk, session: date, *, is_filled: bool, by: str) -> str:
+def resolve(desk: TradingDesk, session: date, *, executed: int | None, by: str) -> str:
     """Say what became of a session's order whose end cannot be told; told in words.
 
-    Filled, the shares missing are booked as an estimate. Raises SettingsError where the session has no open order, or
+    executed: how many of its shares were executed in all, 0 for none and None for every one; those not booked yet are
+    booked as an estimate. Raises SettingsError where the session has no open order, the number is none it can have, or
     the broker contradicts; MarketDataError where the session's close is not known.
     """
     _refuse_unbound(desk)
@@ -252,16 +253,21 @@ def resolve(desk: TradingDesk, session: date, *, is_filled: bool, by: str) -> st
     intent = order.intent
     _refuse_contradiction(desk, order)
     done = sum(f.shares for f in booked(desk, intent))
-    if is_filled:
+    if executed:
+        _refuse_shares(executed, done, intent)
+    missing = (intent.shares if executed is None else executed or done) - done
+    if missing:
         _refuse_session(desk, session)
-        status, missing = OrderStatus.FILLED, [estimate(desk, intent, intent.shares - done)]
-        words = f"{intent.reference} was filled, {intent.shares - done} shares of it estimated"
+    if done + missing == intent.shares:
+        status, words = OrderStatus.FILLED, f"{intent.reference} was filled, {missing} shares of it estimated"
+    elif done + missing:
+        said = f"{done + missing} of {intent.shares} shares were executed of {intent.reference}"
+        status, words = OrderStatus.PARTLY_FILLED, f"{said}, {missing} of them estimated"
     else:
         status = OrderStatus.CANCELLED if order.perm_id is not None else OrderStatus.NOT_SENT
-        status, missing = OrderStatus.PARTLY_FILLED if done else status, []
-        words = f"nothing {'more ' if done else ''}was executed of {intent.reference}"
+        words = f"nothing was executed of {intent.reference}"
     with desk.store.transaction():
-        desk.store.add_fills(missing)
+        desk.store.add_fills([estimate(desk, intent, missing)] if missing else [])
         desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=f"{words}, says {by}")
         _record(desk, Act.RESOLVE, session, by, words)
     return words
@@ -299,6 +305,16 @@ def _refuse_open_orders(desk: Desk) -> None:
         raise SettingsError(
             f"order {order.intent.reference} is {order.status}: until it ends nobody can say whose shares these are",
             hint="`mtum-eod settle`, or `mtum-eod reconcile --resolve`",
+        )
+
+
+def _refuse_shares(executed: int, done: int, intent: OrderIntent) -> None:
+    """A part that is more than the order, all of it, or less than what is booked."""
+    if executed >= intent.shares or executed < done:
+        booked_words = f", and {done} of it are booked" if done else ""
+        raise SettingsError(
+            f"{executed} shares are no part of {intent.reference}: it is for {intent.shares}{booked_words}",
+            hint=f"say none, filled, or a number from {max(done, 1)} to {intent.shares - 1}",
         )
 
 

@@ -257,7 +257,7 @@ def test_a_move_that_is_not_the_orders_leaves_it_unknown_and_blocks(bench: Bench
         outcome.exit_code,
     )
     [(words, urgent)] = bench.notices("mismatch")[:1]
-    assert ("moved its way by 40 shares" in words, f"--resolve {SESSION} none|filled" in words, 1) == (
+    assert ("moved its way by 40 shares" in words, f"--resolve {SESSION} none|filled|SHARES" in words, 1) == (
         True,
         True,
         urgent,

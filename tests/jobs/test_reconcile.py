@@ -296,12 +296,14 @@ def in_doubt(bench: Bench) -> Bench:
 
 
 @pytest.mark.parametrize(
-    ("is_filled", "status", "fills"),
-    [(True, "filled", [(33, 148.0, 1)]), (False, "cancelled", [])],
+    ("executed", "status", "fills"),
+    [(None, "filled", [(33, 148.0, 1)]), (0, "cancelled", []), (12, "partly_filled", [(12, 148.0, 1)])],
 )
-def test_the_owners_word_ends_an_order_in_doubt(bench: Bench, is_filled: bool, status: str, fills: list[tuple]):
+def test_the_owners_word_ends_an_order_in_doubt(
+    bench: Bench, executed: int | None, status: str, fills: list[tuple[int, float, int]]
+):
     in_doubt(bench)
-    reconcile.resolve(bench.desk, SESSION, is_filled=is_filled, by=BY)
+    reconcile.resolve(bench.desk, SESSION, executed=executed, by=BY)
     settlements = settle_all(bench.desk)
 
     assert ([(status,)], fills) == (
@@ -312,10 +314,53 @@ def test_the_owners_word_ends_an_order_in_doubt(bench: Bench, is_filled: bool, s
     assert [] == upkeep.check(bench.path)
 
 
+def test_a_part_that_nobody_acknowledged_is_the_owners_to_tell(bench: Bench):
+    """Sent and never acknowledged; a list was silent that evening, and the next day only the position has moved."""
+    bench.broker.on_submit = "drop"
+    bench.broker.silent.add("executions")
+    with_doubt = bench.decide()
+    bench.broker.at_broker.clear()
+    bench.broker.silent.clear()
+    bench.broker.shares = 12.0
+    blocked = bench.decide(NEXT)
+    said = reconcile.resolve(bench.desk, SESSION, executed=12, by=BY)
+    [position, *_] = reconcile.compare(bench.desk).lines
+
+    assert (5, 5, "order_unknown") == (with_doubt.exit_code, blocked.exit_code, blocked.document["blocked_by"])
+    assert f"12 of 33 shares were executed of {BUY_KEY}, 12 of them estimated" == said
+    assert ("12 shares", True) == (position.book, position.agrees)
+
+
+@pytest.mark.parametrize(("executed", "status"), [(5, "partly_filled"), (12, "partly_filled"), (None, "filled")])
+def test_what_is_booked_counts_among_what_was_executed(bench: Bench, executed: int | None, status: str):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 5, 147.5, 0.5)
+    bench.settle()
+    bench.broker.at_broker.clear()
+    bench.broker.silent.add("executions")
+    reconcile.resolve(bench.desk, SESSION, executed=executed, by=BY)
+
+    assert ([(status,)], executed or 33) == (bench.sql("SELECT status FROM order_intent"), bench.desk.shares())
+
+
+@pytest.mark.parametrize("executed", [4, 33, 34])
+def test_a_number_that_is_no_part_of_the_order_is_refused(bench: Bench, executed: int):
+    """5 of its 33 shares are booked."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 5, 147.5, 0.5)
+    bench.settle()
+    bench.broker.at_broker.clear()
+    with pytest.raises(SettingsError) as refused:
+        reconcile.resolve(bench.desk, SESSION, executed=executed, by=BY)
+
+    assert f"{executed} shares are no part of {BUY_KEY}: it is for 33, and 5 of it are booked" == refused.value.message
+    assert "say none, filled, or a number from 5 to 32" == refused.value.hint
+
+
 def test_an_order_the_broker_still_works_cannot_be_resolved(bench: Bench):
     bench.decide()
     with pytest.raises(SettingsError, match="is working at the broker"):
-        reconcile.resolve(bench.desk, SESSION, is_filled=False, by=BY)
+        reconcile.resolve(bench.desk, SESSION, executed=0, by=BY)
 
 
 def test_executions_the_broker_shows_stand_above_the_owners_word(bench: Bench):
@@ -323,14 +368,14 @@ def test_executions_the_broker_shows_stand_above_the_owners_word(bench: Bench):
     bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
     bench.at(SESSION, -20)
     with pytest.raises(SettingsError, match="shows 1 executions"):
-        reconcile.resolve(bench.desk, SESSION, is_filled=False, by=BY)
+        reconcile.resolve(bench.desk, SESSION, executed=0, by=BY)
 
 
 @pytest.mark.parametrize(("session", "state"), [(SESSION, "its order is filled"), (BEFORE, "it has no order")])
 def test_a_session_without_an_open_order_has_nothing_to_resolve(bench: Bench, session: date, state: str):
     bench.buy(SESSION)
     with pytest.raises(SettingsError) as refused:
-        reconcile.resolve(bench.desk, session, is_filled=False, by=BY)
+        reconcile.resolve(bench.desk, session, executed=0, by=BY)
 
     assert state in refused.value.message
 
@@ -339,7 +384,7 @@ def test_an_order_cannot_have_filled_before_the_close(bench: Bench):
     bench.decide()
     bench.broker.at_broker.clear()
     with pytest.raises(SettingsError, match="has not closed yet"):
-        reconcile.resolve(bench.desk, SESSION, is_filled=True, by=BY)
+        reconcile.resolve(bench.desk, SESSION, executed=None, by=BY)
 
 
 def test_an_act_that_cannot_be_kept_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch):
@@ -351,6 +396,6 @@ def test_an_act_that_cannot_be_kept_changes_nothing(bench: Bench, monkeypatch: p
 
     monkeypatch.setattr(type(bench.store), "add_act", full)
     with pytest.raises(MtumEodError):
-        reconcile.resolve(bench.desk, SESSION, is_filled=True, by=BY)
+        reconcile.resolve(bench.desk, SESSION, executed=None, by=BY)
 
     assert ([("unknown",)], []) == (bench.sql("SELECT status FROM order_intent"), bench.store.fills())

@@ -433,7 +433,7 @@ def test_what_stays_unknown_tells_what_to_look_at(bench: Bench):
     unknown_past_midnight(bench, 12.0)
 
     assert any(
-        "order list and position" in words and f"reconcile --resolve {SESSION} none|filled" in words and urgent
+        "order list and position" in words and f"reconcile --resolve {SESSION} none|filled|SHARES" in words and urgent
         for words, urgent in bench.notices("run_failed")
     )
 
