@@ -32,8 +32,7 @@ def real_history() -> History:
     calendar = ExchangeCalendar(now.date())
     source = CsvData(data_folder(), calendar)
     prices, vix = (source.daily(symbol, calendar.first_session, now.date(), now) for symbol in ("MTUM", VIX))
-    days = prices.frame.index
-    return history_of(prices, vix, calendar.sessions(days.min().date(), days.max().date()))
+    return history_of(prices, vix, calendar.sessions(prices.first, prices.last))
 
 
 def repeated(history: History, times: int) -> History:

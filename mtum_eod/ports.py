@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-import pandas as pd
-
 from mtum_eod.core.checks import Check
 from mtum_eod.core.events import Beat as Beat
 from mtum_eod.core.events import Event as Event  # a Notice has one, so it is named from here too
-from mtum_eod.core.market import DailyBars
+from mtum_eod.core.market import DailyBars, StoredBars
 from mtum_eod.core.money import Usd
 from mtum_eod.core.trading import (
     Book,
@@ -113,7 +111,7 @@ class MarketData(Protocol):
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         """Daily bars from `first` to `last` as known at `as_of`; nothing later is ever in the answer.
 
-        The frame has the source's own order and faults. It is empty where the source has no row in the range.
+        The rows have the source's own order and faults; there is none where the source has none in the range.
         A last row of the session of `as_of` itself is PARTIAL before that session's close and PROVISIONAL after.
         """
         ...
@@ -333,8 +331,8 @@ class BookReader(Protocol):
 
     def book(self) -> Book | None: ...
 
-    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:
-        """Stored bars, index `session` ascending, columns open, high, low, close, volume, status.
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> StoredBars:
+        """Stored bars from `first` to `last`.
 
         Bars are never overwritten: a change is a new row with a higher revision. With `revision` the answer is
         what was stored when that revision was the newest; without, the newest of each session.

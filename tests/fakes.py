@@ -21,7 +21,7 @@ from mtum_eod.adapters.clock import SessionClock
 from mtum_eod.adapters.notices import OwnerNotices
 from mtum_eod.adapters.store import SqlStore, open_store
 from mtum_eod.core.checks import Check
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, arrays_of
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.trading import Book, Fill, Mode, OrderIntent, OrderStatus, Side
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
@@ -95,7 +95,7 @@ class ArrayData:
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         if symbol in self.down:
             raise MarketDataError(f"{symbol}: no answer", hint="wait")
-        bars = daily_bars(calendar(), symbol, self.frames[symbol], first, last, as_of, self.name)
+        bars = daily_bars(calendar(), symbol, *arrays_of(self.frames[symbol]), first, last, as_of, self.name)
         return replace(bars, as_of=as_of - self.ages.get(symbol, timedelta(0)))
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002

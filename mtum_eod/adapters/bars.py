@@ -3,42 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 
 import numpy as np
-import pandas as pd
 
-from mtum_eod.core.market import BarStatus, DailyBars, Finding
+from mtum_eod.core.market import BarStatus, DailyBars, Days, Finding, Floats
 from mtum_eod.ports import Calendar
 
 
 def daily_bars(
     calendar: Calendar,
     symbol: str,
-    frame: pd.DataFrame,
+    days: Days,
+    values: Floats,
     first: date,
     last: date,
     as_of: datetime,
     source: str,
     findings: Sequence[Finding] = (),
-    adjusted: pd.Series | None = None,
+    adjusted: Floats | None = None,
 ) -> DailyBars:
-    """The rows of `frame` from `first` to `last` that were known at `as_of`, with the last one's status.
+    """The rows from `first` to `last` that were known at `as_of`, with the last one's status.
 
-    frame and adjusted: as in `DailyBars`, in any order. Findings outside the range are left out.
+    days, values and adjusted: as in `DailyBars`, in any order. Findings outside the range are left out.
     """
     last = last_known(calendar, last, as_of)
-    days = frame.index.to_numpy()
     wanted = (days >= np.datetime64(first)) & (days <= np.datetime64(last))
-    inside = frame[wanted]
+    inside = days[wanted]
     return DailyBars(
         symbol=symbol,
-        frame=inside,
+        days=inside,
+        values=values[wanted],
         as_of=as_of,
-        last_status=status(calendar, inside.index[-1].date(), as_of) if len(inside) else BarStatus.FINAL,
+        last_status=status(calendar, inside[-1].astype(date), as_of) if inside.size else BarStatus.FINAL,
         source=source,
         findings=tuple(finding for finding in findings if finding.session is None or first <= finding.session <= last),
         adjusted=None if adjusted is None else adjusted[wanted],
+    )
+
+
+def with_built(bars: DailyBars, today: date, row: Sequence[float], as_of: datetime) -> DailyBars:
+    """The bars with today's `row`, known up to `as_of`, in the place of whatever they had of today."""
+    kept = bars.days != np.datetime64(today)
+    return replace(
+        bars,
+        days=np.append(bars.days[kept], np.datetime64(today)),
+        values=np.vstack([bars.values[kept], row]),
+        adjusted=None if bars.adjusted is None else np.append(bars.adjusted[kept], np.nan),
+        as_of=as_of,
+        last_status=BarStatus.BUILT,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mtum_eod.adapters.bars import daily_bars
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, FindingKind
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Days, Finding, FindingKind, Floats, arrays_of
 from mtum_eod.errors import MarketDataError
 from mtum_eod.ports import Calendar
 
@@ -31,9 +31,10 @@ class _Parsed:
     """A file as it was read once."""
 
     stamp: tuple[int, int]  # modification time and size; another stamp is another file
-    frame: pd.DataFrame
+    days: Days
+    values: Floats
     findings: tuple[Finding, ...]
-    adjusted: pd.Series | None
+    adjusted: Floats | None
 
 
 _parsed: dict[tuple[Path, str], _Parsed] = {}
@@ -52,9 +53,18 @@ class CsvData:
 
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         """The file's rows from `first` to `last`; raises MarketDataError where it cannot be read as bars."""
-        parsed = self._parse(symbol)
+        file = self._parse(symbol)
         return daily_bars(
-            self._calendar, symbol, parsed.frame, first, last, as_of, self.name, parsed.findings, parsed.adjusted
+            self._calendar,
+            symbol,
+            file.days,
+            file.values,
+            first,
+            last,
+            as_of,
+            self.name,
+            findings=file.findings,
+            adjusted=file.adjusted,
         )
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
@@ -103,7 +113,7 @@ class _File:
         )
 
     def parse(self, content: bytes, stamp: tuple[int, int]) -> _Parsed:
-        """Index and columns as in `DailyBars`, rows in the file's order; and what was found on the way."""
+        """Its rows in the file's order, and what was found on the way."""
         table = self.read(content)
         days = self.days(table["date"])
         placed = days.notna()
@@ -116,11 +126,11 @@ class _File:
             for column in COLUMNS
             if column != "volume" or self.symbol != VIX
         }
-        frame = pd.DataFrame(numbers, index=index, columns=COLUMNS, dtype="float64")
+        read, values = arrays_of(pd.DataFrame(numbers, index=index, columns=COLUMNS, dtype="float64"))
         adjusted = None
         if "adj close" in table:
-            adjusted = pd.to_numeric(table["adj close"], errors="coerce").astype("float64").set_axis(index)
-        return _Parsed(stamp=stamp, frame=frame, findings=tuple(self.findings), adjusted=adjusted)
+            adjusted = pd.to_numeric(table["adj close"], errors="coerce").to_numpy(dtype=np.float64)
+        return _Parsed(stamp=stamp, days=read, values=values, findings=tuple(self.findings), adjusted=adjusted)
 
     def read(self, content: bytes) -> pd.DataFrame:
         """The table as text, columns by our names; row n of the index stands in line n of the file."""

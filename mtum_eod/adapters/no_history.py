@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-import pandas as pd
+import numpy as np
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
-from mtum_eod.core.market import COLUMNS
+from mtum_eod.core.market import COLUMNS, StoredBars
 from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, OwnerAct, Split, Step
 from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Records, RunRecord, SessionRow, UnsentNotice
 
@@ -33,8 +33,12 @@ class NoHistory:
     def book(self) -> Book | None:
         return None
 
-    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:  # noqa: ARG002
-        return no_bars()
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> StoredBars:  # noqa: ARG002
+        return StoredBars(
+            days=np.empty(0, dtype="datetime64[D]"),
+            values=np.empty((0, len(COLUMNS))),
+            statuses=np.empty(0, dtype=object),
+        )
 
     def bars_revision(self) -> int:
         return 0
@@ -107,11 +111,3 @@ class NoHistory:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def no_bars() -> pd.DataFrame:
-    """An empty frame of stored bars: index `session`, columns open, high, low, close, volume, status."""
-    frame = pd.DataFrame(
-        {column: pd.Series(dtype="float64") for column in COLUMNS} | {"status": pd.Series(dtype=object)}
-    )
-    return frame.set_index(pd.DatetimeIndex([], name="session"))

@@ -13,18 +13,14 @@ from functools import lru_cache
 from math import sqrt
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
 from mtum_eod.adapters.bars import daily_bars
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Floats, days_of
 from mtum_eod.ports import Calendar
 
 FIRST_DAY = date(2013, 1, 1)
 DEFAULT_SEED = 20130418
 """The default of `data.sample_seed`."""
-
-Floats = npt.NDArray[np.float64]
 
 _HISTORY = 8313  # chosen so that under the default seed every rule speaks by 2025, and all entry rules on 2024-11-05
 _START_USD = 50.0
@@ -53,12 +49,10 @@ class SampleData:
         """Bars of every session from 2013 on; today's as its own intraday path has reached by `as_of`."""
         today = self._calendar.local_date(as_of)
         sessions = self._calendar.sessions(max(first, FIRST_DAY), min(last, today)) if first <= today else []
-        index = pd.DatetimeIndex(sessions, name="session", dtype="datetime64[ns]")
         values = self._values(symbol, sessions)
         if sessions and sessions[-1] == today and as_of < self._calendar.close(today):
             values[-1] = self._partial(symbol, today, values[-1], as_of)
-        frame = pd.DataFrame(values, index=index, columns=list(COLUMNS))
-        return daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name)
+        return daily_bars(self._calendar, symbol, days_of(sessions), values, first, last, as_of, self.name)
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
         """Volume up to each cut on the session's own intraday curve; none for the index."""
@@ -75,7 +69,7 @@ class SampleData:
         """Final open, high, low, close, volume of the sessions, one row each; a fresh array."""
         if not sessions:
             return np.empty((0, len(COLUMNS)))
-        weekdays = np.busday_count(FIRST_DAY, np.array(sessions, dtype="datetime64[D]"))
+        weekdays = np.busday_count(FIRST_DAY, days_of(sessions))
         fund, index = _history(self._seed, _whole_years(sessions[-1]))
         if symbol == VIX:
             return index[weekdays]

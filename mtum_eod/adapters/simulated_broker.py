@@ -157,9 +157,9 @@ class SimulatedBroker:
     def _execution(self, order: SimulatedOrder) -> Fill:
         close = self._calendar.close(order.session)
         bars = self._prices.daily(self._symbol, order.session, order.session, max(self._clock.now(), close))
-        if bars.frame.empty or not bars.frame["close"].iloc[-1] > 0:
+        price = bars.close_of(order.session)
+        if price is None or not price > 0:
             raise MarketDataError(f"{self._symbol}: no close for {order.session} at {self._prices.name}")
-        price = float(bars.frame["close"].iloc[-1])
         return Fill(
             execution_id=f"SIM-{order.reference}",
             reference=order.reference,

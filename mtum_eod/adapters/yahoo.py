@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 
@@ -16,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 import stamina
 
-from mtum_eod.adapters.bars import daily_bars, last_known
-from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars
+from mtum_eod.adapters.bars import daily_bars, last_known, with_built
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, arrays_of
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.ports import Calendar
 
@@ -71,10 +70,10 @@ class YahooData:
         )
         if symbol == VIX:
             frame["volume"] = np.nan  # Yahoo says 0 where an index has no volume
-        adjusted = table[ADJUSTED].astype("float64").set_axis(frame.index) if ADJUSTED in table else None
-        bars = daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name, adjusted=adjusted)
+        adjusted = table[ADJUSTED].to_numpy(dtype=np.float64) if ADJUSTED in table else None
+        bars = daily_bars(self._calendar, symbol, *arrays_of(frame), first, last, as_of, self.name, adjusted=adjusted)
         today = self._calendar.local_date(as_of)
-        if last < today or frame["close"].notna().to_numpy()[frame.index == np.datetime64(today)].any():
+        if last < today or not np.isnan(bars.close[bars.days == np.datetime64(today)]).all():
             return bars
         return self._with_built(bars, today)
 
@@ -111,10 +110,8 @@ class YahooData:
             minutes["Close"].iloc[-1],
             volume,
         ]
-        frame = bars.frame[bars.frame.index != np.datetime64(today)].copy()  # without a row of NaN
-        frame.loc[pd.Timestamp(today)] = whole
         known = minutes.index[-1].to_pydatetime() + INTRADAY_BAR
-        return replace(bars, frame=frame, as_of=known, last_status=BarStatus.BUILT)
+        return with_built(bars, today, whole, known)
 
     def _intraday(self, symbol: str, first: date, last: date) -> pd.DataFrame:
         """5-minute bars of regular hours on the UTC instants they start at; empty where Yahoo gives none.

@@ -10,13 +10,24 @@ from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 from math import isfinite, nan
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, Finding, FindingKind, as_array
+from mtum_eod.core.market import (
+    COLUMNS,
+    BarStatus,
+    BarTable,
+    DailyBars,
+    Days,
+    Finding,
+    FindingKind,
+    Floats,
+    StoredBars,
+    among,
+    days_of,
+    shared,
+)
 from mtum_eod.core.parameters import MIN_HISTORY_BARS
 
 OUTLIER_RANGE_RATIO = 0.10
@@ -43,13 +54,6 @@ UNIT_RATIOS = (0.2, 5.0)
 NAMED_ONE_BY_ONE = 10
 """A fault on more sessions than this is named this often, then counted."""
 
-EPOCH = date(1970, 1, 1)
-"""Where numpy begins to count days."""
-
-_COLUMNS = pd.Index(COLUMNS)
-"""Made once: pandas makes one of whatever else it is given."""
-
-Days = npt.NDArray[np.datetime64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -65,11 +69,6 @@ class Checked:
     bars: DailyBars
     findings: tuple[Finding, ...]
     has_session: bool  # the decision session's own bar is there and believable
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The repaired table, index and columns as in `DailyBars`."""
-        return self.bars.frame
 
     @property
     def fatal(self) -> tuple[Finding, ...]:
@@ -96,10 +95,10 @@ class _Check:
         self.raw = raw
         self.symbol = raw.symbol
         self.is_index = is_index
-        self.window = _days_of(sessions)
+        self.window = days_of(sessions)
         self.findings = list(raw.findings)
-        self.days: Days = raw.frame.index.to_numpy().astype("datetime64[D]")
-        self.values = as_array(raw.frame)
+        self.days = raw.days
+        self.values = raw.values
 
     def run(self, needed: int) -> Checked:
         inside = (self.days >= self.window[0]) & (self.days <= self.window[-1])
@@ -112,11 +111,8 @@ class _Check:
         self.drop_unbelievable()
         self.name_oddities()
         self.name_absences(seen, needed)
-        frame = pd.DataFrame(
-            self.values, index=pd.DatetimeIndex(self.days.astype("datetime64[ns]"), name="session"), columns=_COLUMNS
-        )
         return Checked(
-            bars=replace(self.raw, frame=frame, findings=()),
+            bars=replace(self.raw, days=self.days, values=self.values, findings=(), adjusted=None),
             findings=tuple(self.findings),
             has_session=bool(self.days.size and self.days[-1] == self.window[-1]),
         )
@@ -153,7 +149,7 @@ class _Check:
             self.days, self.values = self.days[order], self.values[order]
 
     def drop_non_sessions(self) -> None:
-        foreign = ~_among(self.days, self.window)
+        foreign = ~among(self.days, self.window)
         if foreign.any():
             days = np.unique(self.days[foreign])
             named = ", ".join(f"{day} (close {_shown(self.close_of(day))})" for day in days[:NAMED_ONE_BY_ONE])
@@ -188,7 +184,7 @@ class _Check:
             is_fatal=True,
         )
         # which of two contradicting rows is true cannot be told, so neither is believed
-        self.keep(~again & ~_among(self.days, self.days[conflicting]))
+        self.keep(~again & ~among(self.days, self.days[conflicting]))
 
     def drop_unbelievable(self) -> None:
         """Rows whose prices are missing, not positive or impossible; of an index only the close counts."""
@@ -278,7 +274,7 @@ class _Check:
         if seen.size:
             between = self.window[(self.window >= seen[0]) & (self.window <= seen[-1])]
             if len(between) != len(seen):
-                self.name_holes(between[~_among(between, seen)])
+                self.name_holes(between[~among(between, seen)])
         if len(self.days) < needed:
             self.add(
                 FindingKind.SHORT_HISTORY,
@@ -301,7 +297,7 @@ class _Check:
             self.add(FindingKind.SESSION_MISSING, rest[-1], words, is_fatal=True)
 
 
-def closes_ratio(fetched: DailyBars, stored: pd.DataFrame) -> float | None:
+def closes_ratio(fetched: DailyBars, stored: StoredBars) -> float | None:
     """By how much all fetched closes differ from the stored ones; None where they are the same, or differ variously.
 
     Arguments as for `compare_with_store`. One close in ten may have been revised besides: a split must stand out.
@@ -321,17 +317,17 @@ def split_ratio(closes_ratio: float) -> float | None:
     return shares if exact != 1 and abs(shares * closes_ratio - 1) < SAME_RATIO else None
 
 
-def compare_with_store(fetched: DailyBars, stored: pd.DataFrame) -> tuple[Finding, ...]:
+def compare_with_store(fetched: DailyBars, stored: StoredBars) -> tuple[Finding, ...]:
     """What a source says differently today about bars that were final: revisions, or one ratio over all closes.
 
-    stored: as `BookReader.bars` gives it; only its FINAL rows are compared, and only with fetched final rows.
+    fetched: checked bars. Only FINAL rows of both are compared.
     A constant ratio other than 1 is fatal: a split, or a source that changed its adjustment.
     """
     symbol = fetched.symbol
     common, new, old = _finals_of_both(fetched, stored)
     ratio = _one_ratio(new, old)
     if ratio is not None:
-        session, shares = common[-1].date(), split_ratio(ratio)
+        session, shares = common[-1].astype(date), split_ratio(ratio)
         like = f"as after a split of {shares:.6g} new shares for one" if shares else "which is like no split"
         words = f"{symbol}: the closes up to {session} are {ratio:.4g} times the stored ones, {like}; 1 expected"
         return (Finding(kind=FindingKind.RATIO, symbol=symbol, session=session, words=words, is_fatal=True),)
@@ -344,24 +340,22 @@ def compare_with_store(fetched: DailyBars, stored: pd.DataFrame) -> tuple[Findin
         Finding(
             kind=FindingKind.REVISED,
             symbol=symbol,
-            session=common[row].date(),
-            words=f"{symbol} {common[row].date()}: {words}",
+            session=common[row].astype(date),
+            words=f"{symbol} {common[row]}: {words}",
         )
         for row, words in zip([*named, *rest[-1:]], said, strict=True)
     )
 
 
-def _finals_of_both(
-    fetched: DailyBars, stored: pd.DataFrame
-) -> tuple[pd.DatetimeIndex, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _finals_of_both(fetched: DailyBars, stored: StoredBars) -> tuple[Days, Floats, Floats]:
     """The sessions final on both sides, and their bars as fetched and as stored."""
-    final = fetched.frame if fetched.last_status is BarStatus.FINAL else fetched.frame.iloc[:-1]
-    was_final = (stored["status"] == BarStatus.FINAL).to_numpy(dtype=bool)
-    common, at, stored_at = _shared(final.index, stored.index[was_final])
-    return pd.DatetimeIndex(common), as_array(final)[at], as_array(stored)[was_final][stored_at]
+    end = None if fetched.last_status is BarStatus.FINAL else -1
+    was_final = stored.is_final
+    at, stored_at = shared(fetched.days[:end], stored.days[was_final])
+    return fetched.days[at], fetched.values[at], stored.values[was_final][stored_at]
 
 
-def _one_ratio(new: npt.NDArray[np.float64], old: npt.NDArray[np.float64]) -> float | None:
+def _one_ratio(new: Floats, old: Floats) -> float | None:
     if len(new) < 2:
         return None
     ratios = new[:, 3] / old[:, 3]
@@ -370,22 +364,20 @@ def _one_ratio(new: npt.NDArray[np.float64], old: npt.NDArray[np.float64]) -> fl
     return ratio if is_one else None
 
 
-def median_unit_ratio(fetched_volume: pd.Series, stored_volume: pd.Series) -> float:
+def median_unit_ratio(fetched: BarTable, stored: BarTable) -> float:
     """Median of fetched over stored volume of the sessions both know; NaN where there is none.
 
-    Both: shares by session; sessions with a volume of 0 or NaN on either side say nothing about units.
+    Both ascending. Sessions with a volume of 0 or NaN on either side say nothing about units.
     """
-    _, at, stored_at = _shared(fetched_volume.index, stored_volume.index)
-    fetched, stored = fetched_volume.to_numpy()[at], stored_volume.to_numpy()[stored_at]
-    told = (fetched > 0) & (stored > 0)
-    return float(np.median(fetched[told] / stored[told])) if told.any() else nan
+    at, stored_at = shared(fetched.days, stored.days)
+    new, old = fetched.volume[at], stored.volume[stored_at]
+    told = (new > 0) & (old > 0)
+    return float(np.median(new[told] / old[told])) if told.any() else nan
 
 
-def check_volume_units(
-    symbol: str, session: date, fetched_volume: pd.Series, stored_volume: pd.Series
-) -> tuple[Finding, ...]:
+def check_volume_units(session: date, fetched: DailyBars, stored: StoredBars) -> tuple[Finding, ...]:
     """One fatal finding where fetched and stored volumes are counted in different units, else none."""
-    ratio = median_unit_ratio(fetched_volume, stored_volume)
+    ratio, symbol = median_unit_ratio(fetched, stored), fetched.symbol
     low, high = UNIT_RATIOS
     if np.isnan(ratio) or low <= ratio <= high:
         return ()
@@ -396,37 +388,15 @@ def check_volume_units(
     return (Finding(kind=FindingKind.VOLUME_UNITS, symbol=symbol, session=session, words=words, is_fatal=True),)
 
 
-def _days_of(sessions: Sequence[date]) -> Days:
-    """The sessions as numpy's days, by their ordinals: numpy reads a list of dates fifty times slower."""
-    ordinals = np.fromiter(map(date.toordinal, sessions), dtype=np.int64, count=len(sessions))
-    return (ordinals - EPOCH.toordinal()).astype("datetime64[D]")
-
-
-def _shared(one: pd.Index, other: pd.Index) -> tuple[Any, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The sessions both know, ascending, and where they stand in each."""
-    return np.intersect1d(one.to_numpy(), other.to_numpy(), return_indices=True)
-
-
-def _among(days: Days, ascending: Days) -> Mask:
-    """Which of `days` stand in `ascending`; numpy's isin sorts, which takes longer than the whole check."""
-    if not len(ascending):
-        return np.zeros(len(days), dtype=bool)
-    found = np.searchsorted(ascending, days)
-    among: Mask = ascending[np.minimum(found, len(ascending) - 1)] == days
-    return among
-
-
-def _values(names: Sequence[str], values: Sequence[float] | npt.NDArray[np.float64]) -> str:
+def _values(names: Sequence[str], values: Sequence[float] | Floats) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in zip(names, values, strict=True))
 
 
-def _faulty(
-    names: Sequence[str], values: Sequence[float] | npt.NDArray[np.float64], is_good: Callable[[float], bool]
-) -> str:
+def _faulty(names: Sequence[str], values: Sequence[float] | Floats, is_good: Callable[[float], bool]) -> str:
     return ", ".join(name for name, value in zip(names, values, strict=True) if not is_good(value))
 
 
-def _differences(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -> str:
+def _differences(old: Floats, new: Floats) -> str:
     same = np.isclose(old, new, rtol=SAME_PRICE, atol=0, equal_nan=True)
     return ", ".join(
         f"{name} {_shown(old[column], digits=10)} and {_shown(new[column], digits=10)}"

@@ -7,7 +7,6 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mtum_eod.core.backtest import BacktestResult, Tape, backtest
 from mtum_eod.core.market import DailyBars
@@ -102,8 +101,8 @@ def cut_to(history: History, begin: int, end: int) -> History:
 
 
 def _between(bars: DailyBars, first: date, last: date) -> DailyBars:
-    days = bars.frame.index
-    return replace(bars, frame=bars.frame[(days >= pd.Timestamp(first)) & (days <= pd.Timestamp(last))])
+    wanted = (bars.days >= np.datetime64(first)) & (bars.days <= np.datetime64(last))
+    return replace(bars, days=bars.days[wanted], values=bars.values[wanted], adjusted=None)
 
 
 def _run(history: History, start: int, p: Parameters, capital: float) -> BacktestResult:

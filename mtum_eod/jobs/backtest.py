@@ -15,7 +15,7 @@ from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, Trade, backt
 from mtum_eod.core.decision_noise import DecisionNoise
 from mtum_eod.core.expectations import Verdict, verdicts
 from mtum_eod.core.indicators import Floats, atr, rsi, sma
-from mtum_eod.core.market import VIX, DailyBars, Finding
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, days_of
 from mtum_eod.core.metrics import CurveMetrics, Metrics
 from mtum_eod.core.parameters import MIN_HISTORY_BARS, StrategyParameters
 from mtum_eod.core.snapshot import number
@@ -118,11 +118,11 @@ def read_history(desk: Desk, first: date | None, last: date | None) -> tuple[His
     prices, vix = (
         source.daily(symbol, begin, last, now) for source, symbol in ((desk.prices, desk.book.symbol), (desk.vix, VIX))
     )
-    if prices.frame.empty:
+    if prices.is_empty:
         raise MarketDataError(
             f"{desk.book.symbol}: {prices.source} has no bar up to {last}", hint="choose another range or source"
         )
-    sessions = desk.calendar.sessions(prices.frame.index.min().date(), min(last, prices.frame.index.max().date()))
+    sessions = desk.calendar.sessions(prices.first, min(last, prices.last))
     return history_of(prices, vix, sessions), _start(desk.book.symbol, sessions, first)
 
 
@@ -170,14 +170,13 @@ def history_of(prices: DailyBars, vix: DailyBars, sessions: list[date]) -> Histo
     """The bars checked, on the calendar's sessions."""
     checked = quality.check(prices, sessions, needed=0)
     checked_vix = quality.check(vix, sessions, needed=0, is_index=True)
-    days = pd.DatetimeIndex(sessions)
-    frame = checked.frame.reindex(days)
-    columns = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
+    days = days_of(sessions)
+    columns = dict(zip(COLUMNS, checked.bars.on(days).T.copy(), strict=True))
     return History(
         prices=prices,
         vix=vix,
         sessions=sessions,
-        columns=columns | {"vix": checked_vix.frame["close"].reindex(days).to_numpy()},
+        columns=columns | {"vix": checked_vix.bars.on(days)[:, 3].copy()},
         findings=(*checked.findings, *checked_vix.findings),
         # A volume that is not known would spoil TA-Lib's running sum for good, so that goes window by window too.
         is_clean=not checked.fatal and not np.isnan(columns["volume"]).any(),

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from mtum_eod.core import quality
-from mtum_eod.core.market import VIX, DailyBars, Finding, FindingKind
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, FindingKind
 from mtum_eod.core.snapshot import number
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -85,12 +87,12 @@ def show_bars(desk: Desk, session: date, count: int) -> list[dict[str, Any]]:
     """The `count` sessions up to `session`, one row each, with the VIX's close; what is unknown is null."""
     window = desk.calendar.window(session, count)
     now = desk.wall_clock.now()
-    prices = quality.check(desk.prices.daily(desk.book.symbol, window[0], session, now), window, needed=0).frame
-    vix = quality.check(desk.vix.daily(VIX, window[0], session, now), window, needed=0, is_index=True).frame
-    joined = prices.assign(vix=vix["close"])
+    prices = quality.check(desk.prices.daily(desk.book.symbol, window[0], session, now), window, needed=0).bars
+    vix = quality.check(desk.vix.daily(VIX, window[0], session, now), window, needed=0, is_index=True).bars
+    closes = vix.on(prices.days)[:, 3]
     return [
-        {"session": day.date().isoformat()} | {str(name): number(float(value)) for name, value in row.items()}
-        for day, row in zip(joined.index, joined.to_dict("records"), strict=True)
+        {"session": str(day)} | {name: number(value) for name, value in zip((*COLUMNS, "vix"), row, strict=True)}
+        for day, row in zip(prices.days, np.column_stack([prices.values, closes]).tolist(), strict=True)
     ]
 
 
@@ -105,17 +107,17 @@ def _look(desk: Desk, first: date | None, last: date | None) -> list[tuple[Symbo
 def _look_at(desk: Desk, symbol: str, first: date, last: date) -> tuple[SymbolReport, DailyBars]:
     source = desk.vix if symbol == VIX else desk.prices
     raw = source.daily(symbol, first, last, desk.wall_clock.now())
-    if raw.frame.empty:
+    if raw.is_empty:
         raise MarketDataError(
             f"{symbol}: {source.name} has no bar from {first} to {last}", hint="choose another range or source"
         )
     # Judged over what is there: that a file begins or ends elsewhere than asked for is no fault of its rows.
-    there = desk.calendar.sessions(raw.frame.index.min().date(), raw.frame.index.max().date())
+    there = desk.calendar.sessions(raw.first, raw.last)
     checked = quality.check(raw, there, needed=0, is_index=symbol == VIX)
     report = SymbolReport(
         symbol=symbol,
         source=source.name,
-        rows=len(raw.frame),
+        rows=len(raw.days),
         first=there[0],
         last=there[-1],
         findings=checked.findings,

@@ -95,13 +95,12 @@ def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
     """
     session, symbol = intent.session, desk.book.symbol
     bars = fetch(desk.prices, symbol, [session], desk.wall_clock.now(), desk.store)
-    close = quality.check(bars, [session], needed=0).frame["close"]
-    if close.empty:
+    price = quality.check(bars, [session], needed=0).bars.close_of(session)
+    if price is None:
         raise MarketDataError(
             f"{symbol}: no close of {session} at {desk.prices.name}, {shares} executed shares cannot be priced",
             hint=f"once the close is there: `mtum-eod settle`; or `mtum-eod reconcile --resolve {session} filled`",
         )
-    price = float(close.iloc[-1])
     return Fill(
         execution_id=f"{intent.reference}{ESTIMATE}",
         reference=intent.reference,

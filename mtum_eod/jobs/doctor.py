@@ -158,8 +158,8 @@ def _indicators(desk: Desk) -> Check:
         reading = market.read(desk.sources, session, now, p)
     except MarketDataError as error:
         return failed("indicators", error)
-    frame, found = reading.bars[0].frame, reading.indicators
-    highs, lows, closes = (frame[name].to_list() for name in ("high", "low", "close"))
+    bars, found = reading.bars[0], reading.indicators
+    highs, lows, closes = bars.high.tolist(), bars.low.tolist(), bars.close.tolist()
     pairs = {
         f"MA{p.ma_period}": (found.ma_50, second_opinion.mean_of_last(closes, p.ma_period)),
         "RSI": (found.rsi, second_opinion.relative_strength(closes, p.rsi_period)),
@@ -263,4 +263,4 @@ def _compares_shares(signal: RecordedSignal) -> bool:
 def _status(paper: BookReader, signal: RecordedSignal, symbol: str) -> BarStatus | None:
     """How far on its way the session's bar was when it was decided."""
     bars = paper.bars(symbol, signal.session, signal.session, signal.bars_revision)
-    return None if bars.empty else BarStatus(bars["status"].iloc[-1])
+    return None if bars.is_empty else BarStatus(bars.statuses[-1])

@@ -156,8 +156,8 @@ def _price(desk: Desk, session: date, position: Position) -> float:
     """The latest price there is, USD a share, for the record; what was paid where there is none. It decides nothing."""
     before = desk.calendar.nearest(session)[0]
     try:
-        closes = desk.prices.daily(desk.book.symbol, before, session, desk.wall_clock.now()).frame["close"]
+        closes = desk.prices.daily(desk.book.symbol, before, session, desk.wall_clock.now()).close
     except MtumEodError:
         return position.entry_price
     known = closes[closes > 0]
-    return position.entry_price if known.empty else float(known.iloc[-1])
+    return float(known[-1]) if known.size else position.entry_price

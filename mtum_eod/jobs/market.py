@@ -6,21 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from math import nan
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mtum_eod.core import gates, quality
 from mtum_eod.core.evidence import Indicators
-from mtum_eod.core.indicators import Floats, atr, rsi, sma
-from mtum_eod.core.market import VIX, BarStatus, DailyBars, Finding, FindingKind, VolumeBasis
+from mtum_eod.core.indicators import atr, rsi, sma
+from mtum_eod.core.market import VIX, BarStatus, DailyBars, Finding, FindingKind, Floats, StoredBars, VolumeBasis
 from mtum_eod.core.parameters import StrategyParameters, VolumeChoice
 from mtum_eod.core.timing import volume_cuts
 from mtum_eod.errors import MarketDataError
 from mtum_eod.ports import BookReader, Calendar, MarketData
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 UNFINISHED = (BarStatus.PARTIAL, BarStatus.BUILT)
 
@@ -67,7 +63,7 @@ def read(sources: Sources, session: date, as_of: datetime, p: StrategyParameters
         *reading.findings,
         *_ages(prices, vix, as_of),
         *quality.compare_with_store(fetched, stored),
-        *quality.check_volume_units(sources.symbol, last, fetched.frame["volume"], stored["volume"]),
+        *quality.check_volume_units(last, fetched, stored),
     )
     return replace(reading, indicators=found, findings=findings)
 
@@ -87,23 +83,23 @@ def measure(
     """
     checked = quality.check(prices, window)
     checked_vix = quality.check(vix, window, is_index=True)
-    close = checked.frame["close"].to_numpy()
-    found = Indicators(vix=float(checked_vix.frame["close"].iloc[-1]) if checked_vix.has_session else nan)
+    bars = checked.bars
+    close = bars.close
+    found = Indicators(vix=float(checked_vix.bars.close[-1]) if checked_vix.has_session else nan)
     if checked.has_session:
         found = replace(found, close=float(close[-1]), previous_close=float(close[-2]) if len(close) > 1 else nan)
     if checked.has_session and not checked.fatal:
-        high, low, volume = (checked.frame[name].to_numpy() for name in ("high", "low", "volume"))
         found = replace(
             found,
             ma_50=float(sma(close, p.ma_period)[-1]),
             rsi=float(rsi(close, p.rsi_period)[-1]),
-            atr=float(atr(high, low, close, p.atr_period)[-1]),
+            atr=float(atr(bars.high, bars.low, close, p.atr_period)[-1]),
         )
-        found = _with_volume(found, volume[-p.volume_lookback :], window, p, volumes)
+        found = _with_volume(found, bars.volume[-p.volume_lookback :], window, p, volumes)
     return Reading(
         indicators=found,
         findings=(*checked.findings, *checked_vix.findings),
-        bars=(checked.bars, checked_vix.bars),
+        bars=(bars, checked_vix.bars),
         volumes=dict(volumes) if volumes is not None else None,
     )
 
@@ -135,11 +131,11 @@ def fetch(source: MarketData, symbol: str, window: list[date], as_of: datetime, 
         return source.daily(symbol, window[0], window[-1], as_of)
     except MarketDataError as error:
         stored = store.bars(symbol, window[0], window[-1])
-        if stored.empty and symbol != VIX:
+        if stored.is_empty and symbol != VIX:
             raise
-        instead = "nothing stored could stand in" if stored.empty else "stored bars were used"
+        instead = "nothing stored could stand in" if stored.is_empty else "stored bars were used"
         told = Finding(
-            kind=FindingKind.UNREADABLE if stored.empty else FindingKind.SERVED_FROM_STORE,
+            kind=FindingKind.UNREADABLE if stored.is_empty else FindingKind.SERVED_FROM_STORE,
             symbol=symbol,
             session=window[-1],
             words=f"{symbol}: {source.name} could not be read ({error.message}); {instead}",
@@ -147,14 +143,14 @@ def fetch(source: MarketData, symbol: str, window: list[date], as_of: datetime, 
         return from_store(symbol, stored, as_of, findings=(told,))
 
 
-def from_store(symbol: str, stored: pd.DataFrame, as_of: datetime, findings: tuple[Finding, ...] = ()) -> DailyBars:
+def from_store(symbol: str, stored: StoredBars, as_of: datetime, findings: tuple[Finding, ...] = ()) -> DailyBars:
     """Stored bars as a source would give them."""
-    status = BarStatus(stored["status"].iloc[-1]) if len(stored) else BarStatus.FINAL
     return DailyBars(
         symbol=symbol,
-        frame=stored.drop(columns="status"),
+        days=stored.days,
+        values=stored.values,
         as_of=as_of,
-        last_status=status,
+        last_status=BarStatus.FINAL if stored.is_empty else BarStatus(stored.statuses[-1]),
         source="store",
         findings=findings,
     )

@@ -23,6 +23,6 @@ def sessions_before(sources: Sources, session: date, as_of: datetime, p: Strateg
     window = sources.calendar.window(session, SHOWN + p.history_bars)
     prices = fetch(sources.prices, sources.symbol, window, as_of, sources.store)
     vix = fetch(sources.vix, VIX, window, as_of, sources.store)
-    known = [day for day in window if day >= prices.frame.index.min().date()]
+    known = [day for day in window if day >= prices.first]
     tape = history_of(prices, vix, known).tape(p, max(0, len(known) - SHOWN), lambda *_: None)
     return cut(tape, known[-SHOWN:])

@@ -82,7 +82,7 @@ def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
             name=f"{symbol} bars", passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code
         )
     fatal = quality.check(bars, window, is_index=symbol == VIX).fatal
-    words = fatal[0].words if fatal else f"{len(bars.frame)} bars up to {window[-1]} from {source.name}"
+    words = fatal[0].words if fatal else f"{len(bars.days)} bars up to {window[-1]} from {source.name}"
     return Check(name=f"{symbol} bars", passed=not fatal, words=words)
 
 

@@ -126,13 +126,13 @@ def _market(desk: Desk, last: date, progress: Progress) -> tuple[History | None,
     except MarketDataError as error:
         now, begin = desk.wall_clock.now(), desk.calendar.first_session
         kept = desk.store.bars(desk.book.symbol, begin, last)
-        if kept.empty:
+        if kept.is_empty:
             raise
         prices, vix = (
             from_store(symbol, stored, now)
             for symbol, stored in ((desk.book.symbol, kept), (VIX, desk.store.bars(VIX, begin, last)))
         )
-        sessions = desk.calendar.sessions(kept.index.min().date(), kept.index.max().date())
+        sessions = desk.calendar.sessions(kept.first, kept.last)
         note = f"The market data source could not be read ({error.message}): the bars kept in the book are shown."
         return None, 0, history_of(prices, vix, sessions).tape(p, 0, progress), (note,)
     return history, start, history.tape(p, start, progress), ()
@@ -148,9 +148,8 @@ def _whole_history(desk: Desk, tape: Tape, start: int) -> tuple[str, tuple[Verdi
 def _dividends(history: History | None, tape: Tape) -> dict[date, Usd] | None:
     if history is None or history.prices.adjusted is None:
         return None
-    adjusted = history.prices.adjusted
-    kept = adjusted[~adjusted.index.duplicated(keep="last")].reindex(pd.DatetimeIndex(tape.sessions))
-    return dividends(tape.sessions, tape.close, kept.to_numpy(dtype=np.float64))
+    adjusted = dict(zip(history.prices.days.tolist(), history.prices.adjusted.tolist(), strict=True))
+    return dividends(tape.sessions, tape.close, np.array([adjusted.get(session, nan) for session in tape.sessions]))
 
 
 def _course(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from math import isnan, nan
+from math import isnan
 from typing import Any
-
-import pandas as pd
 
 from mtum_eod.core import quality, snapshot
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
@@ -106,16 +104,17 @@ def marked_again(desk: Desk, first: date) -> list[EquityMark]:
     marks = desk.store.equity_marks(first=first)
     if not marks:
         return []
-    closes = desk.store.bars(desk.book.symbol, marks[0].session, marks[-1].session)["close"]
+    stored = desk.store.bars(desk.book.symbol, marks[0].session, marks[-1].session)
     held_now, splits = desk.ledger().holding, desk.store.splits()
     again = []
     for mark in marks:
-        ledger, day = desk.ledger(up_to=mark.session), pd.Timestamp(mark.session)
+        ledger, close = desk.ledger(up_to=mark.session), stored.close_of(mark.session)
         shares = ledger.holding.shares if ledger.holding else 0
         is_open_trip = held_now is not None and held_now.entry_session <= mark.session
         is_on_scale = is_open_trip or all(split.session <= mark.session for split in splits)
-        close = float(closes[day]) if day in closes.index else nan
-        value = shares * close if shares and is_on_scale and not isnan(close) else mark.position_value * bool(shares)
+        value = mark.position_value * bool(shares)
+        if shares and is_on_scale and close is not None and not isnan(close):
+            value = shares * close
         again.append(
             replace(
                 mark,
@@ -137,13 +136,11 @@ def _bars(desk: Desk, symbol: str, window: list[date]) -> DailyBars:
 
 
 def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
-    day, closes = pd.Timestamp(session), bars.frame["close"]
-    if day not in closes.index:
+    close = bars.close_of(session)
+    if close is None:
         return None
-    close = float(closes[day])
     ledger = desk.ledger(up_to=session)
     shares = ledger.holding.shares if ledger.holding else 0
-    is_last = day == closes.index[-1]
     return EquityMark(
         session=session,
         cash=ledger.cash,
@@ -151,7 +148,7 @@ def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
         value=ledger.equity(close),
         realised=ledger.realised,
         unrealised=ledger.unrealised(close),
-        is_final=not is_last or bars.last_status is BarStatus.FINAL,
+        is_final=session < bars.last or bars.last_status is BarStatus.FINAL,
     )
 
 

@@ -25,10 +25,9 @@ def split_seen(desk: Desk, prices: DailyBars) -> Split | str | None:
     prices: checked bars, enough of them final in the store too. A split is a ratio of closes like one, borne out by the
     broker's shares.
     """
-    days = prices.frame.index
-    if days.empty:
+    if prices.is_empty:
         return None
-    closes = quality.closes_ratio(prices, desk.store.bars(desk.book.symbol, days[0].date(), days[-1].date()))
+    closes = quality.closes_ratio(prices, desk.store.bars(desk.book.symbol, prices.first, prices.last))
     if closes is None:
         return None
     ratio = quality.split_ratio(closes)
@@ -120,7 +119,7 @@ def _history(desk: Desk) -> DailyBars:
     """Bars of every session in the store, up to the last final one, as the source has them now."""
     symbol, calendar = desk.book.symbol, desk.calendar
     last = calendar.nearest(calendar.local_date(desk.clock.now()))[0]
-    first = desk.store.bars(symbol, calendar.first_session, last).index[0].date()
+    first = desk.store.bars(symbol, calendar.first_session, last).first
     window = calendar.sessions(first, last)
     raw = desk.prices.daily(symbol, first, last, desk.wall_clock.now())
     return quality.check(raw, window, needed=0).bars

@@ -88,15 +88,11 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MarketDat
 
 @pytest.mark.parametrize("symbol", ["MTUM", VIX])
 def test_bars_are_the_table_the_port_describes(source: MarketData, symbol: str) -> None:
-    """Index of midnights without zone, five float columns, the source's name, an instant."""
+    """A day and five floats a row, the source's name, an instant."""
     bars = source.daily(symbol, FIRST, SESSION, LATER)
 
-    assert ("session", None, "datetime64[ns]") == (
-        bars.frame.index.name,
-        bars.frame.index.tz,
-        str(bars.frame.index.dtype),
-    )
-    assert (list(COLUMNS), {np.dtype("float64")}) == (list(bars.frame.columns), set(bars.frame.dtypes))
+    assert ("datetime64[D]", "float64") == (bars.days.dtype, bars.values.dtype)
+    assert (len(bars.days), len(COLUMNS)) == bars.values.shape
     assert (symbol, source.name, LATER) == (bars.symbol, bars.source, bars.as_of)
 
 
@@ -143,11 +139,11 @@ def test_a_range_that_ends_earlier_is_final(source: MarketData) -> None:
 
 def test_the_same_question_has_the_same_answer_and_its_own_table(source: MarketData) -> None:
     """Writing into an answer changes no later one."""
-    spoilt = source.daily("MTUM", FIRST, SESSION, LATER).frame
-    before = spoilt.copy()
-    spoilt.loc[:, "close"] = 0.0
+    spoilt = source.daily("MTUM", FIRST, SESSION, LATER)
+    before = spoilt.values.copy()
+    spoilt.values[:] = 0.0
 
-    pd.testing.assert_frame_equal(before, source.daily("MTUM", FIRST, SESSION, LATER).frame)
+    np.testing.assert_array_equal(before, source.daily("MTUM", FIRST, SESSION, LATER).values)
 
 
 def test_intraday_volume_grows_with_its_cut_and_stops_at_as_of(source: MarketData) -> None:

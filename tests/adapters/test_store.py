@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from book_by_hand import BOOK, at, day, fill, intent, mark, recording, reference, signal, write_book
 from simulation.fake_store import FakeStore
@@ -57,11 +56,15 @@ def run_id(store: Store) -> int:
 
 
 def bars(first: str, closes: list[float], last_status: BarStatus = BarStatus.FINAL, symbol: str = "MTUM") -> DailyBars:
-    sessions = pd.date_range(f"2024-{first}", periods=len(closes), name="session")
-    columns: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), closes)
     volume = np.nan if symbol == "VIX" else 1000.0
-    frame = pd.DataFrame(columns | {"volume": volume}, index=sessions, dtype="float64")
-    return DailyBars(symbol=symbol, frame=frame, as_of=at(first), last_status=last_status, source="csv")
+    return DailyBars(
+        symbol=symbol,
+        days=np.datetime64(f"2024-{first}") + np.arange(len(closes)),
+        values=np.array([[close] * 4 + [volume] for close in closes]).reshape(-1, 5),
+        as_of=at(first),
+        last_status=last_status,
+        source="csv",
+    )
 
 
 def sql(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -155,7 +158,7 @@ def test_a_second_order_in_a_session_is_impossible(store: Store, run_id: int, si
         refused.value.exit_code,
         store.open_orders()[0].intent.shares,
         recorded.inputs,
-        len(store.bars("MTUM", day("01-01"), day("01-31"))),
+        len(store.bars("MTUM", day("01-01"), day("01-31")).days),
     )
 
 
@@ -180,7 +183,7 @@ def test_a_refused_write_inside_a_transaction_leaves_its_neighbours_alone(store:
         with pytest.raises(OrderStateUnknown):
             store.record(recording(run_id, "01-03", intent=intent("01-03", Side.SELL, 20), bars=[bars("01-03", [1.0])]))
 
-    assert (1, 0) == (len(store.fills()), len(store.bars("MTUM", day("01-01"), day("01-31"))))
+    assert (1, 0) == (len(store.fills()), len(store.bars("MTUM", day("01-01"), day("01-31")).days))
 
 
 @in_a_file
@@ -259,15 +262,11 @@ def test_a_session_decided_again_answers_with_its_latest_word(store: Store, run_
 def test_bars_come_back_as_they_were_written(store: Store):
     written = store.add_bars([bars("01-03", [100.0, 101.5], BarStatus.PARTIAL), bars("01-03", [15.0], symbol="VIX")])
 
-    frame = store.bars("MTUM", day("01-01"), day("01-31"))
-    expected = pd.DataFrame(
-        {"open": [100.0, 101.5], "high": [100.0, 101.5], "low": [100.0, 101.5], "close": [100.0, 101.5]}
-        | {"volume": [1000.0, 1000.0], "status": pd.Series(["final", "partial"], dtype=object).array},
-        index=pd.DatetimeIndex(["2024-01-03", "2024-01-04"], name="session").as_unit("ns"),
-    )
-    assert 3 == written
-    pd.testing.assert_frame_equal(expected, frame)
-    assert np.isnan(store.bars("VIX", day("01-03"), day("01-03"))["volume"].iloc[0])
+    stored = store.bars("MTUM", day("01-01"), day("01-31"))
+    assert (3, [day("01-03"), day("01-04")]) == (written, stored.days.tolist())
+    assert [[100.0, 100.0, 100.0, 100.0, 1000.0], [101.5, 101.5, 101.5, 101.5, 1000.0]] == stored.values.tolist()
+    assert ["final", "partial"] == stored.statuses.tolist()
+    assert np.isnan(store.bars("VIX", day("01-03"), day("01-03")).volume[0])
 
 
 @pytest.mark.parametrize(
@@ -287,7 +286,7 @@ def test_only_a_bar_that_says_something_new_is_written(store: Store, stored: Any
     store.add_bars([bars("01-03", [stored[0]], stored[1])])
     written = store.add_bars([bars("01-03", [read[0]], read[1])])
 
-    assert (rows, status) == (written, store.bars("MTUM", day("01-03"), day("01-03"))["status"].iloc[0])
+    assert (rows, status) == (written, store.bars("MTUM", day("01-03"), day("01-03")).statuses[0])
 
 
 def test_bars_of_a_recorded_decision_stay_what_they_were(store: Store, run_id: int):
@@ -300,7 +299,7 @@ def test_bars_of_a_recorded_decision_stay_what_they_were(store: Store, run_id: i
     assert recorded is not None
     then = store.bars("MTUM", day("01-01"), day("01-31"), recorded.bars_revision)
     now = store.bars("MTUM", day("01-01"), day("01-31"))
-    assert ([98.0, 99.0], [98.0, 101.0, 102.0]) == (list(then["close"]), list(now["close"]))
+    assert ([98.0, 99.0], [98.0, 101.0, 102.0]) == (then.close.tolist(), now.close.tolist())
 
 
 @in_a_file
@@ -317,13 +316,13 @@ def test_a_window_of_bars_is_found_by_index_however_long_the_history(store: Stor
     assert "SCAN" not in steps
 
 
-def test_no_bars_is_an_empty_frame_with_its_columns(store: Store):
-    frame = store.bars("MTUM", day("01-01"), day("01-31"))
+def test_no_bars_is_an_empty_table_with_its_columns(store: Store):
+    stored = store.bars("MTUM", day("01-01"), day("01-31"))
 
-    assert (0, ["open", "high", "low", "close", "volume", "status"], "session", 0) == (
-        len(frame),
-        list(frame.columns),
-        frame.index.name,
+    assert (True, (0, 5), "datetime64[D]", 0) == (
+        stored.is_empty,
+        stored.values.shape,
+        stored.days.dtype,
         store.add_bars([bars("01-01", [])]),
     )
 

@@ -286,9 +286,7 @@ def test_an_absent_database_reads_as_an_empty_book_and_stays_absent(tmp_path: Pa
         reader.signal(day("01-03")),
         list(tmp_path.iterdir()),
     )
-    assert ["open", "high", "low", "close", "volume", "status"] == list(
-        reader.bars("MTUM", day("01-01"), day("01-31")).columns
-    )
+    assert reader.bars("MTUM", day("01-01"), day("01-31")).is_empty
 
 
 @pytest.mark.parametrize("left", ["nothing", "wal and shm", "wal alone"])

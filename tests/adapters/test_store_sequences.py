@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 from book_by_hand import BOOK, SETTINGS, at, day, fill, intent, mark, recording, reference, signal
 from hypothesis import HealthCheck, settings
@@ -23,7 +23,7 @@ from simulation.fake_store import FakeStore
 
 from mtum_eod.adapters.store import SqlStore, open_store
 from mtum_eod.core.events import Event
-from mtum_eod.core.market import VIX, BarStatus, DailyBars
+from mtum_eod.core.market import VIX, BarStatus, DailyBars, days_of
 from mtum_eod.core.trading import (
     Act,
     CashFlow,
@@ -87,11 +87,15 @@ def bars(draw: st.DrawFn) -> DailyBars:
     symbol = draw(st.sampled_from(("MTUM", "VIX")))
     closes = draw(st.lists(st.sampled_from((100.0, 100.0 * (1 + 1e-12), 101.5)), min_size=0, max_size=3))
     days = SESSIONS[draw(st.integers(0, len(SESSIONS) - len(closes))) :][: len(closes)]
-    index = pd.DatetimeIndex(days, name="session").as_unit("ns")
-    columns: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), closes)
-    frame = pd.DataFrame(columns | {"volume": nan if symbol == VIX else 1000.0}, index=index, dtype="float64")
-    status = draw(st.sampled_from(BarStatus))
-    return DailyBars(symbol=symbol, frame=frame, as_of=at("01-08"), last_status=status, source="csv")
+    volume = nan if symbol == VIX else 1000.0
+    return DailyBars(
+        symbol=symbol,
+        days=days_of(days),
+        values=np.array([[close] * 4 + [volume] for close in closes]).reshape(-1, 5),
+        as_of=at("01-08"),
+        last_status=draw(st.sampled_from(BarStatus)),
+        source="csv",
+    )
 
 
 @st.composite
@@ -223,7 +227,8 @@ def everything(store: Store) -> dict[str, Any]:
     }
     for symbol in ("MTUM", "VIX"):
         for revision in (None, store.bars_revision() // 2):
-            answers[f"{symbol} {revision}"] = str(store.bars(symbol, date(2024, 1, 1), SESSIONS[-1], revision))
+            stored = store.bars(symbol, date(2024, 1, 1), SESSIONS[-1], revision)
+            answers[f"{symbol} {revision}"] = str((stored.frame, stored.statuses))
     return answers | {name: _rounded(store.view(name).rows) for name in VIEWS}
 
 

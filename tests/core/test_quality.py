@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.csv_files import CsvData
-from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, FindingKind
+from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, FindingKind, StoredBars, arrays_of, days_of
 from mtum_eod.core.quality import (
     check,
     check_volume_units,
@@ -28,29 +28,32 @@ OLDER = date(2024, 11, 5)
 
 def bars(symbol: str = "MTUM", **changes: Any) -> DailyBars:
     """Clean bars of every weekday: close 100, low 99, high 101, a million shares."""
-    row = {"open": 100.0, "high": 101.0, "low": 99.0, "close": 100.0, "volume": 1e6}
-    frame = pd.DataFrame([row] * len(WEEKDAYS), index=pd.DatetimeIndex(WEEKDAYS, name="session"), columns=list(COLUMNS))
+    values = np.tile([100.0, 101.0, 99.0, 100.0, 1e6], (len(WEEKDAYS), 1))
     known = {"as_of": datetime(2024, 12, 13, tzinfo=UTC), "last_status": BarStatus.FINAL, "source": "made by hand"}
-    return DailyBars(symbol=symbol, **(known | {"frame": frame} | changes))
+    return DailyBars(symbol=symbol, **(known | {"days": days_of(WEEKDAYS), "values": values} | changes))
 
 
-def with_cells(day: date, **cells: float) -> DailyBars:
-    raw = bars()
-    raw.frame.loc[pd.Timestamp(day), list(cells)] = list(cells.values())
+def of(frame: pd.DataFrame, symbol: str = "MTUM", **changes: Any) -> DailyBars:
+    days, values = arrays_of(frame)
+    return bars(symbol, days=days, values=values, **changes)
+
+
+def put(raw: DailyBars, day: date, **cells: float) -> DailyBars:
+    raw.values[WEEKDAYS.index(day), [COLUMNS.index(name) for name in cells]] = list(cells.values())
     return raw
 
 
+def with_cells(day: date, **cells: float) -> DailyBars:
+    return put(bars(), day, **cells)
+
+
 def without(*days: date) -> DailyBars:
-    raw = bars()
-    return replace(raw, frame=raw.frame.drop(pd.DatetimeIndex(days)))
+    return of(bars().frame.drop(pd.DatetimeIndex(days)))
 
 
 def with_row(day: date, close: float) -> DailyBars:
-    raw = bars()
-    row = pd.DataFrame(
-        [[100.0, 101.0, 99.0, close, 1e6]], index=pd.DatetimeIndex([day], name="session"), columns=list(COLUMNS)
-    )
-    return replace(raw, frame=pd.concat([raw.frame, row]).sort_index(kind="stable"))
+    row = pd.DataFrame([[100.0, 101.0, 99.0, close, 1e6]], index=pd.DatetimeIndex([day]), columns=list(COLUMNS))
+    return of(pd.concat([bars().frame, row]).sort_index(kind="stable"))
 
 
 def test_clean_bars_come_back_as_they_are() -> None:
@@ -60,7 +63,7 @@ def test_clean_bars_come_back_as_they_are() -> None:
     checked = check(raw, WEEKDAYS)
 
     assert ((), True) == (checked.findings, checked.has_session)
-    pd.testing.assert_frame_equal(raw.frame, checked.frame, check_index_type=False, check_freq=False)
+    pd.testing.assert_frame_equal(raw.frame, checked.bars.frame)
 
 
 FATAL: list[tuple[str, Callable[[], DailyBars], FindingKind, date, str]] = [
@@ -101,7 +104,7 @@ def test_a_fatal_fault_is_the_one_finding_and_its_row_is_not_believed(
     assert [(kind, "MTUM", session, words, True)] == [
         (found.kind, found.symbol, found.session, found.words, found.is_fatal) for found in checked.findings
     ]
-    assert pd.Timestamp(session) not in checked.frame.index
+    assert checked.bars.close_of(session) is None
     assert (session != DECIDED) == checked.has_session
 
 
@@ -131,7 +134,7 @@ def test_other_faults_are_named_and_stop_nothing(raw: Callable[[], DailyBars], k
     checked = check(raw(), WEEKDAYS)
 
     assert [(kind, words, False)] == [(found.kind, found.words, found.is_fatal) for found in checked.findings]
-    assert WEEKDAYS == [day.date() for day in checked.frame.index]
+    assert WEEKDAYS == checked.bars.days.tolist()
 
 
 def test_a_close_a_quarter_away_from_the_last_is_named_both_ways() -> None:
@@ -155,20 +158,18 @@ def test_shuffled_rows_are_sorted() -> None:
     """The newest first, as some vendors write; one finding, not four hundred."""
     raw = bars()
 
-    checked = check(replace(raw, frame=raw.frame.iloc[::-1]), WEEKDAYS)
+    checked = check(of(raw.frame.iloc[::-1]), WEEKDAYS)
 
     assert ["MTUM: rows out of order, the first 2024-12-11 after 2024-12-12; sorted"] == [
         found.words for found in checked.findings
     ]
-    assert WEEKDAYS == [day.date() for day in checked.frame.index]
+    assert WEEKDAYS == checked.bars.days.tolist()
 
 
 def test_all_faults_are_reported_together() -> None:
     """Five faults at once are five findings of one look."""
-    raw = with_cells(DECIDED, close=np.nan)
-    raw.frame.loc["2024-11-05", "volume"] = 0
-    raw.frame.loc["2024-11-06", "high"] = 120
-    raw = replace(raw, frame=raw.frame.drop(pd.Timestamp("2024-11-07")).iloc[::-1])
+    raw = put(put(with_cells(DECIDED, close=np.nan), date(2024, 11, 5), volume=0), date(2024, 11, 6), high=120)
+    raw = of(raw.frame.drop(pd.Timestamp("2024-11-07")).iloc[::-1])
 
     kinds = [found.kind for found in check(raw, WEEKDAYS).findings]
 
@@ -183,7 +184,7 @@ def test_fewer_than_300_bars_are_an_insufficient_history() -> None:
     """299 sessions: how many there are, how many are needed, how to get more; 300 are enough."""
     raw = bars()
 
-    short, enough = (check(replace(raw, frame=raw.frame.iloc[-count:]), WEEKDAYS) for count in (299, 300))
+    short, enough = (check(of(raw.frame.iloc[-count:]), WEEKDAYS) for count in (299, 300))
 
     assert [
         "MTUM 2024-12-12: insufficient history: 299 sessions up to 2024-12-12, 300 needed. "
@@ -196,7 +197,7 @@ def test_an_empty_table_names_the_absent_bar_and_the_short_history() -> None:
     """A source without a row in the window."""
     raw = bars()
 
-    checked = check(replace(raw, frame=raw.frame.iloc[:0]), WEEKDAYS)
+    checked = check(of(raw.frame.iloc[:0]), WEEKDAYS)
 
     assert [FindingKind.BAR_MISSING, FindingKind.SHORT_HISTORY] == [found.kind for found in checked.fatal]
     assert "no bar; there is none from 2023-06-02 on" in checked.fatal[0].words
@@ -205,7 +206,7 @@ def test_an_empty_table_names_the_absent_bar_and_the_short_history() -> None:
 def test_a_fault_on_many_sessions_is_named_ten_times_and_counted() -> None:
     """A source without volume: ten findings and a last one for the other 390."""
     raw = bars()
-    raw.frame["volume"] = 0.0
+    raw.values[:, 4] = 0.0
 
     findings = check(raw, WEEKDAYS).findings
 
@@ -226,7 +227,7 @@ def test_rows_outside_the_window_are_no_fault() -> None:
     checked = check(bars(), WEEKDAYS[50:-50], needed=250)
 
     assert () == checked.findings
-    assert WEEKDAYS[50:-50] == [day.date() for day in checked.frame.index]
+    assert WEEKDAYS[50:-50] == checked.bars.days.tolist()
 
 
 def test_findings_of_the_source_come_first() -> None:
@@ -240,9 +241,8 @@ def test_findings_of_the_source_come_first() -> None:
 
 def index_bars(**cells: float) -> DailyBars:
     raw = bars(VIX)
-    raw.frame["volume"] = np.nan
-    raw.frame.loc[pd.Timestamp(DECIDED), list(cells)] = list(cells.values())
-    return raw
+    raw.values[:, 4] = np.nan
+    return put(raw, DECIDED, **cells)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_vix_without_the_decision_session_is_fatal() -> None:
     """Yesterday's VIX is not today's."""
     raw = index_bars()
 
-    checked = check(replace(raw, frame=raw.frame.iloc[:-1]), WEEKDAYS, is_index=True)
+    checked = check(of(raw.frame.iloc[:-1], VIX), WEEKDAYS, is_index=True)
 
     assert ["VIX 2024-12-12: no bar; the newest is of 2024-12-11"] == [found.words for found in checked.fatal]
 
@@ -270,15 +270,14 @@ def test_holes_ranges_volume_and_short_history_of_an_index_say_nothing() -> None
     """Only one value of the VIX is used; the rest of its table may be thin."""
     raw = index_bars(high=9.0, open=500.0)
 
-    checked = check(replace(raw, frame=raw.frame.iloc[[0, 5, 7, -1]]), WEEKDAYS, is_index=True)
+    checked = check(of(raw.frame.iloc[[0, 5, 7, -1]], VIX), WEEKDAYS, is_index=True)
 
     assert () == checked.findings
 
 
 def test_an_older_vix_that_is_missing_is_told_and_stops_nothing() -> None:
     """NaN weeks ago."""
-    raw = index_bars()
-    raw.frame.loc[pd.Timestamp(OLDER), "close"] = np.nan
+    raw = put(index_bars(), OLDER, close=np.nan)
 
     checked = check(raw, WEEKDAYS, is_index=True)
 
@@ -317,25 +316,26 @@ def test_the_real_vix_has_rows_on_holidays_named_once(real_data: Any) -> None:
         "2022-06-20 (close 31.03), "
         "2022-07-04 (close 27.53), 2022-09-05 (close 25.99), 2022-11-24 (close 20.42)"
     ] == [found.words for found in checked.findings]
-    assert (() , 400) == (checked.fatal, len(checked.frame))  # fmt: skip
+    assert (() , 400) == (checked.fatal, len(checked.bars.days))  # fmt: skip
 
 
-def stored(frame: pd.DataFrame, status: BarStatus = BarStatus.FINAL) -> pd.DataFrame:
-    return frame.assign(status=str(status))
+def stored(kept: DailyBars, status: BarStatus = BarStatus.FINAL) -> StoredBars:
+    statuses = np.full(len(kept.days), str(status), dtype=object)
+    return StoredBars(days=kept.days, values=kept.values, statuses=statuses)
 
 
 def test_a_source_that_repeats_itself_has_no_findings() -> None:
     """The same final bars as were stored, read again."""
     raw = bars()
 
-    assert () == compare_with_store(raw, stored(raw.frame))
+    assert () == compare_with_store(raw, stored(raw))
 
 
 def test_a_revised_final_bar_is_named_with_both_values() -> None:
     """A close corrected by its source a day later."""
     raw = with_cells(OLDER, close=100.4)
 
-    found = compare_with_store(raw, stored(bars().frame))
+    found = compare_with_store(raw, stored(bars()))
 
     assert [(FindingKind.REVISED, OLDER, False)] == [(f.kind, f.session, f.is_fatal) for f in found]
     assert "MTUM 2024-11-05: revised at made by hand, close 100 and 100.4" == found[0].words
@@ -344,9 +344,9 @@ def test_a_revised_final_bar_is_named_with_both_values() -> None:
 def test_many_revised_bars_are_named_ten_times_and_counted() -> None:
     """A source that counts volume anew: ten findings and one for the rest."""
     raw = bars()
-    raw.frame["volume"] *= 1.01
+    raw.values[:, 4] *= 1.01
 
-    found = compare_with_store(raw, stored(bars().frame))
+    found = compare_with_store(raw, stored(bars()))
 
     assert 11 == len(found)
     assert "MTUM 2024-12-12: and 390 sessions more were revised at made by hand, this the last" == found[-1].words
@@ -357,16 +357,16 @@ def test_bars_that_were_not_final_may_change() -> None:
     raw = with_cells(OLDER, close=100.4)
     today = replace(with_cells(DECIDED, close=100.4), last_status=BarStatus.PARTIAL)
 
-    assert () == compare_with_store(raw, stored(bars().frame, BarStatus.PARTIAL))
-    assert () == compare_with_store(today, stored(bars().frame))
+    assert () == compare_with_store(raw, stored(bars(), BarStatus.PARTIAL))
+    assert () == compare_with_store(today, stored(bars()))
 
 
 def test_one_ratio_over_all_closes_is_fatal_and_named() -> None:
     """Three for one: every fetched close is a third of the stored one."""
     raw = bars()
-    thirds = replace(raw, frame=(raw.frame / [3, 3, 3, 3, 1]).round(2))
+    thirds = of((raw.frame / [3, 3, 3, 3, 1]).round(2))
 
-    (found,) = compare_with_store(thirds, stored(raw.frame))
+    (found,) = compare_with_store(thirds, stored(raw))
 
     assert (FindingKind.RATIO, True) == (found.kind, found.is_fatal)
     assert "are 0.3333 times the stored ones, as after a split of 3 new shares for one" in found.words
@@ -400,9 +400,9 @@ def test_a_split_stands_out_among_revised_and_partial_bars() -> None:
     halves = raw.frame / [2, 2, 2, 2, 1]
     halves.iloc[3, 3] *= 1.05
     halves.iloc[-1, 3] *= 3
-    partial = replace(raw, frame=halves, last_status=BarStatus.PARTIAL)
+    partial = of(halves, last_status=BarStatus.PARTIAL)
 
-    assert 0.5 == pytest.approx(closes_ratio(partial, stored(raw.frame)))
+    assert 0.5 == pytest.approx(closes_ratio(partial, stored(raw)))
 
 
 @pytest.mark.parametrize("dividend", [0.0, 0.4, 1.2])
@@ -413,14 +413,14 @@ def test_prices_less_their_dividends_show_no_one_ratio(dividend: float) -> None:
     adjusted.iloc[: len(adjusted) // 3, :4] -= dividend
     adjusted.iloc[: 2 * len(adjusted) // 3, :4] -= dividend
 
-    assert closes_ratio(replace(raw, frame=adjusted), stored(raw.frame)) is None
+    assert closes_ratio(of(adjusted), stored(raw)) is None
 
 
 def test_nothing_in_common_with_the_store_is_no_finding() -> None:
     """A book's first run."""
     raw = bars()
 
-    assert () == compare_with_store(raw, stored(raw.frame.iloc[:0]))
+    assert () == compare_with_store(raw, stored(of(raw.frame.iloc[:0])))
 
 
 @pytest.mark.parametrize(
@@ -428,21 +428,20 @@ def test_nothing_in_common_with_the_store_is_no_finding() -> None:
 )
 def test_volumes_in_other_units_are_refused(factor: float, is_refused: bool) -> None:
     """Lots of 100 shares against shares; a volume 10 % short of the session's is ordinary."""
-    days = pd.DatetimeIndex(WEEKDAYS[-20:])
-    shares = pd.Series(1_000_000.0, index=days)
+    read = of(bars().frame.iloc[-20:] * [1, 1, 1, 1, factor])
 
-    assert is_refused == bool(check_volume_units("MTUM", DECIDED, shares * factor, shares))
-    assert factor == pytest.approx(median_unit_ratio(shares * factor, shares))
+    assert is_refused == bool(check_volume_units(DECIDED, read, stored(bars())))
+    assert factor == pytest.approx(median_unit_ratio(read, bars()))
 
 
 def test_volumes_without_a_session_in_common_have_no_ratio() -> None:
     """Nothing to compare says nothing about units; nor does a volume of zero."""
-    shares = pd.Series([1e6, 0.0], index=pd.DatetimeIndex(WEEKDAYS[:2]))
-    later = shares.set_axis(shares.index + timedelta(days=700))
+    whole = put(bars(), DECIDED, volume=0.0).frame
+    early, late = of(whole.iloc[:2]), of(whole.iloc[-2:])
 
-    assert np.isnan(median_unit_ratio(shares, later))
-    assert () == check_volume_units("MTUM", DECIDED, shares, later)
-    assert 1 == median_unit_ratio(shares, shares)
+    assert np.isnan(median_unit_ratio(early, late))
+    assert () == check_volume_units(DECIDED, early, stored(late))
+    assert 1 == median_unit_ratio(late, late)
 
 
 # -- in words ---------------------------------------------------------------------------------------------------------
@@ -467,15 +466,14 @@ def test_what_is_missing_is_called_so(make: Callable[[], DailyBars], expected: s
 
 
 def with_twin_without_a_close() -> DailyBars:
-    raw = with_cells(OLDER, close=np.nan)
-    return replace(raw, frame=pd.concat([raw.frame, raw.frame.loc[[pd.Timestamp(OLDER)]]]).sort_index(kind="stable"))
+    frame = with_cells(OLDER, close=np.nan).frame
+    return of(pd.concat([frame, frame.loc[[pd.Timestamp(OLDER)]]]).sort_index(kind="stable"))
 
 
 def test_a_revised_volume_that_was_unknown_is_called_missing() -> None:
     """Stored without a volume, fetched with one."""
-    stored = bars().frame.assign(status=BarStatus.FINAL)
-    stored.loc[pd.Timestamp(OLDER), "volume"] = np.nan
+    before = stored(with_cells(OLDER, volume=np.nan))
 
     assert ["MTUM 2024-11-05: revised at made by hand, volume missing and 1000000"] == [
-        finding.words for finding in compare_with_store(bars(), stored)
+        finding.words for finding in compare_with_store(bars(), before)
     ]

@@ -39,20 +39,27 @@ def csv(data: bytes) -> None:
     except MarketDataError:
         return
     read = daily_bars(
-        CALENDAR, symbol, parsed.frame, WINDOW[0], WINDOW[-1], LATER, "csv", parsed.findings, parsed.adjusted
+        CALENDAR,
+        symbol,
+        parsed.days,
+        parsed.values,
+        WINDOW[0],
+        WINDOW[-1],
+        LATER,
+        "csv",
+        findings=parsed.findings,
+        adjusted=parsed.adjusted,
     )
     believable(read)
 
 
 def believable(read: DailyBars) -> None:
     """Whatever was read, what passes the checks is what a decision can be computed on."""
-    assert list(read.frame.columns) == list(COLUMNS)
-    assert (read.frame.dtypes == np.float64).all()
-    assert read.frame.index.dtype.kind == "M"
+    assert (np.dtype("float64"), (len(read.days), len(COLUMNS))) == (read.values.dtype, read.values.shape)
+    assert read.days.dtype == np.dtype("datetime64[D]")
     checked = quality.check(read, WINDOW, is_index=read.symbol == VIX)
-    days, close = checked.frame.index, checked.frame["close"].to_numpy()
-    assert days.is_monotonic_increasing
-    assert days.is_unique
+    days, close = checked.bars.days, checked.bars.close
+    assert (days[1:] > days[:-1]).all()
     assert np.isfinite(close).all()
     assert (close > 0).all()
     assert all(finding.words for finding in checked.findings)

@@ -75,8 +75,9 @@ def test_a_split_is_followed_once_and_all_stored_bars_get_a_new_version(bench: B
     bench.settle(NEXT)
     after = bench.store.bars("MTUM", date(2020, 1, 1), SESSION)
 
-    assert [(0.5, 0.5)] == [(round(r.min(), 3), round(r.max(), 3)) for r in [after["close"] / first["close"]]]
-    assert first.equals(bench.store.bars("MTUM", date(2020, 1, 1), SESSION, revision))
+    then = bench.store.bars("MTUM", date(2020, 1, 1), SESSION, revision)
+    assert {0.5} == set((after.close / first.close).round(3))
+    assert first.values.tolist() == then.values.tolist()
     assert ([("2024-11-06", 2.0)], 1) == (bench.sql("SELECT session, ratio FROM split"), len(bench.notices("mismatch")))
 
 

@@ -19,10 +19,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from mtum_eod.core.ledger import rescale
-from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, as_array
+from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, StoredBars
 from mtum_eod.core.trading import (
     Book,
     CashFlow,
@@ -40,7 +39,6 @@ from mtum_eod.errors import OrderStateUnknown, SettingsError, StoreError
 from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Recording, RunRecord, SessionRow, UnsentNotice
 from simulation.fake_views import FakeViews
 
-NAMES = pd.Index(COLUMNS)
 STATUSES = np.array([str(status) for status in BarStatus], dtype=object)
 """By rank: how far a bar is on its way to final."""
 
@@ -258,13 +256,10 @@ class FakeStore(FakeViews):
     def book(self) -> Book | None:
         return self._book
 
-    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> StoredBars:
         bars = self._bars.get(symbol) or Bars()
         found = bars.newest(np.datetime64(first), np.datetime64(last), revision)
-        index = pd.DatetimeIndex(bars.days[found].astype("datetime64[ns]"), name="session")
-        frame = pd.DataFrame(bars.numbers[found], index=index, columns=NAMES, copy=False)
-        frame["status"] = STATUSES[bars.ranks[found]]
-        return frame
+        return StoredBars(days=bars.days[found], values=bars.numbers[found], statuses=STATUSES[bars.ranks[found]])
 
     def bars_revision(self) -> int:
         return self._bars_revision
@@ -564,11 +559,10 @@ class FakeStore(FakeViews):
             return sum(self._add_bars(read) for read in bars)
 
     def _add_bars(self, read: DailyBars) -> int:
-        if read.frame.empty:
+        if read.is_empty:
             return 0
         bars = self._bars.setdefault(read.symbol, Bars())
-        days = read.frame.index.to_numpy().astype("datetime64[D]")
-        numbers = as_array(read.frame)
+        days, numbers = read.days, read.values
         newest = days.max()
         ranks = np.full(len(days), RANKS[BarStatus.FINAL])
         ranks[days == newest] = RANKS[read.last_status]

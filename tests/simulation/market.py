@@ -8,11 +8,10 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from mtum_eod.adapters.bars import last_known, status
 from mtum_eod.adapters.calendar import ExchangeCalendar
-from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars
+from mtum_eod.core.market import VIX, BarStatus, DailyBars
 
 SYMBOL = "MTUM"
 WARM_UP = 400
@@ -46,11 +45,6 @@ class Market:
         self.bars = _bars(seed, len(days))
         self.vix = _vix(seed, len(days))
         self.faults: dict[date, str] = {}  # what is wrong with a session's last bar while it is the last
-        index = pd.DatetimeIndex(self.days.astype("datetime64[ns]"), name="session")
-        self._frames = {
-            SYMBOL: pd.DataFrame(self.bars, index=index, columns=list(COLUMNS)),
-            VIX: pd.DataFrame(self.vix, index=index, columns=list(COLUMNS)),
-        }
 
     def price(self, instant: datetime) -> float:
         """The last price at an instant of a session."""
@@ -63,19 +57,20 @@ class Market:
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         newest = last_known(calendar(), last, as_of)
         low, high = np.searchsorted(self.days, [np.datetime64(first), np.datetime64(newest) + 1])
-        frame = self._frames[symbol].iloc[low:high]
-        end = newest if len(frame) else None
+        values = (self.vix if symbol == VIX else self.bars)[low:high].copy()
+        end = newest if len(values) else None
         last_status = status(calendar(), end, as_of) if end else BarStatus.FINAL
         if end and last_status is BarStatus.PARTIAL:
-            frame = frame.copy()
-            frame.iloc[-1] = self._partial(frame.iloc[-1].to_numpy(), end, as_of)
+            values[-1] = self._partial(values[-1], end, as_of)
         fault = self.faults.get(end) if end and end == calendar().local_date(as_of) else None
         if fault == "no_bar":
-            frame = frame.iloc[:-1]
+            high, values = high - 1, values[:-1]
         elif fault == "nan":
-            frame = frame.copy()
-            frame.iloc[-1, 3] = np.nan
-        return DailyBars(symbol=symbol, frame=frame, as_of=as_of, last_status=last_status, source=self.name)
+            values[-1, 3] = np.nan
+        days = self.days[low:high]
+        return DailyBars(
+            symbol=symbol, days=days, values=values, as_of=as_of, last_status=last_status, source=self.name
+        )
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
         return {

@@ -156,8 +156,8 @@ def _spoilt(bars: DailyBars, what: str) -> DailyBars:
     """Bars with the fault asked for in the last row."""
     if what == "old":
         return replace(bars, as_of=bars.as_of - timedelta(minutes=40))
-    if what == "no_bar" or bars.frame.empty:
-        return replace(bars, frame=bars.frame.iloc[:-1])
-    frame = bars.frame.copy()
-    frame.iloc[-1, 3] = nan
-    return replace(bars, frame=frame)
+    if what == "no_bar" or bars.is_empty:
+        return replace(bars, days=bars.days[:-1], values=bars.values[:-1])
+    values = bars.values.copy()
+    values[-1, 3] = nan
+    return replace(bars, values=values)

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtum_eod.adapters.bars import daily_bars, last_known
+from mtum_eod.adapters.bars import daily_bars, last_known, with_built
 from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.line import Line, Refusal, Talk
 from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
-from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, Finding, FindingKind
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, FindingKind, arrays_of
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Calendar
 
@@ -59,10 +59,9 @@ class IbData:
         last = last_known(self._calendar, last, as_of)
         span = _duration(first, last)
         frame = self._history(symbol, "1 day", span, self._end(last, as_of)) if first <= last else _frame([])
-        frame = frame.rename_axis("session")
         if symbol == VIX:
             frame["volume"] = np.nan
-        bars = daily_bars(self._calendar, symbol, frame, first, last, as_of, self.name)
+        bars = daily_bars(self._calendar, symbol, *arrays_of(frame), first, last, as_of, self.name)
         today = self._calendar.local_date(as_of)
         return self._with_today(bars, today) if last == today else bars
 
@@ -85,7 +84,7 @@ class IbData:
     def _with_today(self, bars: DailyBars, today: date) -> DailyBars:
         """The bars with the age of today's price; today's row built where there is none."""
         opened, closed = self._calendar.open(today), self._calendar.close(today)
-        has_row = bool((bars.frame.index == np.datetime64(today)).any())
+        has_row = bars.close_of(today) is not None
         if has_row and bars.as_of >= closed:
             return bars
         minutes = self._minutes(bars.symbol, PRICE_BAR, 1, bars.as_of)
@@ -109,9 +108,7 @@ class IbData:
             minutes["close"].iloc[-1],
             volume,
         ]
-        frame = bars.frame.copy()
-        frame.loc[pd.Timestamp(today)] = whole
-        return replace(bars, frame=frame, as_of=known, last_status=BarStatus.BUILT)
+        return with_built(bars, today, whole, known)
 
     def _minutes(self, symbol: str, size: timedelta, sessions: int, as_of: datetime) -> pd.DataFrame:
         """Intraday bars on the UTC instants they start at; empty where IB gives none.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -38,7 +37,7 @@ from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.connect import SQLITE_FAILURES, Reading, read_copy, refusals
 from mtum_eod.core.events import Event
 from mtum_eod.core.ledger import rescale
-from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars
+from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, StoredBars, shared
 from mtum_eod.core.trading import (
     Act,
     Book,
@@ -89,7 +88,7 @@ class BookQueries(ABC):
             )
         return None
 
-    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> pd.DataFrame:
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> StoredBars:
         bar = schema.bar.c
         wanted = [bar.symbol == symbol, bar.session.between(first, last)]
         if revision is not None:
@@ -99,10 +98,10 @@ class BookQueries(ABC):
         columns = [type_coerce(bar.session, Text), *(bar[name] for name in (*COLUMNS, "status"))]
         rows = self.rows(select(*columns).where(bar.revision.in_(newest)).order_by(bar.session))
         days, *numbers, statuses = zip(*rows, strict=True) if rows else [()] * len(columns)
-        return pd.DataFrame(
-            {name: np.array(column, dtype="float64") for name, column in zip(COLUMNS, numbers, strict=True)}
-            | {"status": np.array(statuses, dtype=object)},
-            index=pd.DatetimeIndex(np.array(days, dtype="datetime64[ns]"), name="session"),
+        return StoredBars(
+            days=np.array(days, dtype="datetime64[D]"),
+            values=np.array(numbers, dtype="float64").T,
+            statuses=np.array(statuses, dtype=object),
         )
 
     def bars_revision(self) -> int:
@@ -669,24 +668,23 @@ class SqlStore(BookQueries):
         """Add a revision for each session that is new, has other numbers, or is further on its way to final."""
         written = 0
         for read in bars:
-            frame = read.frame
-            if frame.empty:
+            if read.is_empty:
                 continue
-            stored = self.bars(read.symbol, frame.index.min().date(), frame.index.max().date()).reindex(frame.index)
-            numbers = frame[list(COLUMNS)].to_numpy(dtype="float64")
-            same = np.isclose(
-                numbers, stored[list(COLUMNS)].to_numpy(), rtol=SAME_BAR_RELATIVE, atol=0.0, equal_nan=True
-            ).all(axis=1)
-            statuses = np.where(frame.index == frame.index.max(), str(read.last_status), str(BarStatus.FINAL))
+            stored = self.bars(read.symbol, read.first, read.last)
+            at, stored_at = shared(read.days, stored.days)
+            old, new = stored.values[stored_at], read.values[at]
+            same = np.zeros(len(read.days), dtype=bool)
+            same[at] = np.isclose(new, old, rtol=SAME_BAR_RELATIVE, atol=0.0, equal_nan=True).all(axis=1)
+            statuses = np.where(read.days == read.days.max(), str(read.last_status), str(BarStatus.FINAL))
             ranks = [BAR_RANKS[status] for status in statuses]
-            # a session without a stored bar has NaN for a status, and ranks below all
-            stored_ranks = [BAR_RANKS.get(status, -1) for status in stored["status"].tolist()]
+            stored_ranks = np.full(len(read.days), -1)  # a session without a stored bar ranks below all
+            stored_ranks[at] = [BAR_RANKS[status] for status in stored.statuses[stored_at]]
             changed = np.flatnonzero(~same | np.greater(ranks, stored_ranks))
             rows = [
                 {
                     "symbol": read.symbol,
-                    "session": frame.index[place].date(),
-                    **{name: _known(value) for name, value in zip(COLUMNS, numbers[place], strict=True)},
+                    "session": read.days[place].astype(date),
+                    **{name: _known(value) for name, value in zip(COLUMNS, read.values[place], strict=True)},
                     "status": str(statuses[place]),
                     "source": read.source,
                     "as_of": read.as_of,
