@@ -20,6 +20,7 @@ from mtum_eod.core.trading import (
     Halt,
     Order,
     OrderIntent,
+    OrderKind,
     OrderStatus,
     OrderType,
     OwnerAct,
@@ -467,8 +468,12 @@ class Store(BookReader, Protocol):
         *,
         order_id: int | None = None,
         perm_id: int | None = None,
+        order_type: OrderType | None = None,
+        kind: OrderKind | None = None,
         words: str = "",
-    ) -> None: ...
+    ) -> None:
+        """Where an order stands now. What is None stays as it is; the words belong to the status and are replaced."""
+        ...
 
     def add_fills(self, fills: Sequence[Fill]) -> None:
         """Keyed by execution id: adding twice equals once; a late commission fills the gap it left.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 from mtum_eod.core import parameters, timing
@@ -28,7 +29,7 @@ from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, 
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import order_in_doubt, position_of
-from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
+from mtum_eod.jobs.order import adopt_forgotten, recover, send, tell_order
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
 from mtum_eod.ports import Recording, SessionRow, Unknown
@@ -82,35 +83,57 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
     if isinstance(had, Unknown):
         raise BrokerUnavailable(f"{had.why}: a sale could be a second one", hint="try again once the broker answers")
     first = desk.store.order(session)
-    if first:
+    if first and not _is_sale_never_sent(first):
         return _has_its_order(first)
     position = position_of(desk.store, desk.ledger())
     if position is None:
         return Handled(words=("flat: there is nothing to sell",))
     intent = _sale(desk, session, position)
+    if first:
+        intent = replace(first.intent, kind=intent.kind, order_type=intent.order_type)
     by_hand = f"Flattened by {by}" + (f": {why}" if why else "")
     with desk.store.transaction():
         desk.store.add_act(OwnerAct(act=Act.FLATTEN, session=session, at=desk.wall_clock.now(), by=by, words=why))
-        desk.store.record(
-            Recording(
-                run_id=run_id,
-                book=desk.book,
-                row=SessionRow(session=session, status=SessionStatus.DECIDED, why=by_hand),
-                bars=(),
-                signal=None,
-                settings=parameters.document(desk.parameters),
-                inputs={},
-                intent=intent,
-                recorded_at=desk.wall_clock.now(),
+        if first:
+            now = desk.wall_clock.now()
+            desk.store.update_order(
+                intent.reference, OrderStatus.INTENT, now, kind=intent.kind, order_type=intent.order_type
             )
-        )
-    send(desk, intent)
+        else:
+            _record(desk, intent, by_hand, run_id)
+    if first:
+        recover(desk, intent, may_send=True)  # it may have got there after all
+    else:
+        send(desk, intent)
     tell_order(desk, intent, by_hand)
     order = desk.store.order(session)
+    intent = order.intent if order else intent
     status = order.status if order else OrderStatus.INTENT
     said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {session}: {status}"
     words = f"{said} ({order.words})" if order and order.words else said
     return Handled(words=(words,), order=order, exit_code=0 if status in OUT else 5)
+
+
+def _record(desk: TradingDesk, intent: OrderIntent, why: str, run_id: int) -> None:
+    """Make the session's decision the owner's own, with its order."""
+    desk.store.record(
+        Recording(
+            run_id=run_id,
+            book=desk.book,
+            row=SessionRow(session=intent.session, status=SessionStatus.DECIDED, why=why),
+            bars=(),
+            signal=None,
+            settings=parameters.document(desk.parameters),
+            inputs={},
+            intent=intent,
+            recorded_at=desk.wall_clock.now(),
+        )
+    )
+
+
+def _is_sale_never_sent(order: Order) -> bool:
+    """Whether the session's one order is still to be had: a sale that surely never got to the broker."""
+    return order.intent.side is Side.SELL and order.status is OrderStatus.NOT_SENT
 
 
 def _has_its_order(first: Order) -> Handled:

@@ -13,6 +13,7 @@ from mtum_eod.core import timing
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.core.gates import WINDOW_WORDS, Blocked
+from mtum_eod.core.parameters import LateExit
 from mtum_eod.core.trading import (
     Act,
     Order,
@@ -69,6 +70,8 @@ def send(desk: TradingDesk, intent: OrderIntent) -> Blocked | None:
 def _submit(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool) -> Blocked | None:
     """The one line that can spend money, with a last look before it and the broker's word after it."""
     stopped = last_look(desk, intent)  # only now: deciding, or asking the broker, takes its time
+    if stopped and stopped.gate is Gate.OUTSIDE_WINDOW and _goes_late(desk, intent):
+        return _submit(desk, _as_market_order(desk, intent, stopped.why), is_last_try=is_last_try)
     if stopped:
         desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=stopped.why)
         return stopped
@@ -79,6 +82,21 @@ def _submit(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool) -> Blo
     else:
         acknowledge(desk, acknowledged)
     return None
+
+
+def _goes_late(desk: Desk, intent: OrderIntent) -> bool:
+    """Whether a sale that has missed its closing auction goes to the market instead."""
+    is_auction_sale = intent.side is Side.SELL and intent.order_type is OrderType.MOC
+    window = timing.window(desk.clock.now(), desk.timetable(intent.session))
+    return is_auction_sale and window is Window.LATE and desk.parameters.risk.late_exit is LateExit.MARKET
+
+
+def _as_market_order(desk: TradingDesk, intent: OrderIntent, why: str) -> OrderIntent:
+    """The same intent as a market order, committed as such before it leaves."""
+    desk.store.update_order(
+        intent.reference, OrderStatus.INTENT, desk.wall_clock.now(), order_type=OrderType.MKT, words=why
+    )
+    return replace(intent, order_type=OrderType.MKT)
 
 
 def _send_again(desk: TradingDesk, intent: OrderIntent) -> None:
@@ -282,6 +300,7 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
 def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
     """What the owner hears of an order that was to go out: that it did, or why it did not."""
     order = desk.store.order(intent.session)
+    intent = order.intent if order else intent  # it may have become a market order since
     status = order.status if order else OrderStatus.INTENT
     said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {intent.session}: {status}"
     event = FAILED_ORDERS.get(status)

@@ -251,6 +251,30 @@ def test_a_run_slower_than_the_hard_stop_sends_nothing(bench: Bench):
     assert [(said, 1)] == bench.notices("run_failed")
 
 
+def test_an_exit_lost_on_the_wire_before_the_hard_stop_goes_as_a_market_order_after_it(bench: Bench):
+    """Sent at 15:44:57 and lost; the two looks that prove it absent end at 15:45:02."""
+    bench.buy(SESSION)
+    spike(bench)
+    submit = bench.broker.submit
+
+    def lose(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
+        bench.broker.submit = submit  # type: ignore[method-assign]
+        raise BrokerUnavailable("the connection dropped")
+
+    bench.broker.submit = lose  # type: ignore[method-assign]
+    document = bench.decide(NEXT, before_close=15 + 3 / 60).document
+    [said] = [words for words, _ in bench.notices("order_sent") if "SELL" in words]
+
+    assert ("SELL", None, "MKT", "working") == (
+        document["action"],
+        document["blocked_by"],
+        document["order"]["type"],
+        document["order"]["status"],
+    )
+    assert [(SELL_KEY, "MKT")] == [(i.reference, i.order_type) for i in bench.broker.received[1:]]
+    assert said.startswith(f"SELL 33 MTUM MKT for {NEXT}: working. ")
+
+
 @pytest.mark.parametrize(("allow_exits", "sent"), [(True, [SELL_KEY]), (False, [])])
 def test_a_late_halt_lets_exits_pass_where_it_says_so(bench: Bench, allow_exits: bool, sent: list[str]):
     bench.buy(SESSION)

@@ -219,6 +219,47 @@ def test_a_session_that_bought_has_had_its_order(tmp_path: Path):
     assert "the next session can sell; take this one back with `mtum-eod cancel`" == refused.value.hint
 
 
+@pytest.mark.parametrize(("before_close", "order_type"), [(17, "MOC"), (10, "MKT")])
+def test_a_sale_that_never_reached_the_broker_can_be_sold_by_hand(bench: Bench, before_close: float, order_type: str):
+    """Lost twice at 15:40, surely absent: the session's order has yet to be had, and goes out under its own id."""
+    bench.data.edit("MTUM", NEXT, close=140.0)
+    bench.broker.on_submit = "lose"
+    lost = bench.decide(NEXT).document["order"]["status"]
+    bench.broker.on_submit = "accept"
+    handled = sell(bench, before_close)
+
+    assert ("not_sent", 0) == (lost, handled.exit_code)
+    assert (f"SELL 33 MTUM {order_type} for 2024-11-06: working",) == handled.words
+    assert [(SELL_KEY, 33, order_type)] == sales(bench)
+    assert [("flatten", order_type, 2, "working")] == bench.sql(
+        "SELECT kind, order_type, order_id, status FROM order_intent WHERE side = 'SELL'"
+    )
+
+
+def test_a_sale_held_back_by_a_halt_can_be_sold_by_hand(bench: Bench):
+    bench.data.edit("MTUM", NEXT, close=140.0)
+    bench.broker.on_submit = "lose"
+    bench.decide(NEXT)
+    halt(bench.desk, why="away", by="owner", allow_exits=False, cancel=False, turn=nullcontext)
+    bench.broker.on_submit = "accept"
+    sell(bench, 17)
+
+    assert [(SELL_KEY, 33, "MOC")] == sales(bench)
+
+
+def test_a_sale_that_reached_the_broker_after_all_is_not_sent_again(bench: Bench):
+    """No list had it for minutes; by now one has."""
+    bench.data.edit("MTUM", NEXT, close=140.0)
+    bench.broker.on_submit, bench.broker.forgets = "drop", True
+    lost = bench.decide(NEXT).document["order"]["status"]
+    bench.broker.on_submit, bench.broker.forgets = "accept", False
+    handled = sell(bench, 17)
+
+    assert ("not_sent", 0) == (lost, handled.exit_code)
+    assert ["working"] == [status for (status,) in bench.sql("SELECT status FROM order_intent WHERE side = 'SELL'")]
+    assert 2 == len(sales(bench))  # both of the one run that lost it
+
+
 def test_a_sale_taken_back_is_not_sold_again_in_its_session(bench: Bench):
     sell(bench, 100)
     cancel(bench.desk, why="", by="owner", turn=nullcontext)

@@ -7,7 +7,7 @@ import pytest
 from fakes import KEY, SESSION, Bench, calendar
 
 from mtum_eod.core.market import VIX
-from mtum_eod.core.parameters import Parameters, RiskParameters
+from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
 from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, Step
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.due import do_due
@@ -28,13 +28,13 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "book.db")
 
 
+def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
+    raise Killed
+
+
 def kill_before_the_wire(bench: Bench, session: date = SESSION) -> None:
     """The intent is committed and the run is killed before it sends."""
     send = bench.broker.submit
-
-    def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
-        raise Killed
-
     bench.broker.submit = die  # type: ignore[method-assign]
     with pytest.raises(Killed):
         bench.decide(session)
@@ -112,10 +112,6 @@ def test_a_late_exit_may_still_go_out_late(bench: Bench):
     bench.data.edit(VIX, NEXT, close=31.0)
     bench.at(NEXT, 12)
     kill = bench.broker.submit
-
-    def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
-        raise Killed
-
     bench.broker.submit = die  # type: ignore[method-assign]
     with pytest.raises(Killed):
         bench.decide(NEXT, before_close=12)
@@ -123,6 +119,41 @@ def test_a_late_exit_may_still_go_out_late(bench: Bench):
     bench.decide(NEXT, before_close=8)
 
     assert [("BUY", "MOC"), ("SELL", "MKT")] == [(i.side, i.order_type) for i in bench.broker.received]
+
+
+@pytest.mark.parametrize("before_close", [15 + 2 / 60, 13])
+@pytest.mark.parametrize(
+    ("late_exit", "sent", "end"),
+    [(LateExit.MARKET, ["MKT"], ("MKT", "working")), (LateExit.SKIP, [], ("MOC", "not_sent"))],
+)
+def test_an_exit_that_was_not_sent_before_the_hard_stop_goes_as_the_settings_say(
+    bench: Bench, before_close: float, late_exit: LateExit, sent: list[str], end: tuple[str, str]
+):
+    """Killed before the wire at 15:40; the next run's two looks end past 15:45, or begin there."""
+    bench.parameters = Parameters(risk=RiskParameters(late_exit=late_exit))
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    kill_before_the_wire(bench, NEXT)
+    bench.decide(NEXT, before_close=before_close)
+
+    assert sent == [str(i.order_type) for i in bench.broker.received if i.side == "SELL"]
+    assert [end] == bench.sql("SELECT order_type, status FROM order_intent WHERE side = 'SELL'")
+
+
+def test_the_market_order_is_committed_before_it_leaves(bench: Bench):
+    """Killed again just before it: the book says what was about to go out, and the run after that sends it."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    kill_before_the_wire(bench, NEXT)
+    send, bench.broker.submit = bench.broker.submit, die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        bench.decide(NEXT, before_close=13)
+    committed = bench.sql("SELECT order_type, status FROM order_intent WHERE side = 'SELL'")
+    bench.broker.submit = send  # type: ignore[method-assign]
+    bench.decide(NEXT, before_close=12)
+
+    assert [("MKT", "intent")] == committed
+    assert [("SELL", "MKT")] == [(i.side, i.order_type) for i in bench.broker.received[1:]]
 
 
 @pytest.mark.parametrize("allow_exits", [True, False])

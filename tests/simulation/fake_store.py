@@ -29,7 +29,9 @@ from mtum_eod.core.trading import (
     Halt,
     Order,
     OrderIntent,
+    OrderKind,
     OrderStatus,
+    OrderType,
     OwnerAct,
     SessionStatus,
     Split,
@@ -449,6 +451,8 @@ class FakeStore(FakeViews):
         *,
         order_id: int | None = None,
         perm_id: int | None = None,
+        order_type: OrderType | None = None,
+        kind: OrderKind | None = None,
         words: str = "",
     ) -> None:
         session = self._sessions.rows.get(reference)
@@ -458,7 +462,8 @@ class FakeStore(FakeViews):
                 hint="look at the broker's own order list, then at `mtum-eod status`",
             )
         old = self._orders.rows[session]
-        intent = old.order.intent if order_id is None else replace(old.order.intent, order_id=order_id)
+        changes = {"order_id": order_id, "order_type": order_type, "kind": kind}
+        intent = replace(old.order.intent, **{name: value for name, value in changes.items() if value is not None})
         perm_id = old.order.perm_id if perm_id is None else perm_id
         order = replace(old.order, intent=intent, status=status, perm_id=perm_id, words=words)
         with self.transaction():

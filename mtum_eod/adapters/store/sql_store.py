@@ -553,14 +553,14 @@ class SqlStore(BookQueries):
         *,
         order_id: int | None = None,
         perm_id: int | None = None,
+        order_type: OrderType | None = None,
+        kind: OrderKind | None = None,
         words: str = "",
     ) -> None:
-        """As the port says: ids stay where None is given; the words belong to the status and are replaced.
-
-        Raises OrderStateUnknown where no such order is on record.
-        """
+        """As the port says. Raises OrderStateUnknown where no such order is on record."""
+        changes = {"order_id": order_id, "perm_id": perm_id, "order_type": order_type, "kind": kind}
         values: dict[str, Any] = {"status": status, "updated_at": at, "words": words}
-        values |= {name: value for name, value in (("order_id", order_id), ("perm_id", perm_id)) if value is not None}
+        values |= {name: value for name, value in changes.items() if value is not None}
         table = schema.order_intent
         with self.writing() as db:
             if db.execute(update(table).where(table.c.reference == reference).values(values)).rowcount == 0:
