@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -200,8 +200,9 @@ class _Memory:
         forgotten = (now - 2 * QUIET).isoformat()
         found: dict[str, Any] = {}
         for file in self._files:
-            with suppress(OSError, ValueError):
-                for key, told in json.loads(file.read_text()).items():
+            with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # whatever else lies there
+                for key, one in json.loads(file.read_text()).items():
+                    told = _entry(one)
                     if max(told["first"], told["tried"] or "") > forgotten:
                         found[key] = max(told, found.get(key, told), key=lambda one: int(one["times"]))
         return found
@@ -209,6 +210,15 @@ class _Memory:
     def keep(self, known: dict[str, Any]) -> bool:
         """Whether it could be written down."""
         return any(_written(file, json.dumps(known)) for file in self._files)
+
+
+def _entry(told: dict[str, Any]) -> dict[str, Any]:
+    """One entry as `alarm` keeps it. Raises ValueError, LookupError, TypeError for another shape."""
+    first, tried = (
+        told[key] and datetime.fromisoformat(told[key]).astimezone(UTC).isoformat() for key in ("first", "tried")
+    )
+    times, attempts = int(told["times"]), int(told["attempts"])
+    return {"first": first, "times": times, "attempts": attempts, "tried": tried, "sent": bool(told["sent"])}
 
 
 def _written(file: Path, text: str) -> bool:

@@ -297,3 +297,16 @@ def test_the_memory_of_alarms_goes_through_no_link(tmp_path: Path, monkeypatch: 
     alarm("broken", lambda _: True, tmp_path, NOON)
 
     assert "precious" == (tmp_path / "precious").read_text()
+
+
+@pytest.mark.parametrize(
+    "left", ["[]", '{"key": []}', '{"key": {"first": "2024-11-05"}}', '{"key": {"first": 5, "tried": null}}', "null"]
+)
+def test_a_memory_of_alarms_in_another_shape_is_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str):
+    """Somebody else's file, or half of ours: the alarm goes out."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / ".mtum-eod-alarms.json").write_text(left)
+    said: list[str] = []
+    alarm("broken", lambda words: not said.append(words), tmp_path, NOON)
+
+    assert ["broken"] == said
