@@ -103,7 +103,7 @@ def in_euros(tws: Server) -> None:
         (delayed, "MTUM quotes", "delayed", "Client Portal"),
         (no_vix, "VIX quotes", "no subscription", "Client Portal"),
         (competing, "MTUM quotes", "another login", "log the same user out"),
-        (in_euros, "cash", "no balance in USD: convert first", "convert money to USD"),
+        (in_euros, "cash", "0.00 USD, settled 0.00", "convert money to USD"),
     ],
 )
 def test_a_broken_link_is_named_with_its_cure(
@@ -192,3 +192,11 @@ def test_hours_are_read_in_all_forms_that_ib_has() -> None:
 
 def wall(hour: int, minute: int) -> datetime:
     return datetime(2024, 11, 5, hour, minute, tzinfo=NEW_YORK)
+
+
+def test_a_gateway_that_dies_at_the_last_question_ends_no_list(tws: Server, line: Line) -> None:
+    """What was found before it stands, and the links behind the Gateway are not known to be whole."""
+    tws.on("reqAccountSummary", lambda _: tws.refuse())
+    found = looked(line, tws)
+
+    assert (True, False, 4) == (found["listing"].passed, found["IB servers"].passed, found["IB servers"].exit_code)

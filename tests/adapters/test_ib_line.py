@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -261,3 +263,18 @@ def test_the_errors_of_a_line_are_ours(tws: Server) -> None:
     tws.refuse()
     with gateway.line(tws) as line, pytest.raises(MtumEodError):
         line.connected()
+
+
+def test_a_loop_that_cannot_be_made_ends_in_words(tws: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files: the run holds the lock, so it may not wait for ever; the next question tries anew."""
+
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with gateway.line(tws) as line:
+        with monkeypatch.context() as full:
+            full.setattr("asyncio.events.new_event_loop", none_left)
+            refused = positions(line, tws)
+        again = positions(line, tws)
+
+    assert (Unknown, True, Known(0.0)) == (type(refused), "Too many open files" in refused.why, again)

@@ -152,15 +152,23 @@ class Inspection:
 
     def _cash(self, answer: Answer[Cash]) -> Check:
         if isinstance(answer, Unknown):
-            cure = "convert money to USD in Client Portal" if "convert" in answer.why else "try again in a minute"
-            return Check(name="cash", passed=False, words=answer.why, cure=cure)
-        cash = answer.value
-        return Check(name="cash", passed=True, words=f"{cash.spendable_usd:,.2f} USD, settled {cash.settled_usd:,.2f}")
+            return Check(name="cash", passed=False, words=answer.why, cure="try again in a minute")
+        cash, passed = answer.value, answer.value.spendable_usd > 0
+        settled = "not told" if isnan(cash.settled_usd) else f"{cash.settled_usd:,.2f}"
+        words = f"{cash.spendable_usd:,.2f} USD, settled {settled}"
+        return Check(name="cash", passed=passed, words=words, cure="" if passed else "convert money to USD at IB")
 
     def _farms(self) -> Iterator[Check]:
         """Links that IB told to be down and not up again since."""
+        try:
+            told = self.line.connected().said
+        except BrokerUnavailable as error:  # it died at the last question
+            yield Check(
+                name="IB servers", passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code
+            )
+            return
         down: dict[str, Said] = {}
-        for said in self.line.connected().said:
+        for said in told:
             if said.code in codes.FARM_BROKEN:
                 down[f"{codes.FARM_BROKEN[said.code]}{said.text.partition(':')[2]}"] = said
             elif said.code in codes.FARM_BROKEN.values():

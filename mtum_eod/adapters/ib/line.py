@@ -1,7 +1,7 @@
 """One connection to IB Gateway or TWS for one job.
 
-The jobs ask one thing after the other; the client library wants an event loop. So a line keeps ONE coroutine under
-`asyncio.run` in a thread of its own, which works from any thread the job itself runs in, connects when something is
+The jobs ask one thing after the other; the client library wants an event loop. So a line keeps ONE coroutine running
+in a thread of its own, which works from any thread the job itself runs in, connects when something is
 first asked, and gives every question its own time-out, cut to the step's deadline. After a doubt (silence, a lost
 connection, an order whose state must be learned) the connection is dropped with all that the library remembers:
 an answer that comes late can end a second question of the same kind before its own rows are there.
@@ -367,10 +367,25 @@ class Line:
         """Run in the line's own thread, and wait for it; every wait inside is bounded."""
         if self._thread is None:
             started: Future[None] = Future()
-            self._thread = threading.Thread(target=lambda: asyncio.run(self._main(started)), name="ib", daemon=True)
+            self._thread = threading.Thread(target=self._live, args=(started,), name="ib", daemon=True)
             self._thread.start()
-            started.result()
+            try:
+                started.result(THREAD_SECONDS)
+            except OSError as error:  # TimeoutError is one
+                work.close()
+                self._thread = None
+                raise BrokerUnavailable(
+                    f"this computer could not begin to talk to IB: {error or f'not within {THREAD_SECONDS:g} s'}",
+                    hint="look for what holds too many files or sockets open (ulimit -n)",
+                ) from error
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _live(self, started: Future[None]) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._main(started))
+        except OSError as error:  # no file left for the loop: who waits must hear of it
+            started.set_exception(error)
 
     async def _main(self, started: Future[None]) -> None:
         """The one coroutine of the thread: it stands while others come and go, and hangs up at the end."""
