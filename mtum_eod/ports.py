@@ -154,6 +154,7 @@ class BrokerOrder:
     words: str = ""
     shares: int | None = None  # as ordered; absent from some lists, as is the type
     order_type: OrderType | None = None
+    needs_person: bool = False  # refused or held back by the broker's word, though its lists have it as working
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

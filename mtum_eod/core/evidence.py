@@ -69,6 +69,7 @@ class Funds:
     cash: Usd  # what may be spent; NaN where the broker did not say
     settled_cash: Usd
     last_final_equity: Usd  # at the last settled close, for the daily loss
+    cash_unknown: str = ""  # why, where the broker did not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

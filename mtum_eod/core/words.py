@@ -96,10 +96,12 @@ def _gap(value: float, reference: float) -> str:
 
 
 def not_enough_cash(evidence: Evidence, risk: RiskParameters) -> str:
-    """How much USD there is and how much one share needs."""
+    """How much USD there is and how much one share needs; or why that is not known."""
     cash, cost = evidence.funds.cash, share_cost(evidence.indicators.close, risk)
-    have = "the broker did not say how much USD there is" if isnan(cash) else f"{cash:.2f} USD in cash"
-    return f"{have}, one share needs {cost:.2f}; convert first"
+    if isnan(cash):
+        why = f" ({evidence.funds.cash_unknown})" if evidence.funds.cash_unknown else ""
+        return f"the broker did not say how much USD there is{why}, one share needs {cost:.2f}"
+    return f"{cash:.2f} USD in cash, one share needs {cost:.2f}; convert first"
 
 
 def too_small(evidence: Evidence, risk: RiskParameters) -> str:

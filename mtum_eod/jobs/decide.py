@@ -207,5 +207,5 @@ def summary(desk: TradingDesk, outcome: Outcome) -> str:
     shares = decision.shares or (position.shares if position else 0)
     head = f"{decision.action} {shares} {desk.book.symbol}" if shares else f"{decision.action} (flat)"
     if decision.blocked_by:
-        head += f", blocked by {decision.blocked_by}"
+        return f"{head}, blocked by {decision.blocked_by}: {decision.reason}"
     return f"{head}: {words.distances(evidence.indicators, position, desk.parameters.strategy)}"

@@ -94,6 +94,7 @@ def _funds(desk: Desk, ledger: Ledger, indicators: Indicators) -> Funds:
         cash=nan if isinstance(cash, Unknown) else cash.value.spendable_usd,
         settled_cash=nan if isinstance(cash, Unknown) else cash.value.settled_usd,
         last_final_equity=ledger.sizing_equity if isnan(last_close) else ledger.equity(last_close),
+        cash_unknown=cash.why if isinstance(cash, Unknown) else "",
     )
 
 

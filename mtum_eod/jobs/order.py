@@ -77,8 +77,8 @@ def _submit(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool) -> Blo
         return stopped
     try:
         acknowledged = desk.broker.submit(intent)
-    except BrokerUnavailable:
-        _find_out(desk, intent, may_send=not is_last_try)
+    except BrokerUnavailable as error:
+        _find_out(desk, intent, may_send=not is_last_try, doubt=error.message)
     else:
         acknowledge(desk, acknowledged)
     return None
@@ -136,9 +136,9 @@ def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
 
 def require_arrival(order: Order | None) -> None:
     """Raise BrokerUnavailable where the order was given up, and no gate but the broker's silence held it back."""
-    if order and order.status is OrderStatus.NOT_SENT and order.words == NEVER_ARRIVED:
+    if order and order.status is OrderStatus.NOT_SENT and order.words.startswith(NEVER_ARRIVED):
         raise BrokerUnavailable(
-            f"order {order.intent.reference} {NEVER_ARRIVED}",
+            f"order {order.intent.reference} {order.words}",
             hint="`mtum-eod doctor` looks at the chain; the next session decides anew",
         )
 
@@ -173,7 +173,8 @@ def recover(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
     _heed_withdrawal(desk, intent.session)
 
 
-def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
+def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: str = "") -> None:
+    """doubt: what came in place of its acknowledgement, in words."""
     seen = look_twice(desk, intent)
     status, words = OrderStatus.UNKNOWN, ""
     if isinstance(seen, Unknown):
@@ -193,6 +194,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None
         status, words = OrderStatus.WORKING, "known by the position alone"
     else:
         words = f"no list has it, but the position moved its way by {seen.moved:g} shares"
+    words = "; ".join(filter(None, (words, doubt)))
     desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import isnan
 from typing import Any
 
 import gateway
@@ -18,7 +19,7 @@ from mtum_eod.adapters.ib.line import Line
 from mtum_eod.core.trading import OrderStatus, OrderType, Side
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.ports import BrokerOrder, Cash, Known, Unknown
-from tws_server import NEW_YORK, Auction, Server
+from tws_server import CODES, NEW_YORK, Auction, Server
 
 SESSION = gateway.SESSION
 REFERENCE = intent().reference
@@ -96,7 +97,7 @@ def test_an_accepted_order_has_the_brokers_permanent_id(tws: Server, broker: IbB
     acknowledged = broker.submit(intent())
 
     assert (OrderStatus.WORKING, tws.orders[0].perm_id) == (acknowledged.status, acknowledged.perm_id)
-    assert acknowledged == only(again(lambda broker: broker.orders()))
+    assert acknowledged == replace(only(again(lambda broker: broker.orders())), shares=None, order_type=None)
 
 
 def test_a_market_order_is_filled_at_once(tws: Server, broker: IbBroker) -> None:
@@ -118,22 +119,66 @@ def test_an_order_refused_is_rejected_in_the_brokers_words(tws: Server, broker: 
     assert 1 == len(tws.asked("placeOrder"))
 
 
-@pytest.mark.parametrize("code", [110, 113, 200, 201, 321, 460, 10243])
+@pytest.mark.parametrize("code", [110, 113, 200, 201, 321, 387, 460, 10243, 12345])
 def test_an_error_in_place_of_an_acknowledgement_is_a_refusal(tws: Server, broker: IbBroker, code: int) -> None:
-    """The terminal says no, and no list has the order."""
-    tws.faults.error("placeOrder", code)
+    """The terminal says no, by a code known here or not, and no list has the order."""
+    tws.faults.error("placeOrder", code, CODES.get(code, "No."))
 
     assert (OrderStatus.REJECTED, True) == (broker.submit(intent()).status, str(code) in broker.submit(intent()).words)
 
 
-@pytest.mark.parametrize("code", [103, 105, 161, 10147, 10148])
+@pytest.mark.parametrize("code", [105, 161, 202, 10147, 10148])
 def test_an_error_that_proves_nothing_leaves_the_order_in_doubt(tws: Server, broker: IbBroker, code: int) -> None:
-    """The id has been used, for one; whether the order lives is for the jobs to find out."""
+    """Whether the order lives is for the jobs to find out."""
     tws.faults.error("placeOrder", code)
     with pytest.raises(BrokerUnavailable, match=str(code)):
         broker.submit(intent())
 
     assert 1 == len(tws.asked("placeOrder"))
+
+
+def test_an_id_that_was_used_by_an_order_no_list_has_leaves_it_unknown(tws: Server, broker: IbBroker) -> None:
+    """103 proves that something had the id, so nothing may be sent again."""
+    tws.faults.error("placeOrder", 103)
+    unknown = broker.submit(intent())
+
+    assert (OrderStatus.UNKNOWN, True) == (unknown.status, "103" in unknown.words)
+
+
+@pytest.mark.parametrize("code", [1100, 2110])
+def test_no_order_leaves_while_the_gateway_says_it_has_lost_ib(tws: Server, broker: IbBroker, code: int) -> None:
+    """Said after the order was made and before it is sent; once IB is back the same order goes out."""
+    order_id = broker.next_order_id()
+    tws.say(code)
+    broker.orders()
+    with pytest.raises(BrokerUnavailable, match=str(code)):
+        broker.submit(intent(order_id=order_id))
+    sent = tws.asked("placeOrder")
+    with pytest.raises(BrokerUnavailable, match=str(code)):
+        broker.next_order_id()
+    tws.say(1102)
+    broker.orders()
+
+    assert ([], OrderStatus.WORKING) == (sent, broker.submit(intent(order_id=order_id)).status)
+
+
+def test_an_order_refused_and_still_listed_needs_a_person(tws: Server, broker: IbBroker) -> None:
+    """201 and Inactive, which is no proof of death."""
+    tws.on("placeOrder", lambda _: tws.say(201, "Order rejected - reason:Margin", request_id=1), "after")
+    tws.on("placeOrder", lambda _: tws.suspend(tws.orders[0]), "after")
+    refused = broker.submit(intent())
+
+    assert (OrderStatus.WORKING, True) == (refused.status, refused.needs_person)
+    assert "reason:Margin" in refused.words
+
+
+def test_what_is_said_beside_an_accepted_order_is_kept(tws: Server, broker: IbBroker) -> None:
+    """404: it is held until shares are found."""
+    tws.faults.error("placeOrder", 404)
+    accepted = broker.submit(intent())
+
+    assert (OrderStatus.WORKING, False) == (accepted.status, accepted.needs_person)
+    assert "404: Shares for this order" in accepted.words
 
 
 def test_an_order_the_library_calls_cancelled_is_working_where_the_broker_says_so(
@@ -338,7 +383,7 @@ def test_an_order_shown_inactive_is_not_dead(tws: Server, broker: IbBroker, agai
     tws.suspend(tws.orders[0])
     order = only(again(lambda b: b.orders()))
 
-    assert OrderStatus.WORKING is order.status
+    assert (OrderStatus.WORKING, True) == (order.status, order.needs_person)
     assert "Inactive" in order.words
 
 
@@ -467,12 +512,31 @@ def test_an_account_in_euros_is_asked_for_its_dollars(tws: Server, broker: IbBro
     assert (1_080.0, 50.0) == (rich.value.spendable_usd, poor.value.spendable_usd)
 
 
-def test_euros_alone_are_no_cash(tws: Server, broker: IbBroker) -> None:
+def test_euros_alone_are_no_dollars(tws: Server, broker: IbBroker) -> None:
+    """Known, for the account has told all its balances."""
     tws.account.base_currency = "EUR"
     tws.account.cash = {"EUR": 50_000.0}
     tws.account.rates = {"EUR": 1.0, "USD": 0.9}
 
-    assert Unknown("the account has no balance in USD: convert first") == broker.cash()
+    assert Known(Cash(spendable_usd=0.0, settled_usd=0.0)) == broker.cash()
+
+
+def test_a_summary_without_balances_says_nothing_of_cash(tws: Server, broker: IbBroker) -> None:
+    tws.on("accountSummary", lambda row: row.values["tag"] == "CashBalance" and row.values.update(tag="Other"))
+
+    assert Unknown("the account's summary has no balance in any currency") == broker.cash()
+
+
+@pytest.mark.parametrize(("missing", "spendable"), [("SettledCash", 10_000.0), ("AvailableFunds", None)])
+def test_what_may_be_spent_is_known_without_what_has_settled(
+    tws: Server, broker: IbBroker, missing: str, spendable: float | None
+) -> None:
+    """Settled cash is only recorded; available funds are a limit."""
+    tws.on("accountSummary", lambda row: row.values["tag"] == missing and row.values.update(tag="Other"))
+    answer = broker.cash()
+
+    assert spendable == (answer.value.spendable_usd if isinstance(answer, Known) else None)
+    assert isnan(answer.value.settled_usd) if isinstance(answer, Known) else missing in answer.why
 
 
 def test_cash_may_be_asked_often(tws: Server, broker: IbBroker) -> None:
@@ -494,6 +558,13 @@ def test_a_what_if_order_places_nothing(tws: Server, broker: IbBroker) -> None:
 
     assert (True, []) == (answer.value.is_accepted, tws.orders)
     assert "commission 1.00 USD" in answer.value.words
+
+
+def test_a_what_if_order_without_a_commission_says_so(tws: Server, broker: IbBroker) -> None:
+    """The library writes 1.8e308 for a number that is not set."""
+    tws.on("openOrder", lambda row: row.values.update(commission=""))
+
+    assert "commission not told" in broker.what_if(intent()).value.words
 
 
 @pytest.mark.parametrize(

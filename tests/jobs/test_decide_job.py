@@ -150,9 +150,9 @@ def test_an_order_that_never_arrives_is_given_up_and_told(bench: Bench):
 
     assert ("not_sent", 4) == (outcome.document["order"]["status"], outcome.exit_code)
     assert [timedelta(seconds=5)] * 2 == bench.clock.slept
-    assert [(f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (never reached the broker)", 1)] == bench.notices(
-        "run_failed"
-    )
+    assert [
+        (f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (never reached the broker; the connection dropped)", 1)
+    ] == bench.notices("run_failed")
 
 
 @pytest.mark.parametrize("silent", ["orders", "executions", "shares_held"])

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from math import isnan, nan
 from typing import Any, TypeVar
 
 from mtum_eod.adapters.calendar import NEW_YORK
@@ -99,7 +100,7 @@ class IbBroker:
     def shares_held(self, symbol: str) -> Answer[float]:
         async def read(talk: Talk) -> float:
             # rows can come twice; the last word on a contract counts
-            rows = [row for row in await talk.ib.reqPositionsAsync() if self._is_of(row, symbol)]
+            rows = [row for row in await talk.ib.reqPositionsAsync() if _is_of(row, talk.account, symbol)]
             return sum({row.contract.conId: _measured(row.position) for row in rows}.values(), 0.0)
 
         return self._answer("positions", read)
@@ -111,9 +112,8 @@ class IbBroker:
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
         async def ask(talk: Talk) -> str:
             state = await talk.ib.whatIfOrderAsync(self._contract(), _order(intent, talk.account))
-            margin, commission = float(state.initMarginChange or 0), float(state.commission or 0)
-            words = f"margin {margin:+,.2f}, commission {commission:.2f} {state.commissionCurrency}".strip()
-            return f"{words}; {state.warningText}" if state.warningText else words
+            margin, commission = _told("margin", state.initMarginChange), _told("commission", state.commission)
+            return "; ".join(filter(None, (margin, f"{commission} {state.commissionCurrency}", state.warningText)))
 
         try:
             return Known(WhatIf(is_accepted=True, words=self._line.ask_once("a what-if order", ask)))
@@ -127,7 +127,15 @@ class IbBroker:
     def next_order_id(self) -> int:
         """As the port says; BrokerUnavailable also where the clocks differ too much to trust any hard stop."""
         self._refuse_wrong_time()
+        self._refuse_broken_link()
         return max(self._line.connected().first_id, self._last_order_id + 1)
+
+    def _refuse_broken_link(self) -> None:
+        said = self._line.connected().has_said(*codes.LINK_LOST, *codes.LINK_BACK)
+        if said and said.code in codes.LINK_LOST:
+            raise BrokerUnavailable(
+                f"no order may leave: {said.words}", hint="the Gateway restores its link by itself; then run again"
+            )
 
     def _refuse_wrong_time(self) -> None:
         try:
@@ -149,6 +157,7 @@ class IbBroker:
                 f"the connection to IB was lost before order {intent.reference} left",
                 hint="the next run asks the broker first; `mtum-eod status` shows the order",
             )
+        self._refuse_broken_link()
         self._last_order_id = max(self._last_order_id, intent.order_id)
         try:
             return self._line.ask_once(f"order {intent.reference}", lambda talk: self._place(talk, intent))
@@ -183,21 +192,14 @@ class IbBroker:
         except Refusal as refusal:
             return Unknown(f"{what}: {refusal}")
 
-    def _is_of(self, row: Any, symbol: str) -> bool:
-        told = (row.account, row.contract.symbol, row.contract.secType, row.contract.currency)
-        return told == (self._line.account, symbol, "STK", "USD")
-
-    def _ours(self, trades: list[Any]) -> list[Any]:
-        account = self._line.account
-        return [t for t in trades if t.order.orderRef.startswith(OURS) and t.order.account in ("", account)]
-
     async def _read_open(self, talk: Talk) -> dict[int, BrokerOrder]:
         """The working orders of ours, by permanent id."""
-        return {t.order.permId: _open_order(t) for t in self._ours(await talk.ib.reqAllOpenOrdersAsync())}
+        trades = _ours(await talk.ib.reqAllOpenOrdersAsync(), talk.account)
+        return {t.order.permId: _open_order(t) for t in trades}
 
     async def _read_completed(self, talk: Talk) -> dict[int, BrokerOrder]:
         """The finished orders of ours, by permanent id, each with the words on how it ended."""
-        trades = self._ours(await talk.ib.reqCompletedOrdersAsync(False))
+        trades = _ours(await talk.ib.reqCompletedOrdersAsync(False), talk.account)
         return {t.order.permId: _completed_order(t, talk.ends.get(t.order.permId, "")) for t in trades}
 
     async def _read_executions(self, talk: Talk) -> list[Fill]:
@@ -301,11 +303,17 @@ class IbBroker:
                 hint="the next run asks again; `mtum-eod status` shows the order",
             )
         found = next((order for order in answer.value if order.reference == intent.reference), None)
-        is_refused = doubt.said is not None and doubt.said.code in codes.REFUSALS
+        is_refused = doubt.said is not None and doubt.said.code not in codes.NO_REFUSAL
         if found is not None:
-            was_refused = is_refused and found.status in (OrderStatus.CANCELLED, OrderStatus.REJECTED)
-            return replace(found, status=OrderStatus.REJECTED if was_refused else found.status, words=str(doubt))
-        if not is_refused:
+            was_refused = is_refused and found.status is OrderStatus.CANCELLED
+            return replace(
+                found,
+                status=OrderStatus.REJECTED if was_refused else found.status,
+                words=str(doubt) if doubt.said else "; ".join(filter(None, (str(doubt), found.words))),
+                needs_person=found.status.is_open and (is_refused or found.needs_person),
+            )
+        is_id_used = doubt.said is not None and doubt.said.code == codes.ID_USED  # by whom, no list tells
+        if not (is_refused or is_id_used):
             raise BrokerUnavailable(
                 f"IB said of order {intent.reference}: {doubt}; its lists do not have the order",
                 hint="the next run asks again; `mtum-eod status` shows the order",
@@ -314,14 +322,14 @@ class IbBroker:
             reference=intent.reference,
             order_id=intent.order_id,
             perm_id=None,
-            status=OrderStatus.REJECTED,
+            status=OrderStatus.REJECTED if is_refused else OrderStatus.UNKNOWN,
             filled_shares=0,
             words=str(doubt),
         )
 
     async def _cancel(self, talk: Talk, reference: str) -> str:
         """Ask for an order to be withdrawn; the words that the broker has for it."""
-        trades = self._ours(await talk.ib.reqAllOpenOrdersAsync())
+        trades = _ours(await talk.ib.reqAllOpenOrdersAsync(), talk.account)
         trade = next((trade for trade in trades if trade.order.orderRef == reference), None)
         if trade is None:
             return "it is not among the open orders"
@@ -334,6 +342,16 @@ class IbBroker:
 
 
 # -- the broker's words ------------------------------------------------------------------------------------------------
+
+
+def _is_of(row: Any, account: str, symbol: str) -> bool:
+    """Whether a row of positions is the account's own of that US stock or fund."""
+    told = (row.account, row.contract.symbol, row.contract.secType, row.contract.currency)
+    return told == (account, symbol, "STK", "USD")
+
+
+def _ours(trades: list[Any], account: str) -> list[Any]:
+    return [t for t in trades if t.order.orderRef.startswith(OURS) and t.order.account in ("", account)]
 
 
 def _order(intent: OrderIntent, account: str) -> Any:
@@ -386,14 +404,15 @@ def _open_order(trade: Any) -> BrokerOrder:
     is_filled = status == "Filled"
     ended = status in ("Cancelled", "ApiCancelled")
     done = (OrderStatus.PARTLY_FILLED if filled else OrderStatus.CANCELLED) if ended else OrderStatus.WORKING
+    is_inactive = status == "Inactive"  # held back or refused: no proof of either, its end is in the other list
     return BrokerOrder(
         reference=trade.order.orderRef,
         order_id=trade.order.orderId or None,
         perm_id=trade.order.permId or None,
         status=OrderStatus.FILLED if is_filled else done,
         filled_shares=filled,
-        # held back or refused: no proof of either, its end is in the list of completed orders
-        words="IB shows it as Inactive" if status == "Inactive" else "",
+        words="IB shows it as Inactive" if is_inactive else "",
+        needs_person=is_inactive,
         shares=_ordered(trade.order),
         order_type=_type(trade.order),
     )
@@ -427,27 +446,27 @@ def _type(order: Any) -> OrderType | None:
 
 def _cash(values: dict[tuple[str, str], str]) -> Answer[Cash]:
     """US dollars that may be spent and that have settled; never a total in another base currency."""
+    if not any(tag == "CashBalance" for tag, _ in values):
+        return Unknown("the account's summary has no balance in any currency")
+    if ("CashBalance", "USD") not in values:  # a currency that the account never had has no row
+        return Known(Cash(spendable_usd=0.0, settled_usd=0.0))
     try:
         balance = _measured(float(values["CashBalance", "USD"]))
-    except (KeyError, ValueError):
-        return Unknown("the account has no balance in USD: convert first")
-    try:
-        rows = {tag: (currency, _measured(float(value))) for (tag, currency), value in values.items() if tag in AMOUNTS}
-        available, settled = (_in_usd(rows[tag], values) for tag in AMOUNTS)
-    except KeyError as error:
-        return Unknown(f"the account's summary has no {error}")
+        available, settled = _in_usd("AvailableFunds", values), _in_usd("SettledCash", values)
     except (ValueError, ZeroDivisionError) as error:
         return Unknown(f"the account's summary cannot be read: {error}")
-    return Known(Cash(spendable_usd=min(balance, available), settled_usd=min(balance, settled)))
+    if isnan(available):
+        return Unknown("the account's summary has no AvailableFunds in USD")
+    return Known(Cash(spendable_usd=min(balance, available), settled_usd=min(settled, balance)))  # NaN stays NaN
 
 
-AMOUNTS = ("AvailableFunds", "SettledCash")
-
-
-def _in_usd(amount: tuple[str, float], values: dict[tuple[str, str], str]) -> float:
-    """An amount of the summary in US dollars; the ledger has what a dollar is in base currency."""
-    currency, value = amount
-    return value if currency == "USD" else value / _measured(float(values["ExchangeRate", "USD"]))
+def _in_usd(tag: str, values: dict[tuple[str, str], str]) -> float:
+    """An amount of the summary in US dollars, NaN where it has none; its ledger has what a dollar is in base."""
+    told = next(((currency, value) for (name, currency), value in values.items() if name == tag), None)
+    if told is None:
+        return nan
+    currency, value = told[0], _measured(float(told[1]))
+    return value if currency == "USD" else value / _measured(float(values.get(("ExchangeRate", "USD"), nan)))
 
 
 def _measured(value: float) -> float:
@@ -455,6 +474,11 @@ def _measured(value: float) -> float:
     if not abs(value) < LARGEST:
         raise ValueError(f"{value} is no amount")
     return float(value)
+
+
+def _told(name: str, amount: str | float) -> str:
+    """An amount in words, also where it is not set."""
+    return f"{name} {value:,.2f}" if abs(value := float(amount or 0)) < LARGEST else f"{name} not told"
 
 
 def _refused_words(said: Said) -> str:

@@ -6,8 +6,7 @@ Source: IBKR's list of message codes; unknown ones are normal, so their own word
 from __future__ import annotations
 
 CLIENT_ID_IN_USE = 326
-READ_ONLY = 321
-COMPETING_LOGIN = 10197
+ID_USED = 103
 HELD = 399
 NOT_PLACED_UNTIL = "will not be placed"
 
@@ -22,8 +21,8 @@ FARM_BROKEN = {2103: 2104, 2105: 2106, 2157: 2158}
 ADVICE = frozenset({HELD, 404, 10167, 10349, *LINK_LOST, *LINK_BACK, *range(2100, 2200)})
 """Said beside an order that lives on."""
 
-REFUSALS = frozenset({110, 113, 200, 201, 203, 321, 434, 460, 10243, 10311})
-"""An order that was refused, where no list has it."""
+NO_REFUSAL = frozenset({ID_USED, 105, 161, 202, 502, 504, 1300, 10147, 10148})
+"""Said of an order they leave open whether there is one; all others refuse it, where no list has it."""
 
 MEANINGS = {
     103: "this order id has been used",
