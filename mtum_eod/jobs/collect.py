@@ -26,6 +26,7 @@ class Collected:
 
     order: Order | None
     alarm: str = ""  # where the broker contradicts itself: a person looks
+    silence: str = ""  # where, asked after the close, it does not tell what became of the order
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Verdict:
     perm_id: int | None = None
     estimated_shares: int = 0  # executed beyond the executions, as the position says
     is_alarm: bool = False
+    is_silence: bool = False
 
 
 def collect(desk: TradingDesk, order: Order, *, may_send: bool = False) -> Collected:
@@ -137,13 +139,11 @@ def _present(desk: Desk, order: Order) -> Order:
 def _collect_open(desk: TradingDesk, order: Order) -> Collected:
     intent = order.intent
     orders, executions = desk.broker.orders(), desk.broker.executions()
-    if isinstance(executions, Unknown):
-        return Collected(order)
-    fills = executions_of(intent, executions.value)
-    desk.store.add_fills(fills)  # what is known is kept, whatever the rest says
-    verdict = None
-    if isinstance(orders, Known):
-        verdict = _judge(desk, order, order_among(desk, intent, orders.value))
+    if isinstance(executions, Known):
+        desk.store.add_fills(executions_of(intent, executions.value))  # is kept, whatever the rest says
+    found = order_among(desk, intent, orders.value) if isinstance(orders, Known) else None
+    silent = next((answer.why for answer in (executions, orders) if isinstance(answer, Unknown)), None)
+    verdict = _judge(desk, order, found) if silent is None else _judge_silence(desk, order, found, silent)
     if verdict is None:
         return Collected(_present(desk, order))
     is_news = (verdict.status, verdict.words) != (order.status, order.words)
@@ -155,7 +155,11 @@ def _collect_open(desk: TradingDesk, order: Order) -> Collected:
                 intent.reference, verdict.status, desk.wall_clock.now(), perm_id=verdict.perm_id, words=verdict.words
             )
             _tell(desk, intent, verdict)
-    return Collected(_present(desk, order), alarm=verdict.words if verdict.is_alarm else "")
+    return Collected(
+        _present(desk, order),
+        alarm=verdict.words if verdict.is_alarm else "",
+        silence=verdict.words if verdict.is_silence else "",
+    )
 
 
 def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | None:
@@ -166,26 +170,50 @@ def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | Non
         return Verdict(OrderStatus.FILLED, perm_id=found.perm_id if found else None)
     if found is None:
         # A list read too early lacks an order that is alive: before the close that says nothing.
-        has_closed = desk.clock.now() >= desk.calendar.close(intent.session)
-        return _judge_by_position(desk, intent, OrderStatus.CANCELLED) if has_closed else None
+        return _judge_by_position(desk, order, OrderStatus.CANCELLED) if _has_closed(desk, intent) else None
     is_past = executions_vanished(desk, intent.session)
     if found.status.is_open and is_past:
         words = "still working at the broker after its session's midnight: withdraw it there"
         return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
-    claimed = intent.shares if found.status is OrderStatus.FILLED else found.filled_shares
+    claimed = _claimed(intent, found)
     if done < claimed:
         if is_past:
-            return _judge_by_position(desk, intent, found.status)
+            return _judge_by_position(desk, order, found.status)
         words = f"the broker counts {claimed} shares executed, its executions add up to {done}"
         return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
     return None if found.status.is_open else Verdict(_end(found.status, done), found.words, found.perm_id)
 
 
-def _judge_by_position(desk: Desk, intent: OrderIntent, claimed: OrderStatus) -> Verdict | None:
+def _judge_silence(desk: Desk, order: Order, found: BrokerOrder | None, why: str) -> Verdict | None:
+    """What there is to say of an order where a list never came; before the close nothing: it rests.
+
+    found: the order in the broker's list, where that came. why: what the broker did not tell.
+    """
+    if order.status is not OrderStatus.WORKING or not _has_closed(desk, order.intent):
+        return None
+    claimed = _claimed(order.intent, found) if found else 0
+    if _shares(booked(desk, order.intent)) < claimed:
+        words = f"the broker counts {claimed} shares executed, and does not tell how: {why}"
+        return Verdict(OrderStatus.WORKING, words, is_alarm=True)
+    return Verdict(OrderStatus.WORKING, f"the broker does not tell what became of it: {why}", is_silence=True)
+
+
+def _has_closed(desk: Desk, intent: OrderIntent) -> bool:
+    return desk.clock.now() >= desk.calendar.close(intent.session)
+
+
+def _claimed(intent: OrderIntent, found: BrokerOrder) -> int:
+    """The shares that were executed by the broker's word on the order."""
+    return intent.shares if found.status is OrderStatus.FILLED else found.filled_shares
+
+
+def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdict | None:
     """No list tells the order's end: the position does, where nothing else of ours could have moved it."""
+    intent = order.intent
     seen = look_twice(desk, intent)
-    others = [o for o in desk.store.open_orders() if o.intent.reference != intent.reference]
-    if isinstance(seen, Unknown) or others:
+    if isinstance(seen, Unknown):
+        return _judge_silence(desk, order, None, seen.why)
+    if any(other.intent.reference != intent.reference for other in desk.store.open_orders()):
         return None
     done = _shares(booked(desk, intent))
     moved = whole_shares(seen.moved)
@@ -247,7 +275,7 @@ def _with_expected_commission(desk: Desk, fill: Fill) -> Fill:
 def _tell(desk: TradingDesk, intent: OrderIntent, verdict: Verdict) -> None:
     if verdict.estimated_shares:
         _tell_estimated(desk, intent)
-    elif verdict.is_alarm:
+    elif verdict.is_alarm or verdict.is_silence:
         words = f"Order {intent.reference}: {verdict.words}. {LOOK.format(session=intent.session)}"
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=words, is_urgent=True))
     elif booked(desk, intent):

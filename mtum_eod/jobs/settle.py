@@ -10,6 +10,7 @@ from typing import Any
 from mtum_eod.core import quality, snapshot
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderStatus, Side
+from mtum_eod.errors import BrokerUnavailable, OrderStateUnknown
 from mtum_eod.jobs import market
 from mtum_eod.jobs.collect import Collected, booked, collect
 from mtum_eod.jobs.decide import latch_daily_loss
@@ -31,6 +32,7 @@ class Settlement:
     is_settled: bool
     why: str = ""  # what is still open, in words
     needs_person: bool = False  # the broker contradicts itself
+    is_unanswered: bool = False  # the broker does not tell of its order
 
     @property
     def document(self) -> dict[str, Any]:
@@ -46,9 +48,11 @@ class Settlement:
 
     @property
     def exit_code(self) -> int:
-        """5 where an order's state is unknown or contradicted, or it was rejected: a person looks."""
+        """5 where a person looks: an order unknown, contradicted or rejected; 4 where the broker does not tell."""
         is_bad = self.order is not None and self.order.status in (OrderStatus.UNKNOWN, OrderStatus.REJECTED)
-        return 5 if is_bad or self.needs_person else 0
+        if is_bad or self.needs_person:
+            return OrderStateUnknown.exit_code
+        return BrokerUnavailable.exit_code if self.is_unanswered else 0
 
 
 def settle_session(desk: TradingDesk, session: date) -> Settlement:
@@ -80,6 +84,7 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
         is_settled=not why,
         why=why,
         needs_person=bool(collected.alarm),
+        is_unanswered=bool(collected.silence) or isinstance(had, Unknown),
     )
 
 
@@ -155,7 +160,8 @@ def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
 def _still_open(desk: Desk, collected: Collected, mark: EquityMark | None) -> str:
     order = collected.order
     if order and order.status.is_open:
-        doubt = order.words if collected.alarm or order.status is OrderStatus.UNKNOWN else ""
+        is_in_doubt = collected.alarm or collected.silence or order.status is OrderStatus.UNKNOWN
+        doubt = order.words if is_in_doubt else ""
         return f"order {order.intent.reference} is {order.status}{': ' if doubt else ''}{doubt}"
     if order and any(fill.commission_usd is None for fill in booked(desk, order.intent)):
         return "a commission is not reported yet"

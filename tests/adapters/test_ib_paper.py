@@ -315,3 +315,27 @@ def test_the_day_may_be_left_to_if_due(person: PaperPerson) -> None:
         steps.append(person.at("2024-11-05", before_close).types("run --if-due --json").document.get("step"))
 
     assert [None, "preflight", "decide", None, "settle", None] == steps
+
+
+@pytest.mark.parametrize(
+    ("trouble", "exit_code", "words"),
+    [
+        (
+            lambda tws: setattr(tws.exchange.rules, "execution_time", "20241105 16:00:05 Eastern Standard Time"),
+            5,
+            "the broker counts 23 shares executed, and does not tell how",
+        ),
+        (lambda tws: tws.faults.hang("completedOrdersEnd"), 4, "the broker does not tell what became of it"),
+    ],
+)
+def test_what_became_of_an_order_and_cannot_be_read_is_told_once(
+    person: PaperPerson, tws: Server, trouble, exit_code: int, words: str
+) -> None:
+    """Executions in a zone that no clock knows, or a list that never ends: at 16:20, and again at 16:35."""
+    person.types("run --json")
+    trouble(tws)
+    codes = [person.at("2024-11-05", -minutes).types("settle --json").exit_code for minutes in (20, 35)]
+    told = [said for (said,) in person.sql("SELECT words FROM notice WHERE is_urgent")]
+
+    assert ([exit_code] * 2, 1) == (codes, len(told))
+    assert words in told[0]

@@ -153,7 +153,38 @@ def test_where_a_list_is_silent_a_vanished_order_is_not_judged(bench: Bench, sil
     bench.broker.silent.add(silent)
     settlement = bench.settle()
 
-    assert (False, [("working",)]) == (settlement.is_settled, state(bench))
+    assert (False, 4, [("working",)]) == (settlement.is_settled, settlement.exit_code, state(bench))
+
+
+@pytest.mark.parametrize(
+    ("claims_fill", "exit_code", "words"),
+    [
+        (False, 4, "the broker does not tell what became of it: the list of executions never ended"),
+        (True, 5, "the broker counts 33 shares executed, and does not tell how: the list of executions never ended"),
+    ],
+)
+def test_a_broker_that_does_not_tell_of_an_order_after_the_close_is_an_alarm_told_once(
+    bench: Bench, claims_fill: bool, exit_code: int, words: str
+):
+    """Asked at 15:50 too, when it rests and there is nothing to tell."""
+    bench.decide()
+    bench.broker.silent.add("executions")
+    if claims_fill:
+        bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    early = bench.settle(after_close=-10)
+    quiet = bench.notices("mismatch")
+    first, second = bench.settle(), bench.settle(after_close=35)
+    bench.broker.silent.clear()
+    if not claims_fill:
+        bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    after = bench.settle(after_close=50)
+
+    assert (0, []) == (early.exit_code, quiet)
+    assert [(False, exit_code), (False, exit_code), (True, 0)] == [
+        (s.is_settled, s.exit_code) for s in (first, second, after)
+    ]
+    assert f"order {BUY_KEY} is working: {words}" == second.why
+    assert [(True, 1)] == [(words in told, urgent) for told, urgent in bench.notices("mismatch")]
 
 
 def test_an_order_whose_reference_a_list_has_lost_is_known_by_its_permanent_id(bench: Bench):
