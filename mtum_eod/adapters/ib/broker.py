@@ -292,6 +292,8 @@ class IbBroker:
             status=OrderStatus.FILLED if status.status == "Filled" else OrderStatus.WORKING,
             filled_shares=round(_measured(status.filled)),
             words="; ".join(said.words for said in beside),
+            shares=intent.shares,
+            order_type=intent.order_type,
         )
 
     def _after_doubt(self, intent: OrderIntent, doubt: _Doubt) -> BrokerOrder:
