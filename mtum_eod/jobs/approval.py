@@ -86,7 +86,7 @@ def ask(desk: TradingDesk, outcome: Outcome) -> None:
 def close_lapsed(desk: TradingDesk, run_id: int) -> None:
     """Close and tell every question that nobody answered, or nothing came of, before its hard stop."""
     now = desk.clock.now()
-    for row in desk.store.unsettled_rows():
+    for row in desk.unsettled():
         recorded = open_question(desk.store, row.session)
         if recorded and now >= desk.timetable(row.session).hard_stop_at:
             approval = approval_of(desk.store, recorded)

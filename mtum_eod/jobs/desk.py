@@ -12,7 +12,7 @@ from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.timing import Timetable, timetable
 from mtum_eod.core.trading import Book, Fill
 from mtum_eod.jobs.market import Sources
-from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notifier, Store
+from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notifier, SessionRow, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,14 @@ class Desk:
             require_confirmation=p.risk.require_confirmation,
             order_type=p.order_type,
         )
+
+    def unsettled(self) -> list[SessionRow]:
+        """The ledger's rows still to be settled, ascending.
+
+        The row of a day that proved to be no session, an unplanned closure that the calendar learned of later, has no
+        close to be settled at: it stays as it is, and in nobody's way.
+        """
+        return [row for row in self.store.unsettled_rows() if self.calendar.is_session(row.session)]
 
     def ledger(self, up_to: date | None = None) -> Ledger:
         """What the book's executions and cash flows add up to."""

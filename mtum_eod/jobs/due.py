@@ -90,7 +90,7 @@ def agenda(desk: Desk) -> Agenda:
     now = desk.clock.now()
     day = desk.calendar.local_date(now)
     today = _facts(desk, day, desk.store) if desk.calendar.is_session(day) else None
-    unsettled = [_facts(desk, row.session, desk.store) for row in desk.store.unsettled_rows() if row.session < day]
+    unsettled = [_facts(desk, row.session, desk.store) for row in desk.unsettled() if row.session < day]
     upcoming = desk.timetable(desk.calendar.nearest(day)[1])
     evenings = [_evening(desk, day), _evening(desk, day + timedelta(days=1))]
     return Agenda(

@@ -81,7 +81,7 @@ def settle_all(desk: TradingDesk) -> list[Settlement]:
     """Settle every session of the ledger that has closed and is not settled, oldest first."""
     now = desk.clock.now()
     file_missed(desk, desk.calendar.local_date(now))
-    rows = desk.store.unsettled_rows()
+    rows = desk.unsettled()
     return [settle_step(desk, row.session) for row in rows if now >= desk.calendar.close(row.session)]
 
 
@@ -125,7 +125,7 @@ def finish_open(desk: TradingDesk, session: date) -> list[str]:
             if order.intent.session == session:
                 raise
             notes.append(f"order {order.intent.reference} is still {order.status}: {error.message}")
-    for row in desk.store.unsettled_rows():
+    for row in desk.unsettled():
         if row.session < session:
             try:
                 settle_session(desk, row.session)

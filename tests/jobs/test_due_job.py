@@ -1,10 +1,14 @@
 """What is due, told from the book; and a day lived through by doing it every minute."""
 
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from fakes import KEY, SESSION, Bench, calendar
+from simulation.market import KnownCalendar
 
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
@@ -191,3 +195,19 @@ def test_a_step_done_is_one_document(bench: Bench):
         settled.document["result"]["order"]["status"],
         settled.exit_code,
     )
+
+
+def test_a_session_that_was_none_stops_nothing_once_the_calendar_knows(bench: Bench):
+    """The exchange stays closed for a day of mourning; the calendar's new version, days later, has no such session."""
+    bench.data.frames["MTUM"] = bench.data.frames["MTUM"].drop(pd.Timestamp(SESSION))
+    bench.data.edit(VIX, NEXT, close=26.0)
+    with suppress(MtumEodError):
+        bench.decide(SESSION)
+    before = bench.sql("SELECT session, status, settled FROM sessions")
+    known = KnownCalendar()
+    known.learn_closed(SESSION)
+    bench.at(NEXT, 20)
+    done = do_due(replace(bench.desk, calendar=known))
+
+    assert [("2024-11-05", "skipped", 0)] == before
+    assert ("decide", "2024-11-06", 0) == (done.document["step"], done.document["result"]["session"], done.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from functools import cache
 
@@ -25,6 +26,25 @@ def calendar() -> ExchangeCalendar:
     return ExchangeCalendar(date(2031, 1, 2))
 
 
+class KnownCalendar(ExchangeCalendar):
+    """The calendar as the program knows it: of an unplanned closure it learns some day."""
+
+    def __init__(self) -> None:
+        super().__init__(date(2031, 1, 2))
+        self.__dict__["_sessions"] = calendar()._sessions  # in the place of the property's own cache
+
+    def learn_closed(self, day: date) -> None:
+        """From now on the day is no session."""
+        known = self._sessions
+        kept = [n for n, session in enumerate(known.days) if session != day]
+        self.__dict__["_sessions"] = replace(
+            known,
+            days=[known.days[n] for n in kept],
+            opens=[known.opens[n] for n in kept],
+            closes=[known.closes[n] for n in kept],
+        )
+
+
 class Market:
     """A MarketData: a random walk that crosses its mean often, under a VIX that crosses both thresholds."""
 
@@ -40,15 +60,40 @@ class Market:
         days = [*calendar().window(at, WARM_UP + 1)]
         days += calendar().sessions(calendar().nearest(at)[1], date(2031, 1, 2))[: sessions + 1]
         self.lived = days[WARM_UP : WARM_UP + sessions]
-        self.days: npt.NDArray[np.datetime64] = np.array(days, dtype="datetime64[D]")
-        self.position = {day: n for n, day in enumerate(days)}
         self.bars = _bars(seed, len(days))
         self.vix = _vix(seed, len(days))
         self.faults: dict[date, str] = {}  # what is wrong with a session's last bar while it is the last
+        self.no_volume_until: datetime | None = None  # intraday, as where a subscription lapsed
+        self.halted: dict[date, datetime] = {}  # since when the symbol is not traded in that session
+        self._tabulate(days)
+
+    def _tabulate(self, days: list[date]) -> None:
+        self.days: npt.NDArray[np.datetime64] = np.array(days, dtype="datetime64[D]")
+        self.position = {day: n for n, day in enumerate(days)}
+
+    def split(self, ratio: int) -> None:
+        """So many new shares for one: every bar stands on the new scale from now on, those to come too."""
+        self.bars[:, :4] /= ratio
+        self.bars[:, 4] *= ratio
+        self._tabulate(list(self.position))
+
+    def close_exchange(self, day: date) -> None:
+        """The exchange stays closed on a day that every calendar had as a session: it has no bar, now or ever."""
+        place = self.position[day]
+        self.bars, self.vix = np.delete(self.bars, place, axis=0), np.delete(self.vix, place, axis=0)
+        self._tabulate([session for session in self.position if session != day])
+
+    def is_without_volume(self, as_of: datetime) -> bool:
+        return self.no_volume_until is not None and as_of < self.no_volume_until
+
+    def is_open(self, session: date) -> bool:
+        return session in self.position
 
     def price(self, instant: datetime) -> float:
-        """The last price at an instant of a session."""
+        """The last price at an instant of a session, or of the session before it where that has none."""
         session = calendar().local_date(instant)
+        if session not in self.position:
+            return float(self.bars[np.searchsorted(self.days, np.datetime64(session)) - 1, 3])
         return float(self._partial(self.bars[self.position[session]], session, instant)[3])
 
     def close(self, session: date) -> float:
@@ -60,22 +105,26 @@ class Market:
         values = (self.vix if symbol == VIX else self.bars)[low:high].copy()
         end = newest if len(values) else None
         last_status = status(calendar(), end, as_of) if end else BarStatus.FINAL
+        if end not in self.position:  # a closure: this day has no bar
+            end, last_status = None, BarStatus.FINAL
+        seen = as_of
+        if symbol == SYMBOL and last_status is BarStatus.PARTIAL and end in self.halted:
+            seen = min(as_of, self.halted[end])
         if end and last_status is BarStatus.PARTIAL:
-            values[-1] = self._partial(values[-1], end, as_of)
+            values[-1] = self._partial(values[-1], end, seen)
         fault = self.faults.get(end) if end and end == calendar().local_date(as_of) else None
         if fault == "no_bar":
             high, values = high - 1, values[:-1]
         elif fault == "nan":
             values[-1, 3] = np.nan
         days = self.days[low:high]
-        return DailyBars(
-            symbol=symbol, days=days, values=values, as_of=as_of, last_status=last_status, source=self.name
-        )
+        return DailyBars(symbol=symbol, days=days, values=values, as_of=seen, last_status=last_status, source=self.name)
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
         return {
             day: float(round(self.bars[self.position[day], 4] * _elapsed(day, min(cut, as_of))))
             for day, cut in cuts.items()
+            if day in self.position and not self.is_without_volume(as_of)
         }
 
     def _partial(self, final: npt.NDArray[np.float64], session: date, instant: datetime) -> npt.NDArray[np.float64]:
