@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from random import Random
+from typing import Any
 
 from mtum_eod.core.checks import Check
 from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, OrderType, Side
@@ -36,6 +37,25 @@ class Execution:
     fill: Fill
     told_from: datetime
     commission_from: datetime
+    scales: list[int] = field(default_factory=lambda: [1])  # today's shares for one of its own, after each split
+
+    @property
+    def shares(self) -> int:
+        """In shares of today."""
+        return self.fill.shares * self.scales[-1]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A try to send an order, as it leaves the program."""
+
+    at: datetime
+    intent: OrderIntent
+    halted: str  # what stood still by the owner's word
+    beside: int  # the owner's own shares when the run began
+    next_id: int  # that the broker would have given
+    is_again: bool  # a try of the same order left before
+    said: dict[str, Any]  # the broker's last answers to this process; None for one that did not come
 
 
 @dataclass
@@ -49,20 +69,21 @@ class VirtualBroker:
     account: str = ACCOUNT
     reread_pause: timedelta = timedelta(seconds=5)
     retries: int = 0
+    ours: int = 0  # shares that our own executions add up to
     by_hand: int = 0  # shares the owner bought elsewhere, less those sold there
+    unscaled: int = 1  # how many times fewer shares it says it holds, while a split is not booked yet
     resting: dict[str, Resting] = field(default_factory=dict)
     executed: list[Execution] = field(default_factory=list)
     arrivals: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # all that ever came over the wire
     spendable: list[float] = field(default_factory=list)  # when each of these arrived
-    sent: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # when each try left the program
-    halted: list[str] = field(default_factory=list)  # what stood still by the owner's word at each of these
-    beside: list[int] = field(default_factory=list)  # the owner's own shares when the run of each of these began
+    sent: list[Sent] = field(default_factory=list)
     cancels: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # when each withdrawal was asked for
     on_the_wire: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # sent, not there yet
     last_id: int = 0
     restarted_at: int = 0  # how many orders there were when ids began anew
     proceeds: tuple[date, float] | None = None  # of the newest sale, and its session
     away_until: datetime | None = None
+    silent_until: datetime | None = None  # till when it does not say what it holds
     rejects: bool = False
     differs: dict[str, float] = field(default_factory=dict)  # how our next auction differs from a whole, quick one
 
@@ -73,9 +94,9 @@ class VirtualBroker:
         return self.away_until is not None and self.now < self.away_until
 
     @property
-    def ours(self) -> int:
-        """Shares that our own executions add up to."""
-        return sum(e.fill.shares if e.fill.side is Side.BUY else -e.fill.shares for e in self.executed)
+    def is_silent(self) -> bool:
+        """Whether it does not say what it holds."""
+        return self.silent_until is not None and self.now < self.silent_until
 
     def reach(self, instant: datetime) -> None:
         """Let time pass: orders on the wire arrive, the close fills."""
@@ -87,11 +108,38 @@ class VirtualBroker:
                 self._auction(order, calendar().close(order.intent.session))
         self.now = instant
 
+    def split(self, ratio: int) -> None:
+        """So many new shares for one, overnight."""
+        self.ours *= ratio
+        self.by_hand *= ratio
+        for execution in self.executed:
+            execution.scales.append(execution.scales[-1] * ratio)
+
+    def correct(self, shares: int, session: date, price: float) -> None:
+        """The owner's own trade in what counts as ours; no list of our executions has it."""
+        self.ours += shares
+        fill = Fill(
+            execution_id=f"hand.{len(self.executed)}",
+            reference="by hand",
+            session=calendar().nearest(session)[0],
+            executed_at=self.now,
+            side=Side.BUY if shares > 0 else Side.SELL,
+            shares=abs(shares),
+            price_usd=price,
+            commission_usd=0.0,
+        )
+        never = calendar().open(calendar().last_session)
+        self.executed.append(Execution(fill, never, never))
+
     def restart(self) -> None:
         """The Gateway comes up again: what was on the wire is lost, ids begin anew below those used."""
         self.on_the_wire.clear()
         self.last_id = max(0, self.last_id - 3)
         self.restarted_at = len(self.resting)
+
+    def has_had(self, intent: OrderIntent) -> bool:
+        """Whether that order, under whatever id, ever arrived."""
+        return any(arrived.reference == intent.reference for _, arrived in self.arrivals)
 
     def _arrive(self, intent: OrderIntent, at: datetime) -> None:
         since_restart = list(self.resting.values())[self.restarted_at :]
@@ -107,13 +155,18 @@ class VirtualBroker:
         elif self.rejects:
             self.rejects = False
             order.status, order.words = OrderStatus.REJECTED, "201: order rejected"
-        elif intent.order_type is OrderType.MKT:
+        elif intent.order_type is OrderType.MKT and not self._is_halted(intent.session):
             self._fill(order, intent.shares, self.market.price(at), at)
             order.status = OrderStatus.FILLED
+
+    def _is_halted(self, session: date) -> bool:
+        return session in self.market.halted or not self.market.is_open(session)
 
     def _auction(self, order: Resting, close: datetime) -> None:
         wanted, differs = order.intent.shares, self.differs
         done = 0 if "nothing" in differs else int(wanted * differs.get("partial", 1.0))
+        if self._is_halted(order.intent.session):
+            done = 0
         if done:
             first = done // 2 if self.chance.random() < 0.3 else 0
             for shares in (first, done - first):
@@ -132,6 +185,7 @@ class VirtualBroker:
             before = self.proceeds[1] if self.proceeds and self.proceeds[0] == intent.session else 0.0
             self.proceeds = (intent.session, before + shares * price)
         order.filled += shares
+        self.ours += sign * shares
         fill = Fill(
             execution_id=f"0001.{len(self.executed) + 1:05d}",
             reference=intent.reference,
@@ -198,9 +252,11 @@ class VirtualBroker:
         )
 
     def shares_held(self, symbol: str) -> Answer[float]:
+        if self.is_silent:
+            return Unknown("the list of positions never ended")
         if self.is_away:
             return Unknown("the broker is away")
-        return Known(float(self.ours + self.by_hand) if symbol == SYMBOL else 0.0)
+        return Known((self.ours + self.by_hand) / self.unscaled if symbol == SYMBOL else 0.0)
 
     def cash(self) -> Answer[Cash]:
         if self.is_away:

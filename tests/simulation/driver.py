@@ -47,7 +47,11 @@ class Driver:
     def _play(self, session: date, troubles: list[Trouble]) -> None:
         world = self.world
         close = calendar().close(session)
-        outside = sorted((close - t.minute * MINUTE, n, t) for n, t in enumerate(troubles) if t.place not in CALLS)
+        outside = sorted(
+            (close - t.minute * MINUTE, n, t) for n, t in enumerate(troubles) if t.place not in (*CALLS, "night")
+        )
+        if any(trouble.what == "split_unseen" for trouble in troubles):
+            self.off_until = max(close + 20 * HOUR, self.off_until or close)
         is_wanted = True
         is_left_alone = all(trouble.place != "owner" for trouble in troubles)
         confirms = world.parameters.risk.require_confirmation
@@ -83,8 +87,16 @@ class Driver:
                 world.broker.rejects = True
             case "broker", "restarts":
                 world.broker.restart()
+            case "broker", "silent":
+                world.broker.silent_until = now + 200 * HOUR * size
+            case "post", "away":
+                world.post.away_until = now + 100 * HOUR * size
             case "broker", "away":
                 world.broker.away_until = now + 4 * HOUR * size
+            case "market", "halts_trading":
+                world.market.halted[session] = now
+            case "market", "no_volume":
+                world.market.no_volume_until = now + 400 * HOUR * size
             case "market", what:
                 world.market.faults[session] = what
             case "server", "off":
@@ -110,6 +122,8 @@ class Driver:
                 world.resume()
             case "owner", "runs_again":
                 world.run()
+            case "owner", "changes_settings":
+                world.change_settings(trouble)
             case "owner", "deposits":
                 world.deposit(round(1000 * size, 2))
             case "owner", "buys":

@@ -216,6 +216,7 @@ class FakeStore(FakeViews):
         self._flows: Table[int, CashFlow] = Table(self._undo)
         self._halts: Table[bool, Halt] = Table(self._undo)
         self._notices: Table[int, Kept] = Table(self._undo, lambda kept: kept.is_waiting)
+        self._sent: Table[tuple[datetime, int], Notice] = Table(self._undo)
         self._marks: Table[date, EquityMark] = Table(self._undo, lambda mark: not mark.is_final)
         self._fills_in_order: tuple[int, list[Fill]] = (0, [])
 
@@ -297,6 +298,9 @@ class FakeStore(FakeViews):
 
     def unsent_notices(self) -> list[UnsentNotice]:
         return [kept.notice for kept in self._notices.marked()]
+
+    def sent_since(self, at: datetime) -> set[Notice]:
+        return set(self._sent.between((at, 0), None))
 
     def open_orders(self) -> list[Order]:
         return [intent.order for intent in self._orders.marked()]
@@ -624,6 +628,10 @@ class FakeStore(FakeViews):
             tried = replace(kept.notice, attempts=kept.notice.attempts + 1, last_tried_at=at)
             with self.transaction():
                 self._notices.put(notice_id, Kept(tried, kept.is_to_send, is_sent))
+                if kept.is_sent:
+                    self._sent.drop((kept.notice.last_tried_at, notice_id))
+                if is_sent:
+                    self._sent.put((at, notice_id), tried.notice)
 
 
 def _demand(holds: bool, rule: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from math import isclose
 from typing import TYPE_CHECKING
 
-from mtum_eod.core.trading import OrderKind, OrderStatus, OrderType, SessionStatus, Side
-from simulation.broker import CUT_OFF
+from mtum_eod.adapters.notices import in_kind
+from mtum_eod.core.parameters import parameters_from
+from mtum_eod.core.trading import Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
+from simulation.broker import CUT_OFF, Execution
 from simulation.market import calendar
 
 if TYPE_CHECKING:
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
 
 Invariant = Callable[["World"], Iterator[str]]
 CENT = 0.005
+
+TIMES_A_DAY = 12
+"""How often the owner may hear one thing in a day."""
 
 
 class Broken(AssertionError):
@@ -41,7 +48,7 @@ def one_order_a_session(world: World) -> Iterator[str]:
 
 def orders_come_in_time(world: World) -> Iterator[str]:
     """No market-on-close order leaves past the hard stop, none at all near the close or on another day."""
-    for at, intent in world.broker.sent[-1:]:
+    for at, intent in ((sent.at, sent.intent) for sent in world.broker.sent[-1:]):
         close = calendar().close(intent.session)
         margin = CUT_OFF if intent.order_type is OrderType.MOC else 2 * world.minute
         if not calendar().open(intent.session) <= at < close - margin:
@@ -63,20 +70,50 @@ def never_short(world: World) -> Iterator[str]:
 
 def never_beyond_the_cap_or_the_cash(world: World) -> Iterator[str]:
     """What an entry may cost at worst is within the cap and the cash it had."""
-    risk = world.parameters.risk
+    cap = max(parameters.risk.max_position_size for parameters in world.settings_today)
     for (at, intent), usd in zip(world.broker.arrivals[-1:], world.broker.spendable[-1:], strict=True):
         cost = intent.shares * intent.decision_price_usd
-        if intent.side is Side.BUY and (cost > risk.max_position_size + CENT or cost > usd + CENT):
+        if intent.side is Side.BUY and (cost > cap + CENT or cost > usd + CENT):
             yield f"{intent.shares} shares at {intent.decision_price_usd} with {usd:.2f} USD at {at}"
 
 
 def nothing_while_halted(world: World) -> Iterator[str]:
     """No order leaves while a halt stands against it."""
-    for (at, intent), halted in zip(world.broker.sent[-1:], world.broker.halted[-1:], strict=True):
+    for sent in world.broker.sent[-1:]:
+        intent, halted = sent.intent, sent.halted
         if intent.kind is OrderKind.FLATTEN:  # the owner's own hand passes every halt
             continue
         if halted == "all" or (halted == "entries" and intent.side is Side.BUY):
-            yield f"{intent.reference} was sent at {at} while {halted} were halted"
+            yield f"{intent.reference} was sent at {sent.at} while {halted} were halted"
+
+
+def nothing_is_sent_blind(world: World) -> Iterator[str]:
+    """An order leaves only where the broker has said that it has none of its session; again, only where all is known.
+
+    What it has not said is not empty: one list that did not come may hold the order.
+    """
+    for sent in world.broker.sent[-1:]:
+        names, wanted = sent.said["broker.orders"], list(sent.said.values()) if sent.is_again else []
+        if names is None or None in wanted:
+            yield f"{sent.intent.reference} was sent at {sent.at} on {sent.said}"
+        elif any(order.reference == sent.intent.reference for order in names):
+            yield f"{sent.intent.reference} was sent at {sent.at}, the broker had said that it has it"
+    yield from world.given_up_blind
+
+
+def nothing_is_sold_unseen(world: World) -> Iterator[str]:
+    """A sale leaves only where the broker has said what it holds, and is never of more than that."""
+    for sent in world.broker.sent[-1:]:
+        held = sent.said["broker.shares_held"]
+        if sent.intent.side is Side.SELL and (held is None or sent.intent.shares > held):
+            yield f"{sent.intent.shares} shares to sell at {sent.at}, the broker said {held}"
+
+
+def ids_are_the_brokers(world: World) -> Iterator[str]:
+    """No order leaves under an id that the broker has not given since it began them anew."""
+    for sent in world.broker.sent[-1:]:
+        if sent.intent.order_id > sent.next_id:
+            yield f"{sent.intent.reference} was sent under id {sent.intent.order_id}, the next is {sent.next_id}"
 
 
 def one_run_at_a_time(world: World) -> Iterator[str]:
@@ -90,23 +127,28 @@ def one_run_at_a_time(world: World) -> Iterator[str]:
 
 def every_execution_once(world: World) -> Iterator[str]:
     """What is booked happened, once, at that price and commission."""
-    truth = {e.fill.execution_id: e.fill for e in world.broker.executed}
+    truth = {e.fill.execution_id: e for e in world.broker.executed[-40:]}
     booked = world.book_fills()
     if len({fill.execution_id for fill in booked}) != len(booked):
         yield "an execution is booked twice"
     for fill in booked[-6:]:
-        true = truth.get(fill.execution_id)
+        true = truth[fill.execution_id].fill if fill.execution_id in truth else None
         if fill.is_estimated:
             continue
-        if true is None or (true.shares, true.price_usd, true.side, true.reference) != (
-            fill.shares,
-            fill.price_usd,
-            fill.side,
-            fill.reference,
-        ):
+        if true is None or not _is_of(fill, truth[fill.execution_id]):
             yield f"booked {fill}, true is {true}"
         elif fill.commission_usd not in (None, true.commission_usd):
             yield f"commission {fill.commission_usd} of {fill.execution_id}, true is {true.commission_usd}"
+
+
+def _is_of(fill: Fill, true: Execution) -> bool:
+    """Whether a booked execution is that one, on the scale of some day since."""
+    scale = fill.shares / true.fill.shares
+    return (
+        scale in true.scales
+        and isclose(fill.price_usd * scale, true.fill.price_usd, rel_tol=1e-9)
+        and (fill.side, fill.reference) == (true.fill.side, true.fill.reference)
+    )
 
 
 def a_decision_stands(world: World) -> Iterator[str]:
@@ -127,9 +169,10 @@ def every_session_has_a_row(world: World) -> Iterator[str]:
     """From the book's first session on the ledger has no hole."""
     rows = [row.session for row in world.store.ledger(world.ledger_checked_from)]
     if rows:
-        wanted = calendar().sessions(world.ledger_checked_from or rows[0], rows[-1])
-        if rows != wanted:
-            yield f"missing {sorted(set(wanted) - set(rows))}, beyond {sorted(set(rows) - set(wanted))}"
+        span = world.ledger_checked_from or rows[0], rows[-1]
+        missing, beyond = set(world.calendar.sessions(*span)) - set(rows), set(rows) - set(calendar().sessions(*span))
+        if missing or beyond:
+            yield f"missing {sorted(missing)}, beyond {sorted(beyond)}"
         world.ledger_checked_from = rows[-1]
 
 
@@ -138,8 +181,9 @@ def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
     for row in world.store.ledger(*world.recent):
         if row.is_settled and row.session not in world.restored:
             booked = sum(fill.shares for fill in world.book_fills() if fill.session == row.session)
-            true = sum(e.fill.shares for e in world.broker.executed if e.fill.session == row.session)
-            if booked != true:
+            ours = [e for e in world.broker.executed if e.fill.session == row.session and e.fill.reference != "by hand"]
+            true = sum(e.fill.shares for e in ours)
+            if booked != true and booked not in [true * scale for scale in ours[0].scales] if ours else booked:
                 yield f"{row.session} is settled with {booked} shares, the broker executed {true}"
 
 
@@ -189,34 +233,26 @@ def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
             yield f"{world.today}: {recorded.document['reason']} (blocked by {gate})"
 
 
-def nothing_is_sold_unseen(world: World) -> Iterator[str]:
-    """An exit goes out only where the broker has said what it holds, and never more than that or than the book's."""
-    recorded = world.store.signal(world.today)
-    order = world.store.order(world.today)
-    if recorded and order and order.intent.side is Side.SELL:
-        held = recorded.inputs["broker_shares"]
-        if held is None or order.intent.shares > held:
-            yield f"{world.today}: {order.intent.shares} shares to sell, the broker said {held}"
-
-
 def no_entry_beside_a_mismatch(world: World) -> Iterator[str]:
     """Where the broker holds what the book does not know of, nothing is bought."""
-    for (_, intent), by_hand in zip(world.broker.sent[-1:], world.broker.beside[-1:], strict=True):
-        if intent.side is Side.BUY and by_hand:
-            yield f"{intent.reference} went out beside {by_hand} shares of the owner's own"
+    for sent in world.broker.sent[-1:]:
+        if sent.intent.side is Side.BUY and sent.beside:
+            yield f"{sent.intent.reference} went out beside {sent.beside} shares of the owner's own"
 
 
 def decided_as_the_rules_say(world: World) -> Iterator[str]:
     """On whole data the action is the one that plain loops over the truth come to."""
     recorded = world.store.signal(world.today)
-    if recorded is None or world.entry_is_blurred:
+    if recorded is None or world.entry_is_blurred or not world.market.is_open(world.today):
         return
-    document = recorded.document
+    document, strategy = recorded.document, parameters_from(recorded.settings).strategy
+    if strategy not in [parameters.strategy for parameters in world.settings_today]:
+        yield f"{world.today} was decided under {strategy}, which is nobody's"
     needed = ("close", "ma_50", "rsi", "vix") + (() if world.entry else ("volume",))
     if any(document[name] is None for name in needed):
         return
     day = world.market.position[world.today]
-    expected = world.oracle.action(day, world.entry, exit_pending=world.exit_decided)
+    expected = world.oracle(strategy).action(day, world.entry, exit_pending=world.exit_decided)
     if expected and "daily_loss" not in document["exit_reasons"] and document["action"] != expected:
         yield f"{world.today}: {document['action']} ({document['reason']}), the rules say {expected}"
 
@@ -237,6 +273,27 @@ def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
             yield f"{world.today}: {recorded.document['action']} was not sent ({recorded.document['blocked_by']})"
 
 
+def every_message_arrives(world: World) -> Iterator[str]:
+    """What was kept for the owner is sent once somebody takes messages again, at the latest the day after."""
+    opened = calendar().open(world.today)
+    if not world.runs_today or (world.post.away_until and world.post.away_until > opened):
+        return
+    arrived = {in_kind(line.split(" (")[0]) for _, line in world.post.sent}
+    for day, notice in world.told:
+        words = in_kind(notice.words.split(" (")[0])
+        if world.recent[0] < day < world.today and words not in arrived and day not in world.restored:
+            yield f"{day}: {notice.event}: {notice.words}: never sent"
+
+
+def nothing_is_told_a_hundred_times(world: World) -> Iterator[str]:
+    """A failure that cron meets every minute is counted, not told every minute."""
+    opened = calendar().open(world.today)
+    said = Counter(in_kind(line.split(" (")[0]) for at, line in world.post.sent if at >= opened)
+    for words, times in said.most_common(1):
+        if times > TIMES_A_DAY:
+            yield f"{world.today}: {times} times: {words}"
+
+
 AFTER_EVENTS: tuple[Invariant, ...] = (
     one_order_a_session,
     orders_come_in_time,
@@ -244,6 +301,9 @@ AFTER_EVENTS: tuple[Invariant, ...] = (
     never_short,
     never_beyond_the_cap_or_the_cash,
     nothing_while_halted,
+    nothing_is_sent_blind,
+    nothing_is_sold_unseen,
+    ids_are_the_brokers,
     no_entry_beside_a_mismatch,
     one_run_at_a_time,
 )
@@ -254,11 +314,12 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     money_adds_up,
     an_exit_is_never_forgotten,
     an_exit_waits_only_where_it_may,
-    nothing_is_sold_unseen,
     an_order_that_failed_is_told,
     what_was_missed_is_told,
     decided_as_the_rules_say,
     an_untroubled_session_is_whole,
+    every_message_arrives,
+    nothing_is_told_a_hundred_times,
 )
 
 

@@ -16,7 +16,7 @@ READS = (*CRASHES, "unknown", "slow")
 WRITES = (*CRASHES, "refused", "unsure")
 
 CALLS: dict[str, tuple[str, ...]] = {
-    "broker.submit": (*CRASHES, "lost", "unanswered", "late", "twice", "meanwhile"),
+    "broker.submit": (*CRASHES, "lost", "unanswered", "late", "twice", "meanwhile", "restarted"),
     "broker.next_order_id": (*CRASHES, "unknown", "slow", "meanwhile", "halted_meanwhile"),
     "broker.orders": READS,
     "broker.executions": READS,
@@ -48,13 +48,15 @@ CALLS: dict[str, tuple[str, ...]] = {
 
 WORLD: dict[str, tuple[str, ...]] = {
     "auction": ("partial", "nothing", "late_report", "late_commission"),
-    "broker": ("rejects", "restarts", "away"),
-    "market": ("no_bar", "nan"),
+    "broker": ("rejects", "restarts", "away", "silent"),
+    "market": ("no_bar", "nan", "halts_trading", "no_volume"),
+    "night": ("split", "split_unseen", "split_booked_late", "closure", "closure_known_late"),
     "server": ("off",),
     "owner": (
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
-        *("cancels", "flattens", "approves", "refuses", "restores"),
+        *("cancels", "flattens", "approves", "refuses", "restores", "changes_settings"),
     ),
+    "post": ("away",),
 }
 """What can befall a session from outside; `Trouble.minute` says when, where that matters."""
 
@@ -103,7 +105,8 @@ def drawn(seed: int, sessions: int) -> Life:
 
 
 def _trouble(session: int, chance: Random) -> Trouble:
-    place, what = chance.choice(POINTS)
+    table = WORLD if chance.random() < 0.35 else CALLS  # as often as they matter, not as many as they are
+    place, what = chance.choice([(place, what) for place, kinds in table.items() for what in kinds])
     return Trouble(
         session=session,
         place=place,

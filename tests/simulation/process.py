@@ -11,9 +11,11 @@ from math import nan
 from typing import TYPE_CHECKING, Any
 
 from mtum_eod.core.market import DailyBars
-from mtum_eod.core.trading import OrderIntent
+from mtum_eod.core.trading import OrderIntent, OrderStatus
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
-from mtum_eod.ports import Notice, Unknown
+from mtum_eod.ports import Event, Known, Notice, Unknown
+from simulation.broker import Sent
+from simulation.owner import WorldNotices
 from simulation.plan import CALLS
 
 if TYPE_CHECKING:
@@ -30,11 +32,16 @@ class Process:
     def __init__(self, world: World) -> None:
         self.world = world
         self.is_dead = False
+        self.said: dict[str, Any] = dict.fromkeys(("broker.orders", "broker.executions", "broker.shares_held"))
         self.unsaid: list[Notice] | None = None  # inside a transaction: messages that are kept only with it
 
     def port(self, name: str, real: Any) -> Any:
         """`real` with trouble on the way."""
         return Port(self, name, real)
+
+    def notices(self, store: Any) -> WorldNotices:
+        """What this process tells the owner with."""
+        return WorldNotices(store=store, clock=self.world.clock, post=self.world.post, events=tuple(Event))
 
     def hear(self, notice: Notice) -> None:
         """A message is in the book, durable once its transaction is."""
@@ -53,9 +60,38 @@ class Process:
         if self.is_dead:
             raise Died
         if place == "broker.submit":
-            self.world.broker.sent.append((self.world.clock.now(), args[0]))
-            self.world.broker.halted.append(self.world.halted)
-            self.world.broker.beside.append(self.world.by_hand_at_decision)
+            self._leaves(args[0])
+        elif place == "store.update_order" and args[1] is OrderStatus.NOT_SENT:
+            self._given_up(args[0])
+        if place in self.said:
+            self.said[place] = None
+            answer = self._through(place, real, *args, **values)
+            self.said[place] = answer.value if isinstance(answer, Known) else None
+            return answer
+        return self._through(place, real, *args, **values)
+
+    def _leaves(self, intent: OrderIntent) -> None:
+        world, broker = self.world, self.world.broker
+        broker.sent.append(
+            Sent(
+                at=world.clock.now(),
+                intent=intent,
+                halted=world.halted,
+                beside=world.by_hand_at_decision,
+                next_id=broker.last_id + 1,
+                is_again=any(sent.intent.reference == intent.reference for sent in broker.sent[-5:]),
+                said=dict(self.said),
+            )
+        )
+
+    def _given_up(self, reference: str) -> None:
+        """The program is about to write down that an order never reached the broker."""
+        broker = self.world.broker
+        tries = [sent for sent in broker.sent[-5:] if sent.intent.reference == reference]
+        if tries and None in self.said.values():
+            self.world.given_up_blind.append(f"{reference} counts as never sent, and the broker has not said so")
+
+    def _through(self, place: str, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
         trouble = self.world.trouble_at(place) if place in CALLS else None
         if trouble is None:
             answer = real(*args, **values)
@@ -101,6 +137,8 @@ class Process:
             arrives_at = self.world.clock.now() + timedelta(seconds=1 + 30 * size)
             self.world.broker.on_the_wire.append((arrives_at, intent))
             self.world.broker.last_id = max(self.world.broker.last_id, intent.order_id)
+        if what == "restarted":
+            self.world.broker.restart()
         if what == "unanswered":
             real(intent)
         raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mtum_eod.adapters.clock import SessionClock
-from mtum_eod.adapters.notices import OwnerNotices
 from mtum_eod.adapters.store import SqlStore, connect, open_store
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
@@ -29,8 +28,9 @@ from mtum_eod.ports import Notice
 from simulation import invariants
 from simulation.broker import ACCOUNT, VirtualBroker
 from simulation.fake_store import FakeStore
-from simulation.market import SYMBOL, Market, calendar
+from simulation.market import SYMBOL, KnownCalendar, Market, calendar
 from simulation.oracle import Oracle
+from simulation.owner import VirtualPost
 from simulation.plan import CALLS, Life, Trouble, stream
 from simulation.process import Died, Process
 
@@ -127,13 +127,21 @@ class World:
         begin = calendar().open(self.market.lived[self.life.first])
         self.broker = VirtualBroker(market=self.market, usd=CAPITAL, chance=stream(seed, "broker"), now=begin)
         self.clock = WorldClock(begin, self.broker)
+        self.calendar = KnownCalendar()
+        self.given_up_blind: list[str] = []
+        self.to_learn: list[tuple[int, date]] = []  # closures the calendar hears of later: in which session
+        self.post = VirtualPost(self.clock)
         self.book = Book(mode=Mode.PAPER, account=ACCOUNT, symbol=SYMBOL, is_synthetic=False, capital_usd=CAPITAL)
         self.parameters = _parameters(seed)
         self.lock = VirtualLock()
         self.waiting: dict[str, list[tuple[int, Trouble]]] = {}  # by place: at how many calls from now
         self.today: date = self.market.lived[self.life.first]
         self.minute = MINUTE
-        self.oracle = Oracle(self.market, self.parameters.strategy)
+        self.settings_today = [self.parameters]
+        self._oracles: dict[StrategyParameters, Oracle] = {}
+        self.ratio = 1  # new shares for one since yesterday
+        self.runs_today = 0  # that came to an end
+        self.apart_since: date | None = None  # since when book and broker have differed
         self.halted = ""  # what the owner's halts stand against: entries or all
         self.hand_usd = 0.0  # what the owner's own trades at the broker brought
         self.told: list[tuple[date, Notice]] = []
@@ -150,6 +158,7 @@ class World:
         self.by_hand_at_decision = 0  # the owner's own shares when the last run began
         self.runs_at_once = 0
         self.by_hand_since: date | None = None
+        self.by_hand_for = 0  # sessions until they are undone
         self.backups: dict[Trouble, Any] = {}
 
     # -- the days -----------------------------------------------------------------------------------------------------
@@ -158,6 +167,14 @@ class World:
         """The exchange opens."""
         self.today = session
         number = self.market.lived.index(session)
+        self.settings_today = [self.parameters]
+        self.ratio, self.broker.unscaled = 1, 1
+        for trouble in troubles:
+            if trouble.place == "night":
+                self.overnight(trouble, session)
+        for learns_in, day in [due for due in self.to_learn if due[0] <= number]:
+            self.to_learn.remove((learns_in, day))
+            self.calendar.learn_closed(day)
         for trouble in self.life.troubles:
             if trouble.what == "restores" and trouble.session - backup_age(trouble) == number:
                 self.backups[trouble] = self.store.image()
@@ -167,16 +184,24 @@ class World:
             if trouble.place in CALLS:
                 self.waiting.setdefault(trouble.place, []).append((trouble.nth, trouble))
         self.notices_lost = False
+        self.runs_today = 0
         self.put_right()
         self.entry = self.held()
         holding = self.ledger().holding
-        booked = (round(holding.entry_price, 6), holding.entry_session) if holding else None
+        booked = (round(holding.entry_price / self.ratio, 6), holding.entry_session) if holding else None
         true = self.entry and (round(self.entry[0], 6), self.market.days[self.entry[1]].item())
         self.entry_is_blurred = booked != true
         self.is_untroubled = not (
             self.entry_is_blurred
             or self.broker.by_hand
+            or self.broker.ours != self.book_shares() * self.ratio
+            or self.broker.unscaled != 1
             or self.broker.is_away
+            or self.broker.is_silent
+            or self.market.is_without_volume(self.clock.now())
+            or session in self.market.halted
+            or not self.is_session(session)
+            or self.has_hole(session)
             or self.broker.differs
             or self.broker.rejects
             or self.store.halts()
@@ -192,6 +217,7 @@ class World:
             self.exit_decided = True
         self.exit_decided = self.exit_decided and self.broker.ours > 0
         self.told = [told for told in self.told if told[0] >= self.recent[0]]
+        self.post.sent = [sent for sent in self.post.sent if calendar().local_date(sent[0]) >= self.recent[0]]
 
     # -- trouble ------------------------------------------------------------------------------------------------------
 
@@ -225,21 +251,48 @@ class World:
     def check(self, kinds: tuple[invariants.Invariant, ...]) -> None:
         invariants.check(self, kinds)
 
+    def overnight(self, trouble: Trouble, session: date) -> None:
+        """What happens before the exchange opens, or instead of it."""
+        self.reach(trouble)
+        number = self.market.lived.index(session)
+        if trouble.what.startswith("split"):
+            ratio = 2 + int(2.999 * trouble.size)
+            self.market.split(ratio)
+            self.broker.split(ratio)
+            self._oracles.clear()
+            self.ratio *= ratio
+            if trouble.what == "split_booked_late":
+                self.broker.unscaled = ratio
+        elif self.is_session(session) and number > self.life.first:
+            self.market.close_exchange(session)
+            self._oracles.clear()
+            later = int(6 * trouble.size) if trouble.what == "closure_known_late" else 0
+            self.to_learn.append((number + later, session))
+
+    def is_session(self, day: date) -> bool:
+        """Whether the exchange opened that day, whatever any calendar says."""
+        return self.market.is_open(day)
+
+    def has_hole(self, session: date) -> bool:
+        """Whether the program takes a day for a session that was none, in the window of a decision."""
+        return any(not self.market.is_open(day) for _, day in self.to_learn if day <= session)
+
     # -- one run of the program ---------------------------------------------------------------------------------------
 
     def desk(self, process: Process) -> TradingDesk:
+        """What one process works with; the file system's and the network's parts are the world's."""
         store = process.port("store", self.store)
         prices = process.port("prices", self.market)
         clock = process.port("clock", self.clock)
         return TradingDesk(
-            calendar=calendar(),
+            calendar=self.calendar,
             clock=clock,
             wall_clock=clock,
             prices=prices,
             vix=prices,
             broker=process.port("broker", self.broker),
             store=store,
-            notifier=OwnerNotices(store=store, clock=self.clock),
+            notifier=process.notices(store),
             book=self.book,
             parameters=self.parameters,
         )
@@ -257,8 +310,9 @@ class World:
                 with self.lock.hold():
                     done = self._alone(command, process)
             else:
-                done = command(self.desk(process))
+                done = self._to_its_end(command, process)
             ended = Ended(str(getattr(done, "step", None) or ""), getattr(done, "exit_code", 0))
+            self.runs_today += 1
         except Died:
             ended = Ended("killed", None)
         except MtumEodError as error:
@@ -277,14 +331,33 @@ class World:
         self.runs_at_once += 1
         try:
             self.check((invariants.one_run_at_a_time,))
-            return command(self.desk(process))
+            return self._to_its_end(command, process)
         finally:
             self.runs_at_once -= 1
+
+    def _to_its_end(self, command: Callable[[TradingDesk], Any], process: Process) -> Any:
+        """The command, and after it, done or failed, the messages that wait."""
+        desk = self.desk(process)
+        try:
+            return command(desk)
+        finally:
+            if not process.is_dead:
+                desk.notifier.send()  # type: ignore[attr-defined]  # a port does not tell when, the program does
 
     # -- what invariants ask for ---------------------------------------------------------------------------------------
 
     def book_fills(self) -> list[Fill]:
         return self.store.fills()
+
+    def oracle(self, strategy: StrategyParameters) -> Oracle:
+        """What the rules say under these parameters, of the market as it is scaled now."""
+        if strategy not in self._oracles:
+            self._oracles[strategy] = Oracle(self.market, strategy)
+        return self._oracles[strategy]
+
+    def book_shares(self) -> int:
+        holding = self.ledger().holding
+        return holding.shares if holding else 0
 
     def ledger(self) -> Ledger:
         return ledger(CAPITAL, self.store.fills(), self.store.cash_flows())
@@ -292,7 +365,8 @@ class World:
     def is_settled_truth(self) -> bool:
         """Whether the book has all that the broker ever executed, commissions included."""
         fills = self.book_fills()
-        return len(fills) == len(self.broker.executed) and all(
+        executed = [e for e in self.broker.executed if e.fill.reference != "by hand"]
+        return len(fills) == len(executed) and all(
             fill.commission_usd is not None and not fill.is_estimated for fill in fills
         )
 
@@ -317,10 +391,10 @@ class World:
             fill = execution.fill
             if fill.side is Side.BUY:
                 day = day if shares else self.market.position[fill.session]
-                shares, paid = shares + fill.shares, paid + fill.shares * fill.price_usd
+                shares, paid = shares + execution.shares, paid + fill.shares * fill.price_usd
             else:
-                paid -= paid / shares * fill.shares
-                shares -= fill.shares
+                paid -= paid / shares * execution.shares
+                shares -= execution.shares
         return (paid / shares, day) if shares > 0 else None
 
     # -- the owner ----------------------------------------------------------------------------------------------------
@@ -363,16 +437,38 @@ class World:
 
     def put_right(self) -> None:
         """What the owner does in the morning: let go, undo trades of last week, replace what was estimated."""
-        if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > 3:
+        if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > self.by_hand_for:
             self.trade_by_hand(-self.broker.by_hand)
             self.by_hand_since = None
+        self.put_book_right()
         halts = self.store.halts()
         if halts and len(calendar().sessions(calendar().local_date(halts[-1].halted_at), self.today)) > 2:
             self.resume()
         for reference in sorted({fill.reference for fill in self.book_fills() if fill.is_estimated}):
             true = [e.fill for e in self.broker.executed if e.fill.reference == reference]
-            if self.today > true[-1].session:
-                self.typed(lambda desk, known=true: desk.store.replace_estimates(known[0].reference, known))
+            if true and self.today > true[-1].session:
+                booked = [fill for fill in self.book_fills() if fill.reference == reference]
+                scale = sum(fill.shares for fill in booked) / sum(fill.shares for fill in true)
+                if scale == int(scale):  # as the statement says it, on the book's scale
+                    true = [replace(f, shares=f.shares * int(scale), price_usd=f.price_usd / scale) for f in true]
+                    self.typed(lambda desk, known=true: desk.store.replace_estimates(known[0].reference, known))
+
+    def put_book_right(self) -> None:
+        """Where book and broker have differed for days and nothing is open, the owner's trade at the broker ends it.
+
+        That happens after a backup some sessions old, which lacks what the broker forgot at midnight.
+        """
+        differ = self.broker.ours - self.book_shares()
+        if not differ or self.broker.by_hand or self.store.open_orders() or self.store.book() is None:
+            self.apart_since = None
+            return
+        self.apart_since = self.apart_since or self.today
+        if len(calendar().sessions(self.apart_since, self.today)) > 3:
+            price = self.market.price(self.clock.now())
+            self.broker.usd += differ * price
+            self.hand_usd += differ * price
+            self.broker.correct(-differ, self.today, price)
+            self.say(f"owner trades {-differ} shares to put the book right")
 
     def resume(self) -> None:
         self.typed(lambda desk: desk.store.resume(desk.wall_clock.now(), "owner"))
@@ -384,11 +480,17 @@ class World:
         if ended.exit_code == 0:
             self.broker.usd += usd
 
+    def change_settings(self, trouble: Trouble) -> None:
+        """Other thresholds, periods and limits from the next run on."""
+        self.parameters = _parameters(self.life.seed, f"settings {trouble.session}")
+        self.settings_today.append(self.parameters)
+
     def trade_by_hand(self, shares: int) -> None:
         """The owner trades the same symbol past the program."""
         price = self.market.price(self.clock.now())
         self.broker.by_hand += shares
         self.by_hand_since = self.by_hand_since or self.today
+        self.by_hand_for = 2 + abs(shares) * 3
         self.broker.usd -= shares * price
         self.hand_usd -= shares * price
 
@@ -398,9 +500,9 @@ def backup_age(trouble: Trouble) -> int:
     return min(trouble.session, max(0, int(8 * trouble.size) - 4))
 
 
-def _parameters(seed: int) -> Parameters:
+def _parameters(seed: int, name: str = "settings") -> Parameters:
     """Settings under which a life trades often."""
-    chance = stream(seed, "settings")
+    chance = stream(seed, name)
     return Parameters(
         strategy=StrategyParameters(
             ma_period=chance.choice((5, 10, 20, 50)),
@@ -410,7 +512,8 @@ def _parameters(seed: int) -> Parameters:
             volume_lookback=chance.choice((5, 20)),
         ),
         risk=RiskParameters(
-            max_daily_loss=chance.choice((150.0, 500.0)),
+            max_daily_loss=chance.choice((60.0, 150.0, 500.0)),
+            max_position_size=chance.choice((3000.0, 5000.0)),
             late_exit=chance.choice(tuple(LateExit)),
             require_confirmation=chance.random() < 0.15,
         ),
