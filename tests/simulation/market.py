@@ -75,7 +75,6 @@ class Market:
         """So many new shares for one: every bar stands on the new scale from now on, those to come too."""
         self.bars[:, :4] /= ratio
         self.bars[:, 4] *= ratio
-        self._tabulate(list(self.position))
 
     def close_exchange(self, day: date) -> None:
         """The exchange stays closed on a day that every calendar had as a session: it has no bar, now or ever."""
