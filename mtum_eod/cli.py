@@ -774,8 +774,8 @@ def cancel(door: Door, why: str) -> None:
     _show_handled(door, handled)
 
 
-@cli.command(epilog=examples('mtum-eod halt --why "away this week" --allow-exits'))
-@click.option("--why", required=True, help="The reason, for the record.")
+@cli.command(epilog=examples("mtum-eod halt", 'mtum-eod halt --why "away this week" --allow-exits'))
+@click.option("--why", default="", help="The reason, for the record.")
 @click.option("--cancel", is_flag=True, help="Withdraw a working order too, if it is before the hard stop.")
 @click.option("--allow-exits", is_flag=True, help="Let exits pass; stop entries only.")
 @json_option
@@ -787,20 +787,28 @@ def halt(door: Door, why: str, cancel: bool, allow_exits: bool) -> None:
     place = door.workplace()
     with place.trading(locked=False) as desk:
         handled = wheel.halt(
-            desk, why=why, by=_user(), allow_exits=allow_exits, cancel=cancel, turn=lambda: place.turn(_talk)
+            desk,
+            why=why.strip() or "no reason given",
+            by=_user(),
+            allow_exits=allow_exits,
+            cancel=cancel,
+            turn=lambda: place.turn(_talk),
         )
     door.say({"halted": True, "words": handled.words}, lambda: "\n".join(handled.words))
     sys.exit(handled.exit_code)
 
 
-@cli.command(epilog=examples("mtum-eod resume"))
+@cli.command(epilog=examples("mtum-eod resume", 'mtum-eod resume --why "looked, all is well"'))
+@click.option("--why", default="", help="Words for the record.")
 @json_option
 @click.pass_obj
-def resume(door: Door) -> None:
+def resume(door: Door, why: str) -> None:
     """Lift every halt, the daily-loss latch included."""
+    from mtum_eod.jobs import wheel
+
     place = door.workplace()
     with place.trading(locked=False) as desk:
-        lifted = desk.store.resume(place.clock.now(), _user())
+        lifted = wheel.resume(desk, why=why, by=_user())
     door.say({"lifted": lifted}, lambda: f"{lifted} lifted" if lifted else "nothing was halted")
 
 

@@ -183,6 +183,10 @@ class Broker(Protocol):
         """From now on every wait for the broker ends at that instant, however long it could otherwise take."""
         ...
 
+    def clock_ahead(self) -> Answer[timedelta]:
+        """By how much this computer's clock is ahead of the broker's; negative where it is behind."""
+        ...
+
     def inspect(self, session: date) -> Sequence[Check]:
         """The broker's own links of the chain: login, permissions, contract, hours, clock, data; reads only."""
         ...

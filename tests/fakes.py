@@ -128,6 +128,7 @@ class ScriptedBroker:
         self.executed: list[Fill] = []
         self.forgets = False  # orders no longer stand in any list
         self.looks = 0
+        self.behind_us = timedelta(0)  # what its clock says is so much earlier than what ours says
         self.deadline: datetime | None = None
         self.checks: tuple[Check, ...] = ()
         self.thinks: Answer[WhatIf] = Known(WhatIf(is_accepted=True, words="fine"))
@@ -135,6 +136,9 @@ class ScriptedBroker:
 
     def finish_by(self, deadline: datetime) -> None:
         self.deadline = deadline
+
+    def clock_ahead(self) -> Answer[timedelta]:
+        return Unknown("no answer") if "clock" in self.silent else Known(self.behind_us)
 
     def inspect(self, session: date) -> tuple[Check, ...]:  # noqa: ARG002
         return self.checks

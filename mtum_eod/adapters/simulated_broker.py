@@ -59,6 +59,9 @@ class SimulatedBroker:
     def finish_by(self, deadline: datetime) -> None:
         """Nothing is waited for: the broker is this very process."""
 
+    def clock_ahead(self) -> Answer[timedelta]:
+        return Known(timedelta(0))
+
     def inspect(self, session: date) -> tuple[Check, ...]:  # noqa: ARG002
         return ()
 

@@ -192,6 +192,7 @@ class Act(StrEnum):
     FILL = "fill"
     RESOLVE = "resolve"
     GO_LIVE = "go_live"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isnan
 from zoneinfo import ZoneInfo
 
@@ -12,10 +12,19 @@ from mtum_eod.core.sizing import share_cost
 from mtum_eod.core.strategy import EntryRule, ExitReason, stop_price, target_price
 from mtum_eod.core.trading import Position
 
+SET_CLOCK = "set the clock by NTP (timedatectl set-ntp true)"
+"""What to do about a clock that is wrong."""
+
 
 def wall(instant: datetime) -> str:
     """An instant as the exchange's clock shows it: 15:45 New York."""
     return f"{instant.astimezone(ZoneInfo('America/New_York')):%H:%M} New York"
+
+
+def clock_off(ahead: timedelta) -> str:
+    """How wrong this computer's clock is by the broker's: this computer's clock is 120 min ahead of the broker's."""
+    side = "ahead of" if ahead > timedelta(0) else "behind"
+    return f"this computer's clock is {abs(ahead).total_seconds() / 60:,.0f} min {side} the broker's"
 
 
 def entry(i: Indicators, p: StrategyParameters) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 from mtum_eod.core.checks import Check
 from mtum_eod.core.events import Beat, Event
-from mtum_eod.core.trading import Step
+from mtum_eod.core.trading import Mode, Step
+from mtum_eod.core.words import SET_CLOCK, clock_off
 from mtum_eod.errors import MtumEodError, SettingsError
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.ports import Notice
+from mtum_eod.ports import Known, Notice
 
 LOG = logging.getLogger(__name__)
 
@@ -92,10 +93,28 @@ def clock(desk: Desk) -> Check:
     """Whether the machine's clock goes forward: no run on record can have begun later than now."""
     now = desk.wall_clock.now()
     newest = max((run.started_at for run in desk.store.runs(1)), default=now)
-    passed = newest - now <= CLOCK_STEP
+    passed = newest - now <= CLOCK_STEP or _is_broker_sure(desk)
     words = f"the clock says {now:%Y-%m-%d %H:%M} UTC"
     cure = ""
     if not passed:
         words += f", but a run is on record that began at {newest:%Y-%m-%d %H:%M} UTC: one of the two is wrong"
         cure = "set the clock (`timedatectl`); if that run's was wrong, `mtum-eod db restore` a backup from before it"
     return Check(name="clock and book", passed=passed, words=words, cure=cure, exit_code=SettingsError.exit_code)
+
+
+def _is_broker_sure(desk: Desk) -> bool:
+    """Whether the broker's clock says what ours does, so that the run on record was the one with a wrong clock."""
+    if desk.book.mode is Mode.SIMULATED:  # the embedded broker reads the same clock
+        return False
+    ahead = desk.broker.clock_ahead()
+    return isinstance(ahead, Known) and abs(ahead.value) <= CLOCK_STEP
+
+
+def refuse_wrong_clock(desk: Desk) -> None:
+    """Write nothing by a clock that the broker's contradicts: sessions would count as missed, or as over.
+
+    A broker that does not answer contradicts nothing. Raises SettingsError.
+    """
+    ahead = desk.broker.clock_ahead()
+    if isinstance(ahead, Known) and abs(ahead.value) > CLOCK_STEP:
+        raise SettingsError(f"{clock_off(ahead.value)}: nothing is recorded by it", hint=f"{SET_CLOCK}, then run again")

@@ -287,6 +287,8 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
     if isinstance(answer, Known):
         acknowledge(desk, answer.value)
         if answer.value.status is OrderStatus.CANCELLED:
+            if intent.kind is OrderKind.FLATTEN:
+                _tell_kept(desk, intent)
             return Withdrawn(words=f"withdrawn: {intent.reference}", is_done=True)
         words = f"{intent.reference} is {answer.value.status}"
     else:
@@ -294,6 +296,12 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
     said = f"{words}; it may be executed at the close"
     desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
     return Withdrawn(words=words, is_done=False)
+
+
+def _tell_kept(desk: TradingDesk, intent: OrderIntent) -> None:
+    """A session has one order: with its sale withdrawn, nobody watches the shares until the next one."""
+    said = f"{intent.session}: the sale by hand was withdrawn, {desk.shares()} shares stay, and no rule is asked today"
+    desk.notifier.tell(Notice(event=Event.POSITION_UNATTENDED, words=f"{desk.book.symbol} {said}", is_urgent=True))
 
 
 # -- telling ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mtum_eod.jobs.approval import approval_of, close_lapsed, open_question
 from mtum_eod.jobs.collect import collect
 from mtum_eod.jobs.decide import decide_session, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.filing import filed
+from mtum_eod.jobs.filing import filed, refuse_wrong_clock
 from mtum_eod.jobs.gather import position_of
 from mtum_eod.jobs.order import require_arrival
 from mtum_eod.jobs.outcome import Outcome
@@ -38,9 +38,10 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
             desk.broker.finish_by(close)
         try:
             desk = desk.connected()
+            refuse_wrong_clock(desk)
             notes = (*missed, *finish_open(desk, session))
             outcome = standing(desk, session) or decide_session(desk, session, run.run_id)
-        except (MarketDataError, BrokerUnavailable) as error:
+        except (MarketDataError, BrokerUnavailable, SettingsError) as error:
             _leave_undecided(desk, session, error)
             raise
         run.document, run.exit_code = outcome.document, outcome.exit_code
@@ -52,14 +53,16 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
 def _leave_undecided(desk: TradingDesk, session: date, error: MtumEodError) -> None:
     """Give the session its row, which a later run may still turn into a decision, and tell whose shares nobody watches.
 
-    What was recorded before the failure stands: it has its row, and its own words.
+    What was recorded before the failure stands: it has its row, and its own words. Under a wrong clock, or with
+    another account, no row is given: it might be another session's, or another book's.
     """
     if desk.store.signal(session) is not None:
         return
     if desk.ledger().holding:
         what = "no price to decide on" if isinstance(error, MarketDataError) else "not decided"
         tell_unattended(desk, f"{session}: {what}: {error.message}")
-    if timing.window(desk.clock.now(), desk.timetable(session)) is not Window.EARLY:
+    is_early = timing.window(desk.clock.now(), desk.timetable(session)) is Window.EARLY
+    if not is_early and not isinstance(error, SettingsError):
         skipped = SessionRow(session=session, status=SessionStatus.SKIPPED, why=error.message)
         desk.store.add_rows([skipped], desk.wall_clock.now())
 
@@ -67,8 +70,9 @@ def _leave_undecided(desk: TradingDesk, session: date, error: MtumEodError) -> N
 def settle_step(desk: TradingDesk, session: date) -> Settlement:
     """Settle `session`; repeating it changes nothing."""
     with filed(desk, Step.SETTLE, session) as run:
-        close_lapsed(desk, run.run_id)
         desk.broker.finish_by(desk.clock.now() + timing.RETRY_EVERY)  # then the next attempt is due
+        refuse_wrong_clock(desk)
+        close_lapsed(desk, run.run_id)
         settlement = settle_session(desk, session)
         run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
@@ -97,6 +101,7 @@ def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:
     missed = missed_sessions(last.session, desk.calendar.sessions(last.session, in_hand), in_hand)
     if not missed:
         return []
+    refuse_wrong_clock(desk)
     now = desk.wall_clock.now()
     rows = [SessionRow(session=day, status=SessionStatus.MISSED, why="no run started") for day in missed]
     span = f"{missed[0]}" if len(missed) == 1 else f"{len(missed)} sessions, {missed[0]} to {missed[-1]}"

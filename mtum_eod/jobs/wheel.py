@@ -34,6 +34,7 @@ from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.order import withdraw
 from mtum_eod.jobs.outcome import Handled, Outcome
 from mtum_eod.jobs.session import decide_step, session_today, standing
+from mtum_eod.jobs.settle import marked_again
 from mtum_eod.ports import Notice
 
 Turn = Callable[[], AbstractContextManager[None]]
@@ -66,6 +67,16 @@ def halt(desk: TradingDesk, *, why: str, by: str, allow_exits: bool, cancel: boo
             exit_code=max(one.exit_code for one in taken_back),
         )
     return Handled(words=(said, *(f"still working: {o.intent.reference} ({o.status})" for o in working)))
+
+
+def resume(desk: TradingDesk, *, why: str, by: str) -> int:
+    """Lift every standing halt, the daily-loss latch included; returns how many there were."""
+    now = desk.wall_clock.now()
+    with desk.store.transaction():
+        lifted = desk.store.resume(now, by)
+        if lifted:
+            desk.store.add_act(OwnerAct(act=Act.RESUME, session=None, at=now, by=by, words=why))
+    return lifted
 
 
 def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
@@ -188,11 +199,19 @@ def add_cash(desk: TradingDesk, kind: str, amount: float, day: date | None, note
     session = day or today
     if session > today:
         raise SettingsError(f"{session} lies in the future, today is {today}", hint="add money once it has moved")
+    begun = next((row.session for row in desk.store.ledger()), session)
+    if session < begun:
+        raise SettingsError(
+            f"{session} lies before the book's first session, {begun}",
+            hint="what it had then is its capital; give the day on which the money moved",
+        )
     flow = CashFlow(kind=CashKind(kind), amount_usd=amount, session=session, note=note)
     if flow.kind.sign * amount + desk.ledger().cash < 0:
         raise SettingsError(
             f"{amount:,.2f} USD is more than the {desk.ledger().cash:,.2f} USD in cash", hint="sell first, or less"
         )
-    desk.store.add_cash_flow(flow, now)
+    with desk.store.transaction():  # marks that stood without it would contradict the book
+        desk.store.add_cash_flow(flow, now)
+        desk.store.settle(session, now, marked_again(desk, session), is_settled=False, drift_actions={})
     after = desk.ledger()
     return {"kind": kind, "amount": amount, "sizing_equity": after.sizing_equity, "cash": after.cash}

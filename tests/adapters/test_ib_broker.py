@@ -281,7 +281,9 @@ def test_order_ids_are_the_brokers_and_never_given_twice(broker: IbBroker, again
     assert 2 == again(lambda broker: broker.next_order_id())
 
 
-@pytest.mark.parametrize(("error", "said"), [(timedelta(hours=2), "120 min ahead of"), (-timedelta(hours=2), "behind")])
+@pytest.mark.parametrize(
+    ("error", "said"), [(timedelta(hours=2), "120 min ahead of the broker"), (-timedelta(hours=2), "behind")]
+)
 def test_no_order_is_made_by_a_clock_two_hours_wrong(tws: Server, line: Line, error: timedelta, said: str) -> None:
     """The hard stop is kept by this computer's clock, so it must be one that can be believed."""
     wrong = SessionClock(tws.clock.now() + error)

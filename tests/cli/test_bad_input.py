@@ -98,7 +98,6 @@ def test_a_settings_file_that_is_not_there_is_named(person: Person):
         ("run --with-current-settings --json", ("--with-current-settings goes with --dry-run",)),
         ("run --date 2024-11-05 --paper --json", ('mode = "paper"', "simulated")),
         ("run --dryrun --json", ("--dryrun", "--dry-run")),
-        ("halt --json", ("--why",)),
         ("cash add deposit -5 --json", ("-5",)),
         ("cash add deposit 100 --json", ("no book yet", "capital")),
         ("data check --from 2024-11-05 --to 2024-11-01 --json", ("empty", "--from is the earlier date")),

@@ -160,11 +160,18 @@ def test_halt_and_resume(person: Person):
     halted = person.types("halt --why 'away this week' --json").document
     person.at("2024-11-05", 20)
     blocked = person.types("run --json").document
-    lifted = [person.types("resume --json").document for _ in range(2)]
+    lifted = [person.types("resume --why 'back again' --json").document for _ in range(2)]
 
+    assert [("resume", "back again")] == person.sql("SELECT act, words FROM owner_act")
     assert {"halted": True, "words": ["halted: no orders at all"]} == halted
     assert ("BUY", "halted", None) == (blocked["action"], blocked["blocked_by"], blocked["order"])
     assert [{"lifted": 1}, {"lifted": 0}] == lifted
+
+
+def test_the_word_alone_halts(person: Person):
+    """On a telephone, in a hurry."""
+    assert 0 == person.types("halt").exit_code
+    assert [("no reason given", 0)] == person.sql("SELECT why, allow_exits FROM halt")
 
 
 def test_halt_withdraws_a_working_order_in_time(person: Person):
@@ -184,6 +191,30 @@ def test_cash_that_is_paid_in_is_sized_on(person: Person):
 
     assert "deposit of 1,000.00 USD recorded; sizing equity is now 6,000.00 USD\n" == said
     assert {"kind": "fee", "amount": 10.5, "sizing_equity": 5989.5, "cash": 5989.5} == fee
+
+
+@pytest.mark.parametrize("day", ["2024-11-05", "2024-11-06", "2024-11-07"])
+def test_money_may_be_told_of_when_its_day_is_marked_already(person: Person, day: str):
+    """A dividend typed in the evening, or days later: marks, cash and checks go on agreeing."""
+    for session in ("2024-11-05", "2024-11-06", "2024-11-07"):
+        person.at(session, 20).types("run")
+        person.at(session, -21).types("settle")
+    before = dict(person.sql("SELECT session, value FROM equity_mark"))
+    person.types(f"cash add dividend 4.20 --date {day}")
+    after = dict(person.sql("SELECT session, value FROM equity_mark"))
+
+    assert {s: round(v + 4.20 * (s >= day), 6) for s, v in before.items()} == {s: round(v, 6) for s, v in after.items()}
+    assert [] == person.types("db check --json").document["findings"]
+
+
+def test_money_from_before_the_book_is_its_capital(person: Person):
+    person.at("2024-11-05", 20).types("run")
+    refused = person.types("cash add deposit 100 --date 2024-11-04 --json")
+
+    assert (2, "2024-11-04 lies before the book's first session, 2024-11-05") == (
+        refused.exit_code,
+        refused.error["message"],
+    )
 
 
 # -- a range ----------------------------------------------------------------------------------------------------------

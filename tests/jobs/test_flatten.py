@@ -335,3 +335,16 @@ def test_a_fill_of_yesterday_that_is_not_booked_yet_is_sold_too(tmp_path: Path):
 def status_of(bench: Bench) -> Any:
     order = bench.store.order(NEXT)
     return order and order.status
+
+
+def test_a_sale_by_hand_that_is_withdrawn_leaves_shares_nobody_watches(bench: Bench):
+    """The session has had its order: no rule is asked before the next one, and the owner knows."""
+    sell(bench, 100)
+    cancel(bench.desk, why="second thoughts", by="owner", turn=nullcontext)
+
+    assert [
+        (
+            "MTUM 2024-11-06: the sale by hand was withdrawn, 33 shares stay, and no rule is asked today",
+            1,
+        )
+    ] == bench.notices("position_unattended")

@@ -208,6 +208,9 @@ class VirtualBroker:
     def finish_by(self, deadline: datetime) -> None:
         """Waiting takes no time here; the clock is moved by the troubles."""
 
+    def clock_ahead(self) -> Answer[timedelta]:
+        return Unknown("the broker is away") if self.is_away else Known(timedelta(0))
+
     def inspect(self, session: date) -> Sequence[Check]:  # noqa: ARG002
         return ()
 

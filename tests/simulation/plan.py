@@ -18,6 +18,7 @@ WRITES = (*CRASHES, "refused", "unsure")
 CALLS: dict[str, tuple[str, ...]] = {
     "broker.submit": (*CRASHES, "lost", "unanswered", "late", "twice", "meanwhile", "restarted"),
     "broker.next_order_id": (*CRASHES, "unknown", "slow", "meanwhile", "halted_meanwhile"),
+    "broker.clock_ahead": READS,
     "broker.orders": READS,
     "broker.executions": READS,
     "broker.shares_held": READS,

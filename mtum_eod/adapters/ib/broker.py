@@ -20,6 +20,7 @@ from mtum_eod.adapters.ib.inspection import Inspection, Needs
 from mtum_eod.adapters.ib.line import OURS, Line, Refusal, Said, Status, Talk
 from mtum_eod.core.checks import Check
 from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, OrderType, Side
+from mtum_eod.core.words import SET_CLOCK, clock_off
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.ports import Answer, BrokerOrder, Calendar, Cash, Known, Unknown, WhatIf
 
@@ -109,6 +110,10 @@ class IbBroker:
         answer = self._answer("cash", self._read_account)
         return answer if isinstance(answer, Unknown) else _cash(answer.value)
 
+    def clock_ahead(self) -> Answer[timedelta]:
+        told = self._answer("its clock", lambda talk: talk.ib.reqCurrentTimeAsync())
+        return told if isinstance(told, Unknown) else Known(self._needs.clock.now() - told.value)
+
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
         async def ask(talk: Talk) -> str:
             state = await talk.ib.whatIfOrderAsync(self._contract(), _order(intent, talk.account))
@@ -138,17 +143,13 @@ class IbBroker:
             )
 
     def _refuse_wrong_time(self) -> None:
-        try:
-            at_ib = self._line.ask("its clock", lambda talk: talk.ib.reqCurrentTimeAsync())
-        except Refusal as refusal:
-            raise BrokerUnavailable(f"IB does not tell its time: {refusal}", hint="look at the Gateway") from refusal
-        ahead = self._needs.clock.now() - at_ib
-        if abs(ahead) > MAX_CLOCK_ERROR:
-            minutes = abs(ahead).total_seconds() / 60
+        ahead = self.clock_ahead()
+        if isinstance(ahead, Unknown):
+            raise BrokerUnavailable(f"IB does not tell its time: {ahead.why}", hint="look at the Gateway")
+        if abs(ahead.value) > MAX_CLOCK_ERROR:
             raise BrokerUnavailable(
-                f"this computer's clock is {minutes:.0f} min {'ahead of' if ahead > timedelta(0) else 'behind'} IB's: "
-                "by it an order could leave after its hard stop",
-                hint="set the clock by NTP (timedatectl set-ntp true), then run again",
+                f"{clock_off(ahead.value)}: by it an order could leave after its hard stop",
+                hint=f"{SET_CLOCK}, then run again",
             )
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:

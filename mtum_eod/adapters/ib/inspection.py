@@ -13,6 +13,7 @@ from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.line import Line, Refusal, Said, Talk
 from mtum_eod.core.checks import Check
 from mtum_eod.core.trading import OrderType
+from mtum_eod.core.words import SET_CLOCK
 from mtum_eod.errors import BrokerUnavailable, MtumEodError, SettingsError
 from mtum_eod.ports import Answer, Calendar, Cash, Clock, Unknown
 
@@ -75,7 +76,7 @@ class Inspection:
         skew = (self.needs.clock.now() - answer).total_seconds()
         passed = abs(skew) <= MAX_SKEW.total_seconds()
         words = f"this computer is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} IB"
-        cure = "" if passed else "set the clock by NTP (timedatectl set-ntp true)"
+        cure = "" if passed else SET_CLOCK
         yield Check(name="clock", passed=passed, words=words, cure=cure)
 
     def _contract(self, session: date) -> Iterator[Check]:
