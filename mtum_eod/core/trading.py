@@ -155,6 +155,15 @@ class Order:
     perm_id: int | None = None
     words: str = ""  # the broker's own, or why it stands where it stands
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the broker refused it or holds it back, and has it among its working orders all the same."""
+        return self.status is OrderStatus.WORKING and self.words.startswith(HELD_BACK)
+
+
+HELD_BACK = "a person must look: "
+"""What the words of a working order begin with that the broker refused or holds back: it may trade, or not."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:

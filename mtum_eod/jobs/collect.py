@@ -181,7 +181,10 @@ def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | Non
             return _judge_by_position(desk, order, found.status)
         words = f"the broker counts {claimed} shares executed, its executions add up to {done}"
         return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
-    return None if found.status.is_open else Verdict(_end(found.status, done), found.words, found.perm_id)
+    if not found.status.is_open:
+        return Verdict(_end(found.status, done), found.words, found.perm_id)
+    is_alarm = found.needs_person and _has_closed(desk, intent)
+    return Verdict(OrderStatus.WORKING, found.words, found.perm_id, is_alarm=True) if is_alarm else None
 
 
 def _judge_silence(desk: Desk, order: Order, found: BrokerOrder | None, why: str) -> Verdict | None:

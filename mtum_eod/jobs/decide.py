@@ -90,7 +90,7 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     if stopped:
         outcome = outcome.with_document(blocked_by=str(stopped.gate))
     tell_order(desk, intent, decision.reason)
-    return _with_order(desk, outcome)
+    return outcome.with_order(desk.store.order(session))
 
 
 def is_final(outcome: Outcome) -> bool:
@@ -151,11 +151,6 @@ def _record(
             recorded_at=desk.wall_clock.now(),
         )
     )
-
-
-def _with_order(desk: TradingDesk, outcome: Outcome) -> Outcome:
-    order = desk.store.order(outcome.evidence.session)
-    return replace(outcome, document=snapshot.with_order(outcome.document, order))
 
 
 def _tell(desk: TradingDesk, outcome: Outcome) -> None:

@@ -111,7 +111,8 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
     status = order.status if order else OrderStatus.INTENT
     said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {session}: {status}"
     words = f"{said} ({order.words})" if order and order.words else said
-    return Handled(words=(words,), order=order, exit_code=0 if status in OUT else 5)
+    is_out = status in OUT and not (order and order.is_held_back)
+    return Handled(words=(words,), order=order, exit_code=0 if is_out else 5)
 
 
 def _record(desk: TradingDesk, intent: OrderIntent, why: str, run_id: int) -> None:

@@ -15,6 +15,7 @@ from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.core.gates import WINDOW_WORDS, Blocked
 from mtum_eod.core.parameters import LateExit
 from mtum_eod.core.trading import (
+    HELD_BACK,
     Act,
     Order,
     OrderIntent,
@@ -147,6 +148,7 @@ def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
     """Write the broker's word on an order into the book.
 
     One with shares filled counts as WORKING, whatever the broker calls it, until settlement has booked its executions.
+    So does one refused or held back that the broker's lists have still: it may trade.
     """
     has_fills = order.filled_shares > 0 or order.status in (OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
     desk.store.update_order(
@@ -155,7 +157,7 @@ def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
         desk.wall_clock.now(),
         order_id=order.order_id,
         perm_id=order.perm_id,
-        words=order.words,
+        words=f"{HELD_BACK}{order.words}" if order.needs_person else order.words,
     )
 
 
@@ -313,12 +315,14 @@ def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
     intent = order.intent if order else intent  # it may have become a market order since
     status = order.status if order else OrderStatus.INTENT
     said = f"{intent.side} {intent.shares} {desk.book.symbol} {intent.order_type} for {intent.session}: {status}"
-    event = FAILED_ORDERS.get(status)
+    is_held_back = order is not None and order.is_held_back
+    event = Event.ORDER_REJECTED if is_held_back else FAILED_ORDERS.get(status)
     words_of_broker = f" ({order.words})" if order and order.words else ""
     if status in (OrderStatus.CANCELLED, OrderStatus.NOT_SENT) and withdrawal_of(desk.store, intent.session):
         desk.notifier.tell(Notice(event=Event.HALT, words=f"Order {said}{words_of_broker}, as you asked"))
     elif event:
-        cure = f". {LOOK.format(session=intent.session)}" if status is OrderStatus.UNKNOWN else ""
+        needs_look = status is OrderStatus.UNKNOWN or is_held_back
+        cure = f". {LOOK.format(session=intent.session)}" if needs_look else ""
         desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}{cure}", is_urgent=True))
     else:
-        desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}. {reason}"))
+        desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}{words_of_broker}. {reason}"))

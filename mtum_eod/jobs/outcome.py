@@ -24,12 +24,13 @@ class Outcome:
     decision: Decision
     parameters: Parameters
     notes: tuple[str, ...] = ()  # talk for the person at the terminal
+    is_order_held_back: bool = False  # though the broker lists it as working
 
     @property
     def exit_code(self) -> int:
         """0 done or blocked by a gate, 3 market data, 4 an order never reached the broker, 5 a person is needed."""
         order = self.document["order"]
-        if order and order["status"] in ("rejected", "unknown"):
+        if order and (order["status"] in ("rejected", "unknown") or self.is_order_held_back):
             return 5
         gate = self.document["blocked_by"]
         if gate in (Gate.ORDER_UNKNOWN, Gate.RECONCILE_MISMATCH) or self.evidence.needs_person:
@@ -62,6 +63,11 @@ class Outcome:
             for line in self.rules
         ]
         return self.document | {"rules": lines}
+
+    def with_order(self, order: Order | None) -> Outcome:
+        """The same outcome with the session's order as it stands."""
+        held_back = order is not None and order.is_held_back
+        return replace(self, document=snapshot.with_order(self.document, order), is_order_held_back=held_back)
 
     def with_document(self, **changes: Any) -> Outcome:
         """The same outcome with some keys of its document changed."""

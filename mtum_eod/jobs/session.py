@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from math import nan
 
-from mtum_eod.core import snapshot, timing
+from mtum_eod.core import timing
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, Window
 from mtum_eod.core.strategy import EntryRule
@@ -153,12 +153,12 @@ def standing(desk: Desk, session: date) -> Outcome | None:
     order = desk.store.order(session)
     if recorded is None:  # decided by hand: there is an order, and no rule was asked
         outcome = _without_rules(desk, session, Gate.ALREADY_DECIDED, row.why)
-        return outcome.with_document(dry_run=False, order=snapshot.with_order({}, order)["order"])
+        return outcome.with_document(dry_run=False).with_order(order)
     outcome = replay_recorded(recorded, desk.store, desk.calendar, desk.book)
-    document = snapshot.with_order(recorded.document, order)
     since = row.why.removeprefix(recorded.document["reason"]).lstrip("; ")  # such as how a question ended
     notes = (since,) if since else ()
-    return replace(outcome, document=document | {"blocked_by": str(Gate.ALREADY_DECIDED)}, notes=notes)
+    outcome = replace(outcome, document=recorded.document, notes=notes).with_order(order)
+    return outcome.with_document(blocked_by=str(Gate.ALREADY_DECIDED))
 
 
 def session_asked(calendar: Calendar, day: date, now: datetime) -> date:

@@ -350,3 +350,17 @@ def test_what_became_of_an_order_and_cannot_be_read_is_told_once(
 
     assert ([exit_code] * 2, 1) == (codes, len(told))
     assert words in told[0]
+
+
+def test_an_order_that_ib_holds_back_is_urgent_news_at_once(person: PaperPerson, tws: Server) -> None:
+    """Inactive as soon as it is there: refused, held or closed, no list says which."""
+
+    def hold(_: object) -> None:
+        tws.orders[0].status = "Inactive"
+
+    tws.on("placeOrder", hold, "after")
+    typed = person.types("run --json")
+    [(event, words)] = person.sql("SELECT event, words FROM notice WHERE is_urgent")
+
+    assert (5, "working", "order_rejected") == (typed.exit_code, typed.document["order"]["status"], event)
+    assert "Inactive" in words

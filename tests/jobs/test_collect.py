@@ -187,6 +187,16 @@ def test_a_broker_that_does_not_tell_of_an_order_after_the_close_is_an_alarm_tol
     assert [(True, 1)] == [(words in told, urgent) for told, urgent in bench.notices("mismatch")]
 
 
+def test_an_order_that_the_broker_holds_back_after_the_close_is_an_alarm_told_once(bench: Bench):
+    bench.decide()
+    held = replace(bench.broker.at_broker[BUY_KEY], words="it is Inactive", needs_person=True)
+    bench.broker.at_broker[BUY_KEY] = held
+    first, second = bench.settle(), bench.settle(after_close=35)
+
+    assert [(False, 5)] * 2 == [(s.is_settled, s.exit_code) for s in (first, second)]
+    assert [(True, 1)] == [("it is Inactive" in told, urgent) for told, urgent in bench.notices("mismatch")]
+
+
 def test_an_order_whose_reference_a_list_has_lost_is_known_by_its_permanent_id(bench: Bench):
     bench.decide()
     bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)

@@ -213,6 +213,32 @@ def test_a_rejection_ends_the_session(bench: Bench):
     )
 
 
+def answers(bench: Bench, **word: object) -> None:
+    """The broker takes the next orders, with this beside."""
+    submit = bench.broker.submit
+    bench.broker.submit = lambda intent: replace(submit(intent), **word)  # type: ignore[method-assign]
+
+
+def test_an_order_refused_or_held_back_that_the_broker_lists_as_working_needs_a_person(bench: Bench):
+    """It may trade all the same: booked as working, told as refused, exit code 5 at this run and at the next."""
+    answers(bench, words="rejected (201: no margin)", needs_person=True)
+    first, again = bench.decide(), bench.decide(before_close=18)
+    [(said, urgent)] = bench.notices("order_rejected")
+
+    assert [("working", 5)] * 2 == [(out.document["order"]["status"], out.exit_code) for out in (first, again)]
+    assert f"Order BUY 33 MTUM MOC for {SESSION}: working (a person must look: rejected (201: no margin))" in said
+    assert (1, []) == (urgent, bench.notices("order_sent"))
+
+
+def test_what_the_broker_says_beside_a_taken_order_is_told_with_it(bench: Bench):
+    answers(bench, words="404: shares are being located")
+    outcome = bench.decide()
+    [(said, urgent)] = bench.notices("order_sent")
+
+    assert said.startswith(f"BUY 33 MTUM MOC for {SESSION}: working (404: shares are being located). ")
+    assert (0, 0) == (urgent, outcome.exit_code)
+
+
 def test_a_halt_set_while_the_run_decides_keeps_the_order_back(bench: Bench):
     """The owner halts between the record and the wire."""
     record = bench.store.record

@@ -284,6 +284,17 @@ def test_a_rejected_sale_needs_a_person(bench: Bench):
     assert 1 == len(bench.notices("order_rejected"))
 
 
+def test_a_sale_held_back_by_the_broker_needs_a_person(bench: Bench):
+    submit = bench.broker.submit
+    bench.broker.submit = lambda i: replace(submit(i), words="it is Inactive", needs_person=True)  # type: ignore[method-assign]
+    handled = sell(bench, 100)
+
+    assert (("SELL 33 MTUM MOC for 2024-11-06: working (a person must look: it is Inactive)",), 5) == (
+        handled.words, handled.exit_code,
+    )  # fmt: skip
+    assert 1 == len(bench.notices("order_rejected"))
+
+
 def test_a_sale_whose_acknowledgement_is_lost_is_found_at_the_broker(bench: Bench):
     bench.broker.on_submit = "drop"
     handled = sell(bench, 100)
