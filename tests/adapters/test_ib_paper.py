@@ -13,7 +13,7 @@ from fakes import FakeClock
 from gateway import PaperPerson
 
 from mtum_eod import bootstrap
-from tws_server import Server
+from tws_server import Reply, Server
 
 KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
 ORDER_MESSAGES = ("placeOrder", "cancelOrder", "reqGlobalCancel")
@@ -355,10 +355,10 @@ def test_what_became_of_an_order_and_cannot_be_read_is_told_once(
 def test_an_order_that_ib_holds_back_is_urgent_news_at_once(person: PaperPerson, tws: Server) -> None:
     """Inactive as soon as it is there: refused, held or closed, no list says which."""
 
-    def hold(_: object) -> None:
-        tws.orders[0].status = "Inactive"
+    def hold(reply: Reply) -> None:
+        reply.values["status"] = tws.orders[0].status = "Inactive"
 
-    tws.on("placeOrder", hold, "after")
+    tws.on("orderStatus", hold)
     typed = person.types("run --json")
     [(event, words)] = person.sql("SELECT event, words FROM notice WHERE is_urgent")
 
