@@ -6,7 +6,7 @@ import warnings
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfoNotFoundError
 
@@ -26,6 +26,7 @@ HORIZON = timedelta(days=730)
 """How far ahead the rules are trusted; the exchange itself publishes its holidays about that far."""
 
 
+@lru_cache(maxsize=64)
 def exchange_instant(day: date, wall_time: time) -> datetime:
     """The instant, UTC, of a wall time in New York: the one place where a wall time becomes an instant.
 
@@ -42,6 +43,11 @@ def local_date(instant: datetime) -> date:
     """
     if instant.tzinfo is None:
         raise ValueError(f"an instant without a zone: {instant.isoformat()}")
+    return _new_york_date(instant.astimezone(UTC))
+
+
+@lru_cache(maxsize=64)
+def _new_york_date(instant: datetime) -> date:
     return instant.astimezone(NEW_YORK).date()
 
 
@@ -50,6 +56,7 @@ class _Sessions:
     """The package's answer as plain values: looking one up costs no pandas."""
 
     days: list[date]
+    place: dict[date, int]  # of each day in all of these lists
     opens: list[int]  # seconds since 1970, UTC
     closes: list[int]
     package_end: date | None  # where the package itself stops
@@ -74,9 +81,10 @@ class ExchangeCalendar:
 
     def is_session(self, day: date) -> bool:
         """Whether the exchange opens on that date."""
+        if day in self._sessions.place:
+            return True
         self._check_known(day)
-        days = self._sessions.days
-        return days[bisect_left(days, day)] == day
+        return False
 
     def open(self, session: date) -> datetime:
         """When the session opens. Raises SettingsError for a day that is none, naming the nearest ones."""
@@ -120,13 +128,14 @@ class ExchangeCalendar:
         return _build(FIRST_DAY, self._today + HORIZON)
 
     def _position(self, session: date) -> int:
-        if not self.is_session(session):
+        place = self._sessions.place.get(session)
+        if place is None:
             before, after = self.nearest(session)
             raise SettingsError(
                 f"{session:%A %Y-%m-%d} is no session of the exchange",
                 hint=f"The nearest sessions are {before} and {after}.",
             )
-        return bisect_left(self._sessions.days, session)
+        return place
 
     def _check_known(self, day: date) -> None:
         if not self.first_session <= day <= self.last_session:
@@ -191,8 +200,10 @@ def _build(first: date, last: date) -> _Sessions:
         # and pandas 4, where it would matter, is outside our range.
         warnings.simplefilter("ignore", DeprecationWarning)
         calendar = Recent(start=start, end=end)
+    days = calendar.sessions.date.tolist()
     return _Sessions(
-        days=calendar.sessions.date.tolist(),
+        days=days,
+        place={day: place for place, day in enumerate(days)},
         opens=(calendar.opens_nanos // 10**9).tolist(),
         closes=(calendar.closes_nanos // 10**9).tolist(),
         package_end=package_end,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -100,13 +100,16 @@ SECTION_OF = {
 
 def document(p: Parameters) -> dict[str, Any]:
     """The parameters as JSON keeps them beside each decision; durations in minutes."""
-    schedule = {name: length.total_seconds() / 60 for name, length in asdict(p.schedule).items()}
     return {
-        "strategy": asdict(p.strategy),
-        "risk": asdict(p.risk),
-        "schedule": schedule,
+        "strategy": _values(p.strategy),
+        "risk": _values(p.risk),
+        "schedule": {name: length.total_seconds() / 60 for name, length in _values(p.schedule).items()},
         "order_type": str(p.order_type),
     }
+
+
+def _values(section: StrategyParameters | RiskParameters | ScheduleParameters) -> dict[str, Any]:
+    return {field.name: getattr(section, field.name) for field in fields(section)}
 
 
 def parameters_from(kept: dict[str, Any]) -> Parameters:

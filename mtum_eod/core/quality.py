@@ -101,12 +101,11 @@ class _Check:
         self.values = raw.values
 
     def run(self, needed: int) -> Checked:
-        inside = (self.days >= self.window[0]) & (self.days <= self.window[-1])
-        if not inside.all():
-            self.keep(inside)
-        self.sort()
-        self.drop_non_sessions()
-        self.drop_duplicates()
+        if not np.array_equal(self.days, self.window):  # else each session has its one row, in order
+            self.keep((self.days >= self.window[0]) & (self.days <= self.window[-1]))
+            self.sort()
+            self.drop_non_sessions()
+            self.drop_duplicates()
         seen = self.days
         self.drop_unbelievable()
         self.name_oddities()
@@ -190,16 +189,15 @@ class _Check:
         """Rows whose prices are missing, not positive or impossible; of an index only the close counts."""
         _, high, low, close, _ = self.values.T
         prices = self.values[:, 3:4] if self.is_index else self.values[:, 1:4]
+        believed: Mask = np.all(np.isfinite(prices) & (prices > 0), axis=1)
+        if not self.is_index:
+            over, under = 1 + SAME_PRICE, 1 - SAME_PRICE
+            believed &= (high >= low * under) & (close <= high * over) & (close >= low * under)
+        if believed.all():
+            return
         missing: Mask = np.logical_not(np.isfinite(prices).all(axis=1))
         not_positive: Mask = ~missing & (prices <= 0).any(axis=1)
-        believed = ~missing & ~not_positive
-        if self.is_index:
-            impossible = np.zeros_like(missing)
-        else:
-            over, under = 1 + SAME_PRICE, 1 - SAME_PRICE
-            impossible = believed & ((high < low * under) | (close > high * over) | (close < low * under))
-        if not (missing | not_positive | impossible).any():
-            return
+        impossible = ~(believed | missing | not_positive)
         names = ("close",) if self.is_index else ("high", "low", "close")
         self.add_each(
             FindingKind.VALUE_MISSING,
@@ -219,7 +217,7 @@ class _Check:
             lambda row: f"high {high[row]:g}, low {low[row]:g}, close {close[row]:g}: low <= close <= high expected",
             is_fatal=True,
         )
-        self.keep(believed & ~impossible)
+        self.keep(believed)
 
     def name_oddities(self) -> None:
         """What is kept and only told; an index has none of it."""
@@ -325,6 +323,8 @@ def compare_with_store(fetched: DailyBars, stored: StoredBars) -> tuple[Finding,
     """
     symbol = fetched.symbol
     common, new, old = _finals_of_both(fetched, stored)
+    if np.array_equal(new, old, equal_nan=True):
+        return ()
     ratio = _one_ratio(new, old)
     if ratio is not None:
         session, shares = common[-1].astype(date), split_ratio(ratio)
@@ -356,7 +356,7 @@ def _finals_of_both(fetched: DailyBars, stored: StoredBars) -> tuple[Days, Float
 
 
 def _one_ratio(new: Floats, old: Floats) -> float | None:
-    if len(new) < 2:
+    if len(new) < 2 or np.array_equal(new[:, 3], old[:, 3]):
         return None
     ratios = new[:, 3] / old[:, 3]
     ratio = float(np.median(ratios))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from mtum_eod.core import timing
@@ -70,7 +70,7 @@ class Done:
 
 def do_due(desk: TradingDesk) -> Done:
     """Do the step that is due now, if there still is one."""
-    due = agenda(desk).due
+    due = timing.due(*_seen(desk))
     if due is None:
         return Done(step=None)
     match due.step:
@@ -87,16 +87,21 @@ def do_due(desk: TradingDesk) -> Done:
 
 def agenda(desk: Desk) -> Agenda:
     """What is due at this instant, and the next step to fall due as things stand."""
-    now = desk.clock.now()
-    day = desk.calendar.local_date(now)
-    today = _facts(desk, day, desk.store) if desk.calendar.is_session(day) else None
-    unsettled = [_facts(desk, row.session, desk.store) for row in desk.unsettled() if row.session < day]
-    upcoming = desk.timetable(desk.calendar.nearest(day)[1])
-    evenings = [_evening(desk, day), _evening(desk, day + timedelta(days=1))]
+    now, today, unsettled, evenings = _seen(desk)
+    upcoming = desk.timetable(desk.calendar.nearest(desk.calendar.local_date(now))[1])
     return Agenda(
         due=timing.due(now, today, unsettled, evenings),
         coming=tuple(timing.coming(now, today, unsettled, upcoming, evenings)),
     )
+
+
+def _seen(desk: Desk) -> tuple[datetime, SessionFacts | None, list[SessionFacts], list[EveningFacts]]:
+    """What `timing.due` asks for."""
+    now = desk.clock.now()
+    day = desk.calendar.local_date(now)
+    today = _facts(desk, day, desk.store) if desk.calendar.is_session(day) else None
+    unsettled = [_facts(desk, row.session, desk.store) for row in desk.unsettled() if row.session < day]
+    return now, today, unsettled, [_evening(desk, day), _evening(desk, day + timedelta(days=1))]
 
 
 def _evening(desk: Desk, day: date) -> EveningFacts:

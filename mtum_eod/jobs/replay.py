@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, datetime
 from math import nan
 from typing import Any
@@ -77,12 +77,12 @@ def as_lived(outcome: Outcome, store: BookReader) -> Outcome:
 
 def inputs_of(evidence: Evidence, reading: Reading) -> dict[str, Any]:
     """Everything a replay needs besides bars and settings, ready for JSON."""
-    circumstances = asdict(replace(evidence, indicators=Indicators(), findings=()))
+    circumstances: dict[str, Any] = _plain(evidence)
     del circumstances["indicators"], circumstances["findings"]
     volumes = reading.volumes
-    return _plain(circumstances) | {
+    return circumstances | {
         "volumes": {day.isoformat(): volume for day, volume in volumes.items()} if volumes is not None else None,
-        "findings": [_plain(asdict(finding)) for finding in evidence.findings],
+        "findings": [_plain(finding) for finding in evidence.findings],
     }
 
 
@@ -182,14 +182,10 @@ def as_dry_run(
     )
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The same values as JSON knows them: instants and dates as text, NaN as null, nested alike."""
-    return {key: _plain_value(value) for key, value in values.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _plain(value)
+def _plain(value: Any) -> Any:
+    """The same as JSON knows it: one of our values by its fields, instants and dates as text, NaN as null."""
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     if isinstance(value, float):
