@@ -46,20 +46,24 @@ def local_date(instant: datetime) -> date:
     return _new_york_date(instant.astimezone(UTC))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _new_york_date(instant: datetime) -> date:
     return instant.astimezone(NEW_YORK).date()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Sessions:
     """The package's answer as plain values: looking one up costs no pandas."""
 
     days: list[date]
-    place: dict[date, int]  # of each day in all of these lists
     opens: list[int]  # seconds since 1970, UTC
     closes: list[int]
     package_end: date | None  # where the package itself stops
+
+    @cached_property
+    def place(self) -> dict[date, int]:
+        """Where each day stands in these lists."""
+        return {day: place for place, day in enumerate(self.days)}
 
 
 class ExchangeCalendar:
@@ -200,10 +204,8 @@ def _build(first: date, last: date) -> _Sessions:
         # and pandas 4, where it would matter, is outside our range.
         warnings.simplefilter("ignore", DeprecationWarning)
         calendar = Recent(start=start, end=end)
-    days = calendar.sessions.date.tolist()
     return _Sessions(
-        days=days,
-        place={day: place for place, day in enumerate(days)},
+        days=calendar.sessions.date.tolist(),
         opens=(calendar.opens_nanos // 10**9).tolist(),
         closes=(calendar.closes_nanos // 10**9).tolist(),
         package_end=package_end,

@@ -130,6 +130,7 @@ class Bars:
         self.days = np.empty(1024, dtype="datetime64[D]")
         self.numbers = np.empty((1024, len(COLUMNS)))
         self.ranks = np.empty(1024, dtype=np.int8)
+        self.latest = np.empty(0, dtype=np.intp)  # where the newest bar of each session stands, ascending by session
 
     def add(self, revisions: Any, days: Any, numbers: Any, ranks: Any) -> None:
         end = self.count + len(days)
@@ -139,18 +140,23 @@ class Bars:
         added = slice(self.count, end)
         self.revisions[added], self.days[added] = revisions, days
         self.numbers[added], self.ranks[added] = numbers, ranks
+        self.latest = self._last_of_each(np.append(self.latest, np.arange(self.count, end)))
         self.count = end
 
     def newest(self, first: Any, last: Any, revision: int | None = None) -> npt.NDArray[np.intp]:
         """Where the newest bar of each session from `first` to `last` stands, ascending by session."""
-        days = self.days[: self.count]
-        seen = (days >= first) & (days <= last)
+        known = self.latest
         if revision is not None:
-            seen &= self.revisions[: self.count] <= revision
-        found = np.flatnonzero(seen)
-        found = found[np.argsort(days[found], kind="stable")]
+            known = self._last_of_each(np.flatnonzero(self.revisions[: self.count] <= revision))
+        days = self.days[known]
+        return known[np.searchsorted(days, first) : np.searchsorted(days, last, side="right")]
+
+    def _last_of_each(self, found: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Of these places, written later and later, the last one of each session."""
+        found = found[np.argsort(self.days[found], kind="stable")]
+        days = self.days[found]
         is_last = np.ones(len(found), dtype=bool)
-        is_last[:-1] = np.diff(days[found]) > np.timedelta64(0)
+        is_last[:-1] = days[1:] > days[:-1]
         return found[is_last]
 
 
@@ -586,6 +592,7 @@ class FakeStore(FakeViews):
         changed = np.flatnonzero(~same)
         if len(changed):
             self._undo.append(partial(setattr, bars, "count", bars.count))
+            self._undo.append(partial(setattr, bars, "latest", bars.latest))
             self._undo.append(partial(setattr, self, "_bars_revision", self._bars_revision))
             revisions = self._bars_revision + 1 + np.arange(len(changed))
             bars.add(revisions, days[changed], numbers[changed], ranks[changed])

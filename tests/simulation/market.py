@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -69,6 +70,7 @@ class Market:
 
     def _tabulate(self, days: list[date]) -> None:
         self.days: npt.NDArray[np.datetime64] = np.array(days, dtype="datetime64[D]")
+        self._dates = days
         self.position = {day: n for n, day in enumerate(days)}
 
     def split(self, ratio: int) -> None:
@@ -100,7 +102,7 @@ class Market:
 
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         newest = last_known(calendar(), last, as_of)
-        low, high = np.searchsorted(self.days, [np.datetime64(first), np.datetime64(newest) + 1])
+        low, high = bisect_left(self._dates, first), bisect_right(self._dates, newest)
         values = (self.vix if symbol == VIX else self.bars)[low:high].copy()
         end = newest if len(values) else None
         last_status = status(calendar(), end, as_of) if end else BarStatus.FINAL

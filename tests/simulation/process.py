@@ -157,9 +157,9 @@ class Port:
         if not callable(real):
             return real
         place = f"{self._name}.{name}"
-        if name == "transaction":
-            return partial(self._transaction, place, real)
-        return partial(self._process.call, place, real)
+        call = self._transaction if name == "transaction" else self._process.call
+        self.__dict__[name] = asked = partial(call, place, real)  # found at once the next time
+        return asked
 
     @contextmanager
     def _transaction(self, place: str, real: Callable[..., Any]) -> Iterator[None]:
