@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import DailyBars
+from mtum_eod.core.money import TOLERANCE_USD
 from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, same_shares, whole_shares
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -18,6 +20,10 @@ from mtum_eod.ports import BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
 """What follows the order's reference in the id of an execution that nobody reported."""
+
+
+NOTHING_TO_COLLECT = (OrderStatus.INTENT, OrderStatus.UNKNOWN, OrderStatus.NOT_SENT)
+"""An order in one of these is not known to have been at the broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +63,30 @@ def collect(desk: TradingDesk, order: Order, *, may_send: bool = False) -> Colle
     if order.status is OrderStatus.NOT_SENT:
         order = _after_all(desk, order)
     is_acknowledged = order.status is OrderStatus.UNKNOWN and order.perm_id is not None
-    if order.status is OrderStatus.WORKING or is_acknowledged or _executed_since(desk, order):
+    if order.status is OrderStatus.WORKING or is_acknowledged:
         return _collect_open(desk, order)
-    if _lacks_commission(desk, order.intent):
-        _collect_commissions(desk, order.intent)
-    return Collected(_present(desk, order))
+    return Collected(order) if order.status in NOTHING_TO_COLLECT else _collect_ended(desk, order)
+
+
+def late_sessions(desk: Desk) -> list[date]:
+    """Settled sessions, ascending, whose executions at the broker are not those of the book: late ones, corrections.
+
+    Those from before a split are on another scale, and stay as they are.
+    """
+    if desk.book.mode is Mode.SIMULATED:  # makes its executions when it is asked, out of the same book
+        return []
+    executions, splits = desk.broker.executions(), desk.store.splits()
+    if isinstance(executions, Unknown):
+        return []
+    found = []
+    for session in sorted({fill.session for fill in executions.value}):
+        order = desk.store.order(session)
+        is_open = order is None or order.status.is_open or not _is_settled(desk, session)
+        if order is None or is_open or any(split.session > session for split in splits):
+            continue
+        if _has_news(booked(desk, order.intent), executions_of(order.intent, executions.value)):
+            found.append(session)
+    return found
 
 
 def _after_all(desk: TradingDesk, order: Order) -> Order:
@@ -73,16 +98,6 @@ def _after_all(desk: TradingDesk, order: Order) -> Order:
     acknowledge(desk, found)
     tell_order(desk, order.intent, "It reached the broker after all")
     return _present(desk, order)
-
-
-def _executed_since(desk: Desk, order: Order) -> bool:
-    """Whether an order that had ended short of its shares has executions that came after all."""
-    if order.status not in (OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.PARTLY_FILLED):
-        return False
-    executions = desk.broker.executions()
-    known = {fill.execution_id for fill in booked(desk, order.intent)}
-    shown = executions_of(order.intent, executions.value) if isinstance(executions, Known) else []
-    return any(fill.execution_id not in known for fill in shown)
 
 
 def booked(desk: Desk, intent: OrderIntent) -> list[Fill]:
@@ -245,26 +260,67 @@ def _shares(fills: list[Fill]) -> int:
     return sum(fill.shares for fill in fills)
 
 
-# -- commissions that come later --------------------------------------------------------------------------------------
+# -- what comes later -------------------------------------------------------------------------------------------------
 
 
-def _lacks_commission(desk: Desk, intent: OrderIntent) -> bool:
-    return any(fill.commission_usd is None for fill in booked(desk, intent))
-
-
-def _collect_commissions(desk: TradingDesk, intent: OrderIntent) -> None:
-    executions = desk.broker.executions()
+def _collect_ended(desk: TradingDesk, order: Order) -> Collected:
+    """What the broker shows of an ended order beyond the book: executions after all, corrections, commissions."""
+    intent, executions = order.intent, desk.broker.executions()
     if isinstance(executions, Unknown):
-        return
-    desk.store.add_fills(executions_of(intent, executions.value))
-    if not executions_vanished(desk, intent.session):
-        return
-    told_of = {fill.execution_id for fill in executions.value}
+        return Collected(order)
+    shown = executions_of(intent, executions.value)
+    if _has_news(booked(desk, intent), shown):
+        _book_late(desk, order, shown)
+        order = _present(desk, order)
+        if order.status is OrderStatus.WORKING:
+            return _collect_open(desk, order)
+    told_of = {fill.execution_id for fill in shown}
     gone = [f for f in booked(desk, intent) if f.commission_usd is None and f.execution_id not in told_of]
-    if gone:
+    if gone and executions_vanished(desk, intent.session):
         with desk.store.transaction():
             desk.store.add_fills([_with_expected_commission(desk, fill) for fill in gone])
             _tell_estimated(desk, intent)
+    return Collected(order)
+
+
+def _has_news(ours: list[Fill], shown: list[Fill]) -> bool:
+    """Whether the broker's executions of an order say more than those in the book.
+
+    What the owner took from a statement stands; an estimate gives way to the whole of what it stands for, and no less.
+    """
+    if any(fill.execution_id.startswith(f"{fill.reference}#") and not fill.is_estimated for fill in ours):
+        return False
+    if any(fill.is_estimated for fill in ours):
+        return _shares(shown) == _shares(ours) and all(fill.commission_usd is not None for fill in shown)
+    return any(_is_newer(fill, ours) for fill in shown)
+
+
+def _is_newer(theirs: Fill, ours: list[Fill]) -> bool:
+    mine = next((fill for fill in ours if fill.execution_id == theirs.execution_id), None)
+    if mine is None or theirs.revision > mine.revision:
+        return True
+    return mine.commission_usd is None and theirs.commission_usd is not None
+
+
+def _book_late(desk: TradingDesk, order: Order, shown: list[Fill]) -> None:
+    """Book them, and tell where books that were closed change. Raises StoreError where the book would become short."""
+    intent, before, realised = order.intent, _shares(booked(desk, order.intent)), desk.ledger().realised
+    with desk.store.transaction():
+        desk.store.replace_estimates(intent.reference, shown)
+        done, change = _shares(booked(desk, intent)), desk.ledger().realised - realised
+        if done != before:
+            ended = OrderStatus.FILLED if done == intent.shares else OrderStatus.PARTLY_FILLED
+            status = ended if executions_vanished(desk, intent.session) else OrderStatus.WORKING
+            desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words="executed after all")
+        if _is_settled(desk, intent.session):
+            words = f"{filled_words(desk, intent)}: so it is at the broker now, the session had been settled otherwise"
+            if abs(change) > TOLERANCE_USD:
+                words += f"; the result of closed round trips changes by {change:+.2f} USD"
+            desk.notifier.tell(Notice(event=Event.ORDER_FILLED, words=words, is_urgent=True))
+
+
+def _is_settled(desk: Desk, session: date) -> bool:
+    return any(row.is_settled for row in desk.store.ledger(session, session))
 
 
 def _with_expected_commission(desk: Desk, fill: Fill) -> Fill:

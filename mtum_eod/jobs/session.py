@@ -15,7 +15,7 @@ from mtum_eod.core.trading import Action, SessionStatus, Step
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, SettingsError
 from mtum_eod.jobs import consent
 from mtum_eod.jobs.approval import approval_of, close_lapsed, open_question
-from mtum_eod.jobs.collect import collect
+from mtum_eod.jobs.collect import collect, late_sessions
 from mtum_eod.jobs.decide import decide_session, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed, refuse_wrong_clock
@@ -47,6 +47,7 @@ def decide_step(desk: TradingDesk, session: date) -> Outcome:
         run.document, run.exit_code = outcome.document, outcome.exit_code
         gate = outcome.document["blocked_by"]
         run.outcome = f"blocked: {gate}" if gate else str(outcome.document["action"])
+        notes = (*notes, *_settle_late(desk))  # only now: nothing of this session waits for it
         return replace(outcome, notes=(*outcome.notes, *notes))
 
 
@@ -74,6 +75,7 @@ def settle_step(desk: TradingDesk, session: date) -> Settlement:
         refuse_wrong_clock(desk)
         close_lapsed(desk, run.run_id)
         settlement = settle_session(desk, session)
+        _settle_late(desk)
         run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
     if settlement.is_settled:
@@ -82,11 +84,26 @@ def settle_step(desk: TradingDesk, session: date) -> Settlement:
 
 
 def settle_all(desk: TradingDesk) -> list[Settlement]:
-    """Settle every session of the ledger that has closed and is not settled, oldest first."""
+    """Settle every session of the ledger that has closed and is not settled, oldest first.
+
+    Where all are, the ones whose executions at the broker have changed since.
+    """
     now = desk.clock.now()
     file_missed(desk, desk.calendar.local_date(now))
-    rows = desk.unsettled()
-    return [settle_step(desk, row.session) for row in rows if now >= desk.calendar.close(row.session)]
+    closed = [row.session for row in desk.unsettled() if now >= desk.calendar.close(row.session)]
+    return [settle_step(desk, session) for session in closed or late_sessions(desk)]
+
+
+def _settle_late(desk: TradingDesk) -> list[str]:
+    """Settle again what has changed at the broker since it was settled; what cannot be is told."""
+    notes = []
+    for session in late_sessions(desk):
+        try:
+            settle_session(desk, session)
+        except MtumEodError as error:
+            notes.append(f"executions of {session} have changed at the broker and cannot be booked: {error.message}")
+            desk.notifier.tell(Notice(event=Event.MISMATCH, words=notes[-1], is_urgent=True))
+    return notes
 
 
 def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:

@@ -40,6 +40,10 @@ QUIET = {"STRATEGY__VIX_ENTRY_THRESHOLD": "1"}
 EXIT = QUIET | {"STRATEGY__VIX_EXIT_THRESHOLD": "1"}
 
 
+OF_FILLS = ("add_fills", "execDetails", "commissionReport")
+"""What a settlement without executions has none of."""
+
+
 class NotMet(Exception):
     """The process ended before it came to the point where it was to die."""
 
@@ -172,8 +176,8 @@ class Life:
     def die(self, point: Point, fate: Fate = Fate.AS_IT_IS) -> None:
         """Type the step's command, and see its process killed at that point; let that happen to the session's order.
 
-        It happens before the close, which is before the settlement that dies. Raises NotMet where the settlement of
-        such an order does not come by the point.
+        It happens before the close, which is before the settlement that dies. Raises NotMet where the process does not
+        come by the point.
         """
         if point.step == "settle":
             self.type("run")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
-from crash.cell import Day, Fate, Life, Point, Restart, play
+from crash.cell import OF_FILLS, Day, Fate, Life, Point, Restart, play
 from crash.victim import When
 
 Step = Literal["run", "settle"]
@@ -26,21 +26,18 @@ COMMITS: dict[Step, str] = {
 
 REQUESTS: dict[Step, str] = {
     "run": "startApi reqHistoricalData reqPositions reqAccountSummary cancelAccountSummary reqAllOpenOrders"
-    " reqCompletedOrders placeOrder reqCurrentTime",
+    " reqCompletedOrders placeOrder reqCurrentTime reqExecutions",
     "settle": "startApi reqAllOpenOrders reqCompletedOrders reqExecutions reqHistoricalData",
 }
 """What it asks the broker: dying before, the request has arrived and nothing is done; after, it is done, unanswered."""
 
 REPLIES: dict[Step, str] = {
     "run": "serverVersion managedAccounts nextValidId error historicalData position positionEnd accountSummary"
-    " accountSummaryEnd openOrderEnd completedOrdersEnd openOrder orderStatus currentTime",
+    " accountSummaryEnd openOrderEnd completedOrdersEnd openOrder orderStatus currentTime execDetailsEnd",
     "settle": "serverVersion managedAccounts nextValidId error openOrderEnd completedOrder"
     " completedOrdersEnd execDetails commissionReport execDetailsEnd historicalData",
 }
 """What the broker says: dying after, the bytes have left. Before, it is the point before."""
-
-OF_FILLS = ("add_fills", "execDetails", "commissionReport")
-"""What a settlement without executions has none of."""
 
 
 def points() -> Iterator[Point]:

@@ -13,6 +13,7 @@ from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import OrderStatus
 from mtum_eod.errors import OrderStateUnknown
+from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.session import settle_all
 
@@ -234,6 +235,136 @@ def test_a_correction_takes_its_predecessors_place(bench: Bench):
     bench.settle()
 
     assert [(33, 149.5, 1.0, 0)] == fills(bench)
+
+
+# -- after the session was settled ------------------------------------------------------------------------------------
+
+
+def round_trip(bench: Bench) -> None:
+    """33 bought at 150.00, sold at 140.00 the session after, 1.00 each side: -332.00, both sessions settled."""
+    bench.buy(SESSION, price=150.0)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(SELL_KEY, 33, 140.0, 1.0)
+    bench.settle(NEXT)
+
+
+def results(bench: Bench) -> list[float]:
+    return [round(result, 2) for (result,) in bench.sql("SELECT net_pnl FROM trades")]
+
+
+@pytest.mark.parametrize("step", ["decide", "settle", "settle by hand"])
+def test_a_correction_of_a_settled_session_is_booked_and_told_with_what_it_changes(bench: Bench, step: str):
+    """The purchase was at 149.50, says the broker two days later: 16.50 USD better, in a trip that is closed."""
+    round_trip(bench)
+    before = results(bench)
+    bench.broker.executed.append(replace(bench.broker.executed[0], price_usd=149.5, revision=1))
+    bench.data.edit(VIX, THIRD, close=26.0)
+    if step == "settle by hand":
+        bench.at(NEXT, -60)
+        settle_all(bench.desk)
+    else:
+        bench.decide(THIRD)
+        if step == "settle":
+            bench.settle(THIRD)
+
+    assert ([-332.0], [-315.5]) == (before, results(bench))
+    assert [
+        (
+            f"BUY 33 MTUM at 149.50, commission 1.00 USD, {SESSION}: so it is at the broker now, the session had been "
+            "settled otherwise; the result of closed round trips changes by +16.50 USD",
+            1,
+        )
+    ] == [notice for notice in bench.notices("order_filled") if "otherwise" in notice[0]]
+    assert [] == upkeep.check(bench.path)
+
+
+def test_the_same_executions_again_are_no_news(bench: Bench):
+    round_trip(bench)
+    before = bench.notices("order_filled", "mismatch")
+    bench.data.edit(VIX, THIRD, close=26.0)
+    bench.decide(THIRD)
+    bench.settle(THIRD)
+
+    assert before == bench.notices("order_filled", "mismatch")
+
+
+def test_an_execution_of_a_settled_session_is_booked_by_the_next_run(bench: Bench):
+    """20 of 33 were settled; the other 13 are shown a day later, at 151.00."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 150.0, 1.0)
+    bench.broker.end(BUY_KEY, OrderStatus.CANCELLED)
+    bench.settle()
+    settled = state(bench)
+    bench.broker.execute(BUY_KEY, 13, 151.0, 0.5, number=2)
+    bench.data.edit(VIX, NEXT, close=26.0)
+    bench.decide(NEXT)
+
+    assert ([("partly_filled",)], [("filled",)], 33) == (settled, state(bench), bench.desk.shares())
+    # 5,000 - 20 x 150 - 1 - 13 x 151 - 0.50
+    assert [("2024-11-05", 35.5)] == bench.sql("SELECT session, cash FROM equity")
+
+
+def test_what_would_make_the_book_short_is_told_and_not_booked(bench: Bench):
+    """A correction says that 30 were bought, not 33, after 33 were sold."""
+    round_trip(bench)
+    bench.broker.executed.append(replace(bench.broker.executed[0], shares=30, revision=1))
+    bench.data.edit(VIX, THIRD, close=26.0)
+    outcome = bench.decide(THIRD)
+
+    assert ("HOLD", [-332.0]) == (outcome.document["action"], results(bench))
+    assert [True] == ["cannot be booked" in words and urgent == 1 for words, urgent in bench.notices("mismatch")]
+
+
+def test_an_estimate_gives_way_to_the_executions_it_stands_for(bench: Bench):
+    """They had vanished at midnight; a terminal that keeps a week of them shows them again."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    [kept] = bench.broker.executed
+    midnight(bench)
+    bench.data.edit(VIX, NEXT, close=26.0)
+    bench.decide(NEXT)
+    estimated = fills(bench)
+    bench.broker.executed.append(kept)
+    bench.settle(NEXT)
+
+    assert ([(33, 148.0, 4.884, 1)], [(33, 150.0, 1.0, 0)]) == (estimated, fills(bench))
+
+
+@pytest.mark.parametrize("shares", [20, 34])
+def test_an_estimate_does_not_give_way_to_other_executions(bench: Bench, shares: int):
+    """The position said 33: a list that adds up to something else lacks some, or has one of another order."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    [kept] = bench.broker.executed
+    midnight(bench)
+    bench.data.edit(VIX, NEXT, close=26.0)
+    bench.decide(NEXT)
+    bench.broker.executed.append(replace(kept, shares=shares))
+    bench.settle(NEXT)
+
+    assert [(33, 148.0, 4.884, 1)] == fills(bench)
+
+
+def test_what_the_owner_took_from_the_statement_stands(bench: Bench):
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    [kept] = bench.broker.executed
+    midnight(bench)
+    bench.data.edit(VIX, NEXT, close=26.0)
+    bench.decide(NEXT)
+    reconcile.fill(bench.desk, SESSION, 150.1, 1.1, by="owner")
+    bench.broker.executed.append(kept)
+    bench.settle(NEXT)
+
+    assert [(33, 150.1, 1.1, 0)] == fills(bench)
+
+
+def test_executions_that_cannot_be_read_delay_no_decision(bench: Bench):
+    bench.broker.silent.add("executions")
+    document = bench.decide().document
+
+    assert ("BUY", "working") == (document["action"], document["order"]["status"])
 
 
 # -- past midnight ----------------------------------------------------------------------------------------------------
