@@ -473,6 +473,7 @@ def explain(door: Door, day: date | None, png: Path | None) -> None:
 @click.pass_obj
 def doctor(door: Door, full: bool, place_test_order: bool, go_live: bool) -> None:
     """Check the whole chain, with a cure for each failure; nothing is written, no order is placed."""
+    from mtum_eod.core.checks import told_once
     from mtum_eod.jobs.doctor import Diagnosis
     from mtum_eod.views import text
 
@@ -481,7 +482,8 @@ def doctor(door: Door, full: bool, place_test_order: bool, go_live: bool) -> Non
         door.overrides["mode"] = "paper"
     place = door.workplace()
     shown: list[Check] = []
-    for check in _proven(place) if go_live else _examined(place, full=full, with_order=place_test_order):
+    found = _proven(place) if go_live else told_once(_examined(place, full=full, with_order=place_test_order), {})
+    for check in found:
         if not door.as_json:
             click.echo(text.check(check))
         shown.append(check)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +15,20 @@ class Check:
     words: str
     cure: str = ""
     exit_code: int = 3  # of the command, where this failed
+
+
+SAME_REASON = "for the same reason as"
+
+
+def told_once(checks: Iterable[Check], told: dict[str, str]) -> Iterator[Check]:
+    """The checks, each as soon as it is made; one that fails with the words of another names that one instead.
+
+    told: the names of failed checks by their words, as far as they are known; more are added.
+    """
+    for check in checks:
+        if not check.passed and check.words in told:
+            yield replace(check, words=f"{SAME_REASON} {told[check.words]}", cure="")
+            continue
+        if not check.passed and not check.words.startswith(SAME_REASON):
+            told[check.words] = check.name
+        yield check

@@ -11,7 +11,7 @@ from mtum_eod.core import second_opinion
 from mtum_eod.core.checks import Check
 from mtum_eod.core.market import BarStatus, FindingKind
 from mtum_eod.core.trading import Fill, OrderIntent, OrderKind, OrderStatus, OrderType, Side, order_reference
-from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, OrderStateUnknown, StoreError
+from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, StoreError
 from mtum_eod.jobs import market, preflight
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.replay import replay_recorded
@@ -80,7 +80,7 @@ def examine_order(desk: Desk, session: date) -> Check:
     book = desk.book
     try:
         order_id = desk.broker.next_order_id()
-    except BrokerUnavailable as error:
+    except MtumEodError as error:
         return failed("test order", error)
     intent = OrderIntent(
         reference=order_reference(book.mode, book.account, book.symbol, session, Side.BUY) + "/test",
@@ -125,7 +125,12 @@ def _messages(desk: Desk) -> Check:
 
 def _executions(desk: Desk) -> Check:
     """Every execution the broker still knows is in the book, and as it says."""
-    answer, ours = desk.broker.executions(), {fill.execution_id: fill for fill in desk.store.fills()}
+    ours = {fill.execution_id: fill for fill in desk.store.fills()}
+    try:
+        _ = desk.broker.account
+    except MtumEodError as error:
+        return failed("executions", error)
+    answer = desk.broker.executions()
     if isinstance(answer, Unknown):
         return Check(name="executions", passed=False, words=answer.why, exit_code=BrokerUnavailable.exit_code)
     other = [fill for fill in answer.value if not _is_same(fill, ours.get(fill.execution_id))]
@@ -156,7 +161,7 @@ def _indicators(desk: Desk) -> Check:
     session = last_closed(desk.calendar, now)
     try:
         reading = market.read(desk.sources, session, now, p)
-    except MarketDataError as error:
+    except MtumEodError as error:
         return failed("indicators", error)
     bars, found = reading.bars[0], reading.indicators
     highs, lows, closes = bars.high.tolist(), bars.low.tolist(), bars.close.tolist()

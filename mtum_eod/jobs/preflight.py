@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
 from mtum_eod.core import quality
-from mtum_eod.core.checks import Check
+from mtum_eod.core.checks import Check, told_once
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
@@ -51,10 +51,15 @@ def _in_kind(outcome: str) -> str:
 
 
 def checks(desk: Desk, session: date) -> tuple[Check, ...]:
-    """Every link of the chain that can be looked at before `session` is decided; reads only."""
+    """Every link of the chain that can be looked at before `session` is decided; reads only.
+
+    Bars that come from the broker fail with its login: the login's own check says why.
+    """
+    told: dict[str, str] = {}
+    links = tuple(told_once(broker(desk, session), told))
     return (
-        *_data(desk, session),
-        *broker(desk, session),
+        *told_once(_data(desk, session), told),
+        *links,
         _calendar(desk, session),
         clock(desk),
         *desk.look_at_machine(),

@@ -59,7 +59,11 @@ class Comparison:
 
 
 def compare(desk: Desk) -> Comparison:
-    """Position, open orders, executions and cash, as the book has them and as the broker does; writes nothing."""
+    """Position, open orders, executions and cash, as the book has them and as the broker does; writes nothing.
+
+    Raises BrokerUnavailable where no broker answers, SettingsError where it is another account than the book's.
+    """
+    _ = desk.broker.account  # no connection is one reason, not four
     return Comparison((*_position(desk), *_orders(desk), *_executions(desk), *_cash(desk)))
 
 

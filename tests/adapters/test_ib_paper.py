@@ -143,6 +143,40 @@ def test_a_first_run_that_cannot_connect_is_filed_and_told(
     assert all(words in where for where in (failed.out, error, told))
 
 
+def test_without_a_gateway_a_comparison_says_so_once(person: PaperPerson, tws: Server) -> None:
+    person.types("run")
+    tws.refuse()
+    typed = person.types("reconcile")
+
+    assert (4, "", 1) == (typed.exit_code, typed.out, typed.err.count("nothing takes connections"))
+    assert "start IB Gateway" in typed.err
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words", "cure"),
+    [
+        (lambda tws: tws.refuse(), "nothing takes connections", "start IB Gateway"),
+        (
+            lambda tws: tws.managed_accounts.__setitem__(0, "U1"),
+            "U1 is no paper account",
+            "log in at the Gateway to the",
+        ),
+    ],
+)
+def test_the_doctor_names_a_missing_login_once_with_its_cure(
+    person: PaperPerson, tws: Server, trouble, words: str, cure: str
+) -> None:
+    """Bars, a test order and executions fail with it, and point to it."""
+    trouble(tws)
+    typed = person.types("doctor --full --place-test-order")
+    lines = [line.split(maxsplit=1)[1] for line in typed.out.splitlines() if line.startswith("  ✗")]
+
+    assert (1, 1) == (typed.out.count(words), typed.out.count(cure))
+    assert {"MTUM bars", "VIX bars", "test order", "executions", "indicators"} == {
+        line.partition("for the same reason as IB login")[0].strip() for line in lines if "IB login" in line[24:]
+    }
+
+
 def test_a_run_after_a_lost_acknowledgement_adopts_the_order(person: PaperPerson, tws: Server) -> None:
     """The socket breaks behind the order; the broker has it, nothing is sent twice."""
     tws.faults.drop(after="placeOrder")
