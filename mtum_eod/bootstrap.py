@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 90
 """How long a person's command waits for a run under way to end; most runs take seconds."""
+
+HASTE_SECONDS = 20
+"""The same where an order is to be withdrawn: a run that hangs must not take all the time until the hard stop."""
+
+SPARE_IDS = 4
+"""How many client ids beside its own the program may use."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,11 @@ class Workplace:
             store.close()
 
     @contextmanager
-    def locked(self, say: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Alone on the database. Raises AlreadyRunning; with someone to `say` it to, after `PATIENCE_SECONDS` only."""
+    def locked(self, say: Callable[[str], None] | None = None, patience: int = PATIENCE_SECONDS) -> Iterator[None]:
+        """Alone on the database. Raises AlreadyRunning; with someone to `say` it to, after `patience` seconds only."""
         from mtum_eod.adapters.lock import DatabaseLock
 
-        lock, patience = DatabaseLock(self.database, self.clock), PATIENCE_SECONDS if say else 0
+        lock, patience = DatabaseLock(self.database, self.clock), patience if say else 0
         with ExitStack() as held:
             for left in range(patience, -1, -1):
                 try:
@@ -120,8 +126,8 @@ class Workplace:
             yield
 
     def turn(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
-        """What must be held to speak with the broker beside a run: the lock, as IB lets a client id in only once."""
-        return nullcontext() if self.loaded.settings.mode is Mode.SIMULATED else self.locked(say)
+        """What is best held to speak with the broker beside a run: the lock, as IB lets a client id in only once."""
+        return nullcontext() if self.loaded.settings.mode is Mode.SIMULATED else self.locked(say, HASTE_SECONDS)
 
     @contextmanager
     def trading(
@@ -147,7 +153,7 @@ class Workplace:
             notifier = self._notifier(store) if is_present else OwnerNotices(store=store, clock=self.clock)
             present: dict[str, Any] = {"look_at_book": self._look_at_book, "copy_book": self.back_up}
             try:
-                with self._run_line(store) as line:
+                with self._run_line(store, is_beside=not locked) as line:
                     parts = self._parts(store, store, clock or self.clock, line) | (present if is_present else {})
                     yield TradingDesk(store=store, notifier=notifier, latches_losses=is_present, **parts)
             finally:
@@ -364,23 +370,35 @@ class Workplace:
 
     @cached_property
     def _looking_line(self) -> Line | None:
-        """For commands that only look: under the next client id, so that they never disturb a run."""
-        return self._line(self.loaded.settings.ib.client_id + 1, self._account()) if self._uses_ib else None
+        """For commands that only look: under the next free client id, so that they never disturb a run."""
+        return self._line(self._spare_ids, self._account()) if self._uses_ib else None
+
+    @property
+    def _spare_ids(self) -> Sequence[int]:
+        """Client ids of looks and hands beside a run; a few, as several may look at the same time."""
+        client_id = self.loaded.settings.ib.client_id
+        return range(client_id + 1, client_id + 1 + SPARE_IDS)
 
     @contextmanager
-    def _run_line(self, store: SqlStore) -> Iterator[Line | None]:
-        """The connection of a trading desk, made when something is first asked of the broker."""
+    def _run_line(self, store: SqlStore, *, is_beside: bool) -> Iterator[Line | None]:
+        """The connection of a trading desk, made when something is first asked of the broker.
+
+        is_beside: a run may have the program's own client id, which alone can withdraw its orders one by one; another
+        one will do then.
+        """
         if not self._uses_ib:
             yield None
             return
         bound = store.book()
-        line = self._line(self.loaded.settings.ib.client_id, bound.account if bound else self._account())
+        own = self.loaded.settings.ib.client_id
+        ids = [own, *self._spare_ids] if is_beside else [own]
+        line = self._line(ids, bound.account if bound else self._account())
         try:
             yield line
         finally:
             line.close()
 
-    def _line(self, client_id: int, account: str) -> Line:
+    def _line(self, client_ids: Sequence[int], account: str) -> Line:
         from mtum_eod.adapters.ib.accounts import chooser
         from mtum_eod.adapters.ib.line import Line
 
@@ -389,7 +407,7 @@ class Workplace:
         return Line(
             host=ib.host,
             port=live if mode is Mode.LIVE else paper,
-            client_id=client_id,
+            client_ids=client_ids,
             choose_account=chooser(mode, account),
             clock=self.clock,
             request_timeout=ib.request_timeout,

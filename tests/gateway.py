@@ -24,14 +24,14 @@ ACCOUNT = "DU1234567"
 
 @contextmanager
 def line(
-    tws: Server, *, mode: Mode = Mode.PAPER, account: str = "", client_id: int = 1, **values: Any
+    tws: Server, *, mode: Mode = Mode.PAPER, account: str = "", client_id: int = 1, spare_ids: int = 0, **values: Any
 ) -> Iterator[Line]:
     """A line to the server, closed at the end."""
     defaults: dict[str, Any] = {"request_timeout": 1.0, "reconnect_timeout": 2.0, "max_retries": 1}
     place = {"host": "127.0.0.1", "port": tws.port} | {key: values.pop(key) for key in ("host", "port") & values.keys()}
     made = Line(
         **place,
-        client_id=client_id,
+        client_ids=range(client_id, client_id + 1 + spare_ids),
         choose_account=chooser(mode, account),
         clock=tws.clock,
         **(defaults | values),

@@ -292,7 +292,7 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
             if intent.kind is OrderKind.FLATTEN:
                 _tell_kept(desk, intent)
             return Withdrawn(words=f"withdrawn: {intent.reference}", is_done=True)
-        words = f"{intent.reference} is {answer.value.status}"
+        words = f"{intent.reference} is {answer.value.status}" + (f": {answer.value.words}" * bool(answer.value.words))
     else:
         words = f"{intent.reference} could not be withdrawn: {answer.why}"
     said = f"{words}; it may be executed at the close"

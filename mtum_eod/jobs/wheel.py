@@ -38,7 +38,7 @@ from mtum_eod.jobs.settle import marked_again
 from mtum_eod.ports import Notice
 
 Turn = Callable[[], AbstractContextManager[None]]
-"""Waits for what must be held to speak with the broker: the lock where runs share one connection, else nothing."""
+"""Waits for what is best held to speak with the broker: the lock where runs share one connection, else nothing."""
 
 
 # -- stopping ---------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
     """Take back the order of today's session, sent or not; an exit so taken back stays due at the next session.
 
     Exit code 0 where it is withdrawn or there is none to withdraw, 5 where it may still be executed, 6 where a run
-    under way holds the broker's line (it withdraws the order itself once it comes to it).
+    under way kept it from being withdrawn (it withdraws the order itself if it comes to it).
     Raises SettingsError on a day without a session.
     """
     session, now = session_today(desk), desk.clock.now()
@@ -99,18 +99,21 @@ def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
 
 
 def _take_back(desk: TradingDesk, order: Order, turn: Turn) -> Handled:
-    """Withdraw one order as soon as the broker can be spoken with."""
+    """Withdraw one order when its run has ended; beside that run, where it does not end."""
     reference, session = order.intent.reference, order.intent.session
     try:
         with turn():
             now = desk.store.order(session)  # the run that was waited for may have done it
             if now and not now.status.is_open:
                 return Handled(words=(f"{reference} is {now.status}",), order=now)
-            done = withdraw(desk, order)
+            done, running = withdraw(desk, order), ""
     except AlreadyRunning as error:
-        said = f"{reference} is to be withdrawn, but {error.message}; that run withdraws it when it comes to it"
-        return Handled(words=(said,), order=order, exit_code=AlreadyRunning.exit_code)
-    return Handled(words=(done.words,), order=desk.store.order(session), exit_code=0 if done.is_done else 5)
+        done, running = withdraw(desk, order), error.message
+    order = desk.store.order(session) or order
+    if running and not done.is_done:
+        words = f"{done.words}; {running}, and withdraws it if it comes to it"
+        return Handled(words=(words,), order=order, exit_code=AlreadyRunning.exit_code)
+    return Handled(words=(done.words,), order=order, exit_code=0 if done.is_done else 5)
 
 
 # -- answering --------------------------------------------------------------------------------------------------------

@@ -319,14 +319,41 @@ def test_an_order_that_was_filled_first_is_told_as_filled(tws: Server, broker: I
     assert (OrderStatus.FILLED, 20) == (answer.value.status, answer.value.filled_shares)
 
 
-def test_another_client_ids_order_is_left_alone(tws: Server, broker: IbBroker, again: Again) -> None:
-    """Only the client id that sent it can cancel it; nothing is sent in vain."""
+def test_another_client_ids_order_is_withdrawn_where_it_is_all_that_is_open(
+    tws: Server, broker: IbBroker, again: Again
+) -> None:
+    """Only the client id that sent it can cancel it; any can cancel all there is."""
     broker.submit(intent())
     answer = again(lambda broker: broker.cancel(REFERENCE), client_id=2)
 
+    assert OrderStatus.CANCELLED is answer.value.status
+    assert "Cancelled by Trader; withdrawn as the only open order" == answer.value.words
+    assert (["Cancelled"], []) == ([order.status for order in tws.orders], tws.asked("cancelOrder"))
+
+
+def test_another_client_ids_order_is_left_alone_where_others_are_open(
+    tws: Server, broker: IbBroker, again: Again
+) -> None:
+    """The owner's own order, without a reference of ours, must not go with it."""
+    broker.submit(intent())
+    with gateway.line(tws, client_id=9) as owners:
+        gateway.broker(owners, tws).submit(replace(intent(), reference="by hand"))
+    answer = again(lambda broker: broker.cancel(REFERENCE), client_id=2)
+
     assert OrderStatus.WORKING is answer.value.status
-    assert "client id 1, which alone can cancel it" in answer.value.words
-    assert [] == tws.asked("cancelOrder")
+    assert "there are 1 others: withdraw it in TWS, or end that run" in answer.value.words
+    assert [] == tws.asked("cancelOrder", "reqGlobalCancel")
+
+
+def test_an_order_that_stays_after_all_were_cancelled_is_told(tws: Server, broker: IbBroker, again: Again) -> None:
+    broker.submit(intent())
+    tws.faults.lose("reqGlobalCancel")
+    answer = again(lambda broker: broker.cancel(REFERENCE), client_id=2)
+
+    assert (OrderStatus.WORKING, "IB was asked to withdraw it, and still shows it") == (
+        answer.value.status,
+        answer.value.words,
+    )
 
 
 def test_cancelling_without_a_word_is_unknown(tws: Server, broker: IbBroker) -> None:

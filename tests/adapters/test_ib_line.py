@@ -107,6 +107,21 @@ def test_a_client_id_in_use_is_named(tws: Server) -> None:
             _ = second.account
 
 
+def test_a_look_takes_the_next_client_id_that_is_free(tws: Server) -> None:
+    """Three look at once; the fourth finds every number taken."""
+    with (
+        gateway.line(tws, spare_ids=2) as first,
+        gateway.line(tws, spare_ids=2) as second,
+        gateway.line(tws, spare_ids=2) as third,
+        gateway.line(tws, spare_ids=2, reconnect_timeout=0.3) as fourth,
+    ):
+        ids = [(line.account, line.client_id)[1] for line in (first, second, third)]
+        with pytest.raises(BrokerUnavailable, match="has a connection with client id 3 already"):
+            _ = fourth.account
+
+    assert [1, 2, 3] == ids
+
+
 def test_a_host_that_does_not_exist_is_named(tws: Server) -> None:
     with (
         gateway.line(tws, host="256.256.256.256") as line,
@@ -242,7 +257,7 @@ from mtum_eod.adapters.clock import SystemClock
 from mtum_eod.core.trading import Mode
 
 def job():
-    line = Line(host="127.0.0.1", port={tws.port}, client_id=7, choose_account=chooser(Mode.PAPER, ""),
+    line = Line(host="127.0.0.1", port={tws.port}, client_ids=[7], choose_account=chooser(Mode.PAPER, ""),
                 clock=SystemClock(), request_timeout=5, reconnect_timeout=5, max_retries=0)
     print(line.account)
     line.close()

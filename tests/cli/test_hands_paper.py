@@ -64,7 +64,31 @@ def test_a_cancel_waits_for_the_run_that_has_the_client_id(
     typed = person.types("cancel")
 
     assert (0, f"withdrawn: {BUY_KEY}\n", 0) == (typed.exit_code, typed.out, asked[0])
-    assert typed.err.startswith("waiting up to 90 s: another run holds the lock")
+    assert typed.err.startswith("waiting up to 20 s: another run holds the lock")
+
+
+@pytest.mark.parametrize("command", ["cancel", "halt --why 'it hangs' --cancel"])
+def test_an_order_is_withdrawn_beside_a_run_that_hangs(person: PaperPerson, tws: Server, command: str):
+    """That run has the lock and the client id, and gives back neither."""
+    person.types("run")
+    person.at("2024-11-05", 17)
+    with DatabaseLock(person.database, person.clock).hold(), gateway.line(tws) as hung:
+        _ = hung.account
+        typed = person.types(command)
+
+    assert (0, f"withdrawn: {BUY_KEY}") == (typed.exit_code, typed.out.splitlines()[-1])
+    assert (["Cancelled"], [("cancelled",)]) == (
+        [order.status for order in tws.orders], person.sql("SELECT status FROM order_intent"),
+    )  # fmt: skip
+
+
+def test_two_looks_at_once_have_a_client_id_each(person: PaperPerson, tws: Server):
+    person.types("run")
+    with gateway.line(tws, client_id=2) as looking:
+        _ = looking.account
+        typed = person.types("reconcile")
+
+    assert (0, ["1", "2", "2", "3"]) == (typed.exit_code, sorted(r.values["clientId"] for r in tws.asked("startApi")))
 
 
 def test_an_entry_is_approved_over_the_wire(person: PaperPerson, tws: Server):

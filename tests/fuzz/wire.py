@@ -132,7 +132,7 @@ def talk(script: Script) -> Iterator[tuple[IbBroker, IbData]]:
     line = ScriptedLine(
         host="127.0.0.1",
         port=4002,
-        client_id=1,
+        client_ids=[1],
         choose_account=chooser(Mode.PAPER, ""),
         clock=clock,
         request_timeout=5.0,

@@ -40,6 +40,9 @@ LAST_WORDS_SECONDS = 2.0
 MAX_CLOCK_ERROR = timedelta(minutes=1)
 """What this computer's time may be wrong by when an order is made; smaller errors are told by the preflight."""
 
+WITHDRAWN_SECONDS = 5.0
+"""How long to look whether an order is gone that was withdrawn from beside the connection that sent it."""
+
 COMMISSION_SECONDS = 1.0
 """How long to wait for commissions that come behind their executions; later ones are booked by a later run."""
 
@@ -328,6 +331,8 @@ class IbBroker:
             status=OrderStatus.REJECTED if is_refused else OrderStatus.UNKNOWN,
             filled_shares=0,
             words=str(doubt),
+            shares=intent.shares,
+            order_type=intent.order_type,
         )
 
     async def _cancel(self, talk: Talk, reference: str) -> str:
@@ -338,10 +343,36 @@ class IbBroker:
             return "it is not among the open orders"
         order_id, owner = trade.order.orderId, trade.order.clientId
         if owner != self._line.client_id:
-            return f"it was sent with client id {owner}, which alone can cancel it; this is {self._line.client_id}"
+            return await self._cancel_from_beside(talk, reference, owner)
         with talk.listening(order_id) as heard:
             talk.ib.client.cancelOrder(order_id, "")
             return await _ended(heard)
+
+    async def _cancel_from_beside(self, talk: Talk, reference: str, owner: int) -> str:
+        """Withdraw an order that another connection has sent; the words where that cannot be done.
+
+        IB knows no such order to cancel under another client id (10147). What it does under any is to cancel all that
+        is open, an owner's own orders too: done only where this one is all there is.
+        """
+        others = [word for word in await _open_references(talk) if word != reference]
+        if others:
+            return (
+                f"it was sent with client id {owner}, which a run still holds; from beside only all open orders could "
+                f"be cancelled at once, and there are {len(others)} others: withdraw it in TWS, or end that run"
+            )
+        talk.ib.client.reqGlobalCancel()
+        with suppress(TimeoutError):
+            async with talk.spare_time(WITHDRAWN_SECONDS):
+                while reference in await _open_references(talk):
+                    await asyncio.sleep(0.1)
+                return "withdrawn as the only open order"
+        return "IB was asked to withdraw it, and still shows it"
+
+
+async def _open_references(talk: Talk) -> list[str]:
+    """The reference of every open order that the login shows, whoever sent it; empty for one without."""
+    trades = await talk.ib.reqAllOpenOrdersAsync()
+    return [trade.order.orderRef for trade in trades if trade.orderStatus.status not in ("Filled", *ENDED[:2])]
 
 
 # -- the broker's words ------------------------------------------------------------------------------------------------

@@ -91,6 +91,10 @@ class _NoConnection(Exception):
         self.hint = hint
 
 
+class _IdInUse(_NoConnection):
+    """Another connection has the client id."""
+
+
 class _Unread(logging.LoggerAdapter[logging.Logger]):
     """The library's logger for messages it cannot read: it says so there only, and lets the list end without them."""
 
@@ -220,6 +224,7 @@ class Talk:
 class Line:
     """The connection of one job, made when it is first needed; `close` ends it. Made for one caller at a time.
 
+    client_ids: tried in this order where another connection has one; `client_id` is the one that is used.
     choose_account: the account to trade out of those that the login manages; raises SettingsError where none will do.
     """
 
@@ -228,7 +233,7 @@ class Line:
         *,
         host: str,
         port: int,
-        client_id: int,
+        client_ids: Sequence[int],
         choose_account: Callable[[Sequence[str]], str],
         clock: Clock,
         request_timeout: float,
@@ -237,7 +242,8 @@ class Line:
     ) -> None:
         self._host = host
         self._port = port
-        self.client_id = client_id
+        self._client_ids = client_ids
+        self.client_id = client_ids[0]
         self._choose_account = choose_account
         self._clock = clock
         self._request_timeout = request_timeout
@@ -395,6 +401,15 @@ class Line:
         await self._over.wait()
 
     async def _connect(self, seconds: float) -> Talk:
+        """A connection under the first client id that no other one has. Raises _NoConnection, SettingsError."""
+        *spare, last = self._client_ids
+        for self.client_id in spare:
+            with suppress(_IdInUse):
+                return await self._connect_as(self.client_id, seconds)
+        self.client_id = last
+        return await self._connect_as(last, seconds)
+
+    async def _connect_as(self, client_id: int, seconds: float) -> Talk:
         """A connection on which the broker has named its accounts and its next order id.
 
         The library's own `connect` would go on to read orders, positions and more, and succeed with some of it
@@ -406,10 +421,10 @@ class Line:
         ib.RaiseRequestErrors = True
         ib.TimezoneTWS = "America/New_York"  # where a time comes without a zone
         talk = Talk(ib)
-        ib.wrapper.clientId = self.client_id
+        ib.wrapper.clientId = client_id
         where = f"{self._host}:{self._port}"
         try:
-            await talk.answer(lambda: ib.client.connectAsync(self._host, self._port, self.client_id, None), seconds)
+            await talk.answer(lambda: ib.client.connectAsync(self._host, self._port, client_id, None), seconds)
         except socket.gaierror as error:
             cure = "see that ib.host is right, and that the name server answers"
             raise _NoConnection(f"there is no host {self._host}: {error}", cure) from error
@@ -434,9 +449,9 @@ class Line:
 
     def _no_start(self, talk: Talk, where: str, error: Exception) -> _NoConnection:
         if talk.has_said(CLIENT_ID_IN_USE):
-            return _NoConnection(
+            return _IdInUse(
                 f"IB at {where} has a connection with client id {self.client_id} already",
-                "end the other program, or give this one its own ib.client_id (it uses the next number too)",
+                "end the other program, or give this one its own ib.client_id (it uses the next numbers too)",
             )
         weekly = "log in at the Gateway: it asks again once a week, and after a restart"
         return _NoConnection(
