@@ -21,7 +21,6 @@ from mtum_eod.ports import BrokerOrder, Known, Notice, Unknown
 ESTIMATE = "#estimated"
 """What follows the order's reference in the id of an execution that nobody reported."""
 
-
 NOTHING_TO_COLLECT = (OrderStatus.INTENT, OrderStatus.UNKNOWN, OrderStatus.NOT_SENT)
 """An order in one of these is not known to have been at the broker."""
 
