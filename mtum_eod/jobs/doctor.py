@@ -77,6 +77,8 @@ def examine_fully(desk: Desk, restored: BookReader | None) -> Iterator[Check]:
 
 def examine_order(desk: Desk, session: date) -> Check:
     """What the broker says to an order that is not placed: one share, of the type that would be sent."""
+    if without := _without_login(desk, "test order"):
+        return without
     book = desk.book
     try:
         order_id = desk.broker.next_order_id()
@@ -105,6 +107,15 @@ def examine_order(desk: Desk, session: date) -> Check:
     )
 
 
+def _without_login(desk: Desk, name: str) -> Check | None:
+    """The check that fails for want of a login; None where there is one."""
+    try:
+        _ = desk.broker.account
+    except MtumEodError as error:
+        return failed(name, error)
+    return None
+
+
 # -- the book ---------------------------------------------------------------------------------------------------------
 
 
@@ -126,10 +137,8 @@ def _messages(desk: Desk) -> Check:
 def _executions(desk: Desk) -> Check:
     """Every execution the broker still knows is in the book, and as it says."""
     ours = {fill.execution_id: fill for fill in desk.store.fills()}
-    try:
-        _ = desk.broker.account
-    except MtumEodError as error:
-        return failed("executions", error)
+    if without := _without_login(desk, "executions"):
+        return without
     answer = desk.broker.executions()
     if isinstance(answer, Unknown):
         return Check(name="executions", passed=False, words=answer.why, exit_code=BrokerUnavailable.exit_code)

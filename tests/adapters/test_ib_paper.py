@@ -171,7 +171,7 @@ def test_the_doctor_names_a_missing_login_once_with_its_cure(
     typed = person.types("doctor --full --place-test-order")
     lines = [line.split(maxsplit=1)[1] for line in typed.out.splitlines() if line.startswith("  ✗")]
 
-    assert (1, 1) == (typed.out.count(words), typed.out.count(cure))
+    assert (1, 1) == (typed.out.count(words), typed.out.count(cure)), typed.out
     assert {"MTUM bars", "VIX bars", "test order", "executions", "indicators"} == {
         line.partition("for the same reason as IB login")[0].strip() for line in lines if "IB login" in line[24:]
     }
