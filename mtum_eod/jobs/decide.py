@@ -1,4 +1,4 @@
-"""The step that can spend money: gather, decide, record, submit. The intent is durable before the order leaves."""
+"""The step that can spend money: gather, decide, record, send. The intent is durable before the order leaves."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from mtum_eod.core.parameters import LateExit
 from mtum_eod.core.trading import (
     HELD_BACK,
     Act,
+    Mode,
     Order,
     OrderIntent,
     OrderKind,
@@ -209,7 +210,7 @@ def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
     A book brought back from a backup has forgotten what it sent since. The order blocks a second one, and settlement
     books what it does. Unknown where the broker's list does not come: it may hold what a second order would double.
     """
-    if desk.store.order(session):
+    if desk.store.order(session) or desk.book.mode is Mode.SIMULATED:  # whose broker is in the same backup
         return Known(None)
     had = had_already(desk, session)
     if isinstance(had, Unknown):

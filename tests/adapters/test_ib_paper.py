@@ -196,6 +196,21 @@ def test_what_was_repeated_is_filed_with_the_run(person: PaperPerson, tws: Serve
     assert [(1,)] == person.sql("SELECT retries FROM runs")
 
 
+def test_an_order_the_book_has_forgotten_is_adopted_as_the_broker_has_it(person: PaperPerson, tws: Server) -> None:
+    """The book is gone, and VIX is too high for an entry now: shares and type are those of the broker's list."""
+    person.types("run --json")
+    person.database.unlink()
+    person.environment["MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD"] = "1"
+    again = person.types("run --json").document
+    person.at("2024-11-05", -20).types("settle")
+
+    assert ("HOLD", 1) == (again["action"], len(tws.orders))
+    assert [("BUY", int(tws.orders[0].quantity), "MOC", "filled")] == person.sql(
+        "SELECT side, shares, order_type, status FROM order_intent"
+    )
+    assert [(int(tws.orders[0].quantity),)] == person.sql("SELECT shares FROM position")
+
+
 def test_a_position_is_sold_again(person: PaperPerson, tws: Server) -> None:
     """A VIX above 30 the next day: sold at the close, the round trip stands in the view."""
     person.types("run --json")
