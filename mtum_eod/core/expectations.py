@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isnan, nan
+from math import exp, isnan, lgamma, log, log1p, nan
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mtum_eod.core.backtest import BacktestResult
 from mtum_eod.core.indicators import Floats
-from mtum_eod.core.metrics import Metrics, metrics, years_between
+from mtum_eod.core.metrics import Metrics
 from mtum_eod.core.money import Usd
 from mtum_eod.core.snapshot import number
 
@@ -19,6 +19,9 @@ BLOCK_SESSIONS = 21
 """Length of the blocks daily returns are drawn in: about a month, so that runs of calm and storm stay together."""
 
 CONFIDENCE = 0.90
+ALMOST_A_YEAR = 0.95
+"""What was published speaks of years; a year of sessions seldom has all 365.25 days."""
+
 SEED = 20130418
 """The same data give the same intervals."""
 
@@ -54,28 +57,36 @@ class Verdict:
     interval_low: float  # NaN where no interval is worked out
     interval_high: float
     is_ratio: bool
+    years: float  # that were measured
     better_above: bool | None = None  # as in the expectation
 
     @property
+    def is_told(self) -> bool:
+        """Whether the measured figure says anything: there is one, and of long enough a range."""
+        return not isnan(self.measured) and self.years >= ALMOST_A_YEAR
+
+    @property
     def holds(self) -> bool | None:
-        """Whether the measured figure lies in the published range; None where there is nothing to measure."""
-        if isnan(self.measured):
+        """Whether the measured figure lies in the published range; None where that cannot be told."""
+        if not self.is_told:
             return None
         return self.expected_low <= self.measured <= self.expected_high
 
     @property
     def is_better(self) -> bool:
         """Whether the measured figure lies outside the published range, on its good side."""
-        if self.better_above is None:
+        if self.better_above is None or not self.is_told:
             return False
         return self.measured > self.expected_high if self.better_above else self.measured < self.expected_low
 
     @property
     def verdict(self) -> str:
         """The comparison in words."""
+        if isnan(self.measured):
+            return "nothing to measure"
         if self.is_better:
             return "better than published"
-        return {True: "as published", False: "NOT as published", None: "nothing to measure"}[self.holds]
+        return {True: "as published", False: "NOT as published", None: "too short to say"}[self.holds]
 
     @property
     def document(self) -> dict[str, str | float | bool | None]:
@@ -93,14 +104,13 @@ class Verdict:
         }
 
 
-def verdicts(result: BacktestResult, capital: Usd) -> tuple[Verdict, ...]:
-    """The published figures, in their order, beside those of one backtest."""
-    found = metrics(result, capital)
+def verdicts(result: BacktestResult, capital: Usd, found: Metrics) -> tuple[Verdict, ...]:
+    """The published figures, in their order, beside those of one backtest; found: its metrics."""
     values = np.array([capital, *result.equity])
     measured = _measured(found)
     intervals = {
-        "annual return": return_interval(values, years_between(result.sessions[0], result.sessions[-1])),
-        "win rate": win_rate_interval(np.array([trade.net_pnl > 0 for trade in result.trades])),
+        "annual return": return_interval(values, found.years),
+        "win rate": win_rate_interval(found.trades.wins, found.trades.trades),
         "maximum drawdown": drawdown_interval(values),
     }
     return tuple(
@@ -112,6 +122,7 @@ def verdicts(result: BacktestResult, capital: Usd) -> tuple[Verdict, ...]:
             interval_low=intervals.get(expected.name, (nan, nan))[0],
             interval_high=intervals.get(expected.name, (nan, nan))[1],
             is_ratio=expected.is_ratio,
+            years=found.years,
             better_above=expected.better_above,
         )
         for expected in PUBLISHED
@@ -146,12 +157,33 @@ def drawdown_interval(values: Floats) -> tuple[float, float]:
     return _middle((1 - curves / highest).max(axis=1))
 
 
-def win_rate_interval(wins: NDArray[np.bool_]) -> tuple[float, float]:
-    """The middle 90 % of win rates among resampled trades. NaN for none."""
-    if len(wins) == 0:
+def win_rate_interval(wins: int, trades: int) -> tuple[float, float]:
+    """The win rates that so many wins among so many trades leave possible with 90 % confidence. NaN for no trade.
+
+    Exact, so one trade won says hardly anything: resampled trades would all be won, and look like certainty.
+    Source: Clopper and Pearson, The Use of Confidence or Fiducial Limits (1934).
+    """
+    if not trades:
         return nan, nan
-    drawn = np.random.default_rng(SEED).integers(0, len(wins), size=(RESAMPLES, len(wins)))
-    return _middle(wins[drawn].mean(axis=1))
+    tail = (1 - CONFIDENCE) / 2
+    low = 0.0 if wins == 0 else _falls_to(lambda rate: _at_most(wins - 1, trades, rate), 1 - tail)
+    high = 1.0 if wins == trades else _falls_to(lambda rate: _at_most(wins, trades, rate), tail)
+    return low, high
+
+
+def _at_most(wins: int, trades: int, rate: float) -> float:
+    """The chance of at most so many wins where each trade is won with chance `rate` (0 and 1 excluded)."""
+    ways = (lgamma(trades + 1) - lgamma(k + 1) - lgamma(trades - k + 1) for k in range(wins + 1))
+    return sum(exp(way + k * log(rate) + (trades - k) * log1p(-rate)) for k, way in enumerate(ways))
+
+
+def _falls_to(chance: Callable[[float], float], level: float) -> float:
+    """The rate at which a chance that falls with it has come down to `level`, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(middle) > level else (low, middle)
+    return (low + high) / 2
 
 
 def _resampled(values: Floats) -> Floats | None:

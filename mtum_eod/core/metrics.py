@@ -51,16 +51,21 @@ class TradeMetrics:
 class Metrics:
     """A backtest in figures."""
 
+    years: float  # that they were measured over
     curve: CurveMetrics
     trades: TradeMetrics
     exposure: float  # share of sessions after which something was held
     daily_losses: int  # sessions that lost more than the daily limit
 
 
-def metrics(result: BacktestResult, capital: Usd) -> Metrics:
-    """The figures of one backtest that began flat with `capital`."""
-    years = years_between(result.sessions[0], result.sessions[-1])
+def metrics(result: BacktestResult, capital: Usd, since: date | None = None) -> Metrics:
+    """The figures of one backtest that began flat with `capital`, or of a stretch of a book.
+
+    since: the session at whose close a book was worth `capital`; None where there was none before the first decided.
+    """
+    years = years_between(since or result.sessions[0], result.sessions[-1])
     return Metrics(
+        years=years,
         curve=curve_metrics(np.array([capital, *result.equity]), years),
         trades=trade_metrics(result.trades, years),
         exposure=float(np.count_nonzero(result.shares)) / len(result.shares),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from itertools import accumulate
-from math import isnan, nan
+from itertools import accumulate, pairwise
+from math import isnan, nan, prod
 
 import numpy as np
 
@@ -22,12 +22,11 @@ from mtum_eod.core.metrics import (
     curve_metrics,
     drawdowns,
     metrics,
-    years_between,
 )
 from mtum_eod.core.money import Usd
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.strategy import ENTRY_RULES, EntryRule, entry_rules, target_price
-from mtum_eod.core.trading import CashFlow
+from mtum_eod.core.trading import CashFlow, Split
 
 HORIZONS = (1, 5, 10, 20)
 """How many sessions after a signal its return is looked at."""
@@ -84,6 +83,14 @@ class RunLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Eve:
+    """The session before a range in which the book was lived already: its close is where the range begins."""
+
+    session: date
+    shares: int  # held after it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What is reviewed: one range of a book or a backtest, with the market around it."""
 
@@ -96,6 +103,8 @@ class Subject:
     result: BacktestResult  # equity as it grew from `capital`, deposits and withdrawals taken out
     capital: Usd  # equity before the first session
     values: Sequence[Usd]  # equity at each close as the book has it, deposits and withdrawals included
+    eve: Eve | None = None  # None where the range begins with the book or the backtest itself
+    splits: Sequence[Split] = ()  # that the book has followed
     parameters: Parameters
     tape: Tape  # the whole known history
     dividends: Mapping[date, Usd] | None  # a share, by ex-date; None where the source does not know them
@@ -112,13 +121,42 @@ class Subject:
     halts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def since(self) -> date:
+        """The session at whose close both sides begin: the eve, else the first of the range."""
+        return self.eve.session if self.eve else self.result.sessions[0]
+
+    @property
+    def trades_on_scale(self) -> list[Trade]:
+        """The closed trades with prices and ATR on the scale of the tape, which has followed every split."""
+        return [_on_scale(trade, self.scale_since(trade.exit_session)) for trade in self.result.trades]
+
+    def scale_since(self, session: date) -> float:
+        """How many shares of today one share of that session has become."""
+        return prod(split.ratio for split in self.splits if split.session > session)
+
+    def shares_on_scale(self, session: date, shares: int) -> float:
+        """Shares held after a session, as shares of today: a book rescales those of an open round trip only."""
+        trades = self.result.trades
+        closed = (trade.exit_session for trade in trades if trade.entry_session <= session < trade.exit_session)
+        return shares * self.scale_since(next(closed, date.max))
+
+
+def _on_scale(trade: Trade, ratio: float) -> Trade:
+    return replace(
+        trade,
+        entry_price=trade.entry_price / ratio,
+        entry_atr=trade.entry_atr / ratio,
+        exit_price=trade.exit_price / ratio,
+    )
+
 
 # -- what comes out ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Lines over the range's sessions, USD; what was held, and the symbol bought with all of `capital` at the first."""
+    """Lines over the range's sessions, USD; what was held, and the symbol bought with all of `capital` at `since`."""
 
     equity: list[Usd]
     hold: list[Usd]
@@ -274,12 +312,6 @@ class Review:
     idle: IdleCash
     steps: tuple[StepLine, ...]
 
-    @property
-    def years(self) -> float:
-        """Calendar time of the range, in years."""
-        sessions = self.subject.result.sessions
-        return years_between(sessions[0], sessions[-1])
-
 
 # -- how it comes about -----------------------------------------------------------------------------------------------
 
@@ -289,17 +321,17 @@ def review(subject: Subject) -> Review:
     result, capital, tape = subject.result, subject.capital, subject.tape
     market = cut(tape, result.sessions)
     place = {session: i for i, session in enumerate(tape.sessions)}
-    lines = curves(result, capital, market, subject.dividends)
-    years = years_between(result.sessions[0], result.sessions[-1])
+    lines = curves(subject)
+    found = metrics(result, capital, subject.since)
     flat = [day for day in subject.signals if day.is_flat]
     compared = [day for day in subject.signals if day.drift_action is not None]
     return Review(
         subject=subject,
         market=market,
-        metrics=metrics(result, capital),
-        benchmark=curve_metrics(np.array(lines.hold), years),
+        metrics=found,
+        benchmark=_held(lines.hold, subject, found.years),
         curves=lines,
-        total_return=_total_return(lines, capital, years),
+        total_return=_total_return(lines, subject, found.years),
         by_reason=by_reason(result.trades),
         months=months(result.sessions, lines.equity, capital),
         paths=paths(subject),
@@ -372,24 +404,30 @@ def dividends(sessions: Sequence[date], close: Floats, adjusted: Floats) -> dict
     }
 
 
-def curves(result: BacktestResult, capital: Usd, market: Tape, paid: Mapping[date, Usd] | None) -> Curves:
+def curves(subject: Subject) -> Curves:
     """The range's lines. Both sides are drawn without dividends, and with them where they are known."""
-    closes = _filled(market.close)
-    hold = capital * closes / closes[0]
+    result, capital, eve = subject.result, subject.capital, subject.eve
+    # Without an eve both begin at the first close, which is asked for twice: nothing has moved by then.
+    days = [subject.since, *result.sessions]
+    closes = _filled(cut(subject.tape, days).close)
+    hold = capital * closes[1:] / closes[0]
     with_dividends = hold_with_dividends = None
-    if paid is not None:
-        day_paid = [paid.get(session, 0.0) for session in result.sessions]
-        held_before = [0, *result.shares[:-1]]
-        received = accumulate(shares * each for shares, each in zip(held_before, day_paid, strict=True))
-        with_dividends = [value + cash for value, cash in zip(result.equity, received, strict=True)]
-        # Reinvested at the close of the ex-date; what is paid on the first session was not held yet.
-        grown = np.cumprod(1 + np.array([0.0, *day_paid[1:]]) / closes)
-        hold_with_dividends = (hold * grown).tolist()
+    if (paid := subject.dividends) is not None:
+        # What is paid on the first session went to who held on its eve.
+        day_paid = [paid.get(day, 0.0) if before < day else 0.0 for before, day in pairwise(days)]
+        held_before = [eve.shares if eve else 0, *result.shares[:-1]]
+        cash = accumulate(
+            subject.shares_on_scale(before, shares) * each
+            for before, shares, each in zip(days[:-1], held_before, day_paid, strict=True)
+        )
+        with_dividends = [value + received for value, received in zip(result.equity, cash, strict=True)]
+        reinvested = np.cumprod(1 + np.array(day_paid) / closes[1:])  # at the close of the ex-date
+        hold_with_dividends = (hold * reinvested).tolist()
     return Curves(
         equity=list(result.equity),
         hold=hold.tolist(),
         drawdown=drawdowns(np.array([capital, *result.equity]))[1:].tolist(),
-        hold_drawdown=drawdowns(hold).tolist(),
+        hold_drawdown=drawdowns(np.array([capital, *hold]))[1:].tolist(),
         equity_with_dividends=with_dividends,
         hold_with_dividends=hold_with_dividends,
     )
@@ -405,12 +443,17 @@ def _filled(closes: Floats) -> Floats:
     return filled
 
 
-def _total_return(lines: Curves, capital: Usd, years: float) -> TotalReturn | None:
+def _held(line: Sequence[Usd], subject: Subject, years: float) -> CurveMetrics:
+    """The figures of buying and holding: from the eve's close, where there is one."""
+    return curve_metrics(np.array([subject.capital, *line] if subject.eve else line), years)
+
+
+def _total_return(lines: Curves, subject: Subject, years: float) -> TotalReturn | None:
     if lines.equity_with_dividends is None or lines.hold_with_dividends is None:
         return None
     return TotalReturn(
-        strategy=curve_metrics(np.array([capital, *lines.equity_with_dividends]), years),
-        benchmark=curve_metrics(np.array(lines.hold_with_dividends), years),
+        strategy=curve_metrics(np.array([subject.capital, *lines.equity_with_dividends]), years),
+        benchmark=_held(lines.hold_with_dividends, subject, years),
     )
 
 
@@ -444,7 +487,8 @@ def paths(subject: Subject) -> tuple[TradePath, ...]:
     The target is that of the entry's own decision, whatever the settings are today.
     """
     held, last = subject.result.open_position, subject.tape.sessions[-1]
-    ways = [_path(trade, trade.exit_session, trade.net_pnl, subject, is_open=False) for trade in subject.result.trades]
+    trades = subject.trades_on_scale
+    ways = [_path(trade, trade.exit_session, trade.net_pnl, subject, is_open=False) for trade in trades]
     if held is not None:
         ways.append(_path(held, last, held.unrealised, subject, is_open=True))
     return tuple(way for way in ways if way is not None)
@@ -562,8 +606,8 @@ def idle_cash(subject: Subject, closes: Sequence[float]) -> IdleCash:
         entries.append(place[result.open_position.entry_session])
     shut_out = [max(0.0, equity_before[i] * share - cap) for i in entries]
     in_cash = [
-        1 - shares * close / value
-        for shares, close, value in zip(result.shares, closes, subject.values, strict=True)
+        1 - subject.shares_on_scale(session, shares) * close / value
+        for session, shares, close, value in zip(result.sessions, result.shares, closes, subject.values, strict=True)
         if shares and not isnan(close)
     ]
     return IdleCash(

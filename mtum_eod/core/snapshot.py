@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime
 from math import isnan
 from typing import Any
 
@@ -20,6 +21,19 @@ def utc(instant: datetime) -> str:
 def number(value: float) -> float | None:
     """A number that is not known is null, in JSON and in the database."""
     return None if isnan(value) else value
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON knows it, inside containers too: values as objects, dates as ISO text, NaN as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return number(value) if isinstance(value, float) else value
 
 
 def document(

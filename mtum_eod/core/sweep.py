@@ -30,7 +30,6 @@ from mtum_eod.core.strategy import entry_rules, market_exits
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Value = float  # of a parameter; bool and int are exact in it
 
 PERIODS = ("ma_period", "rsi_period", "atr_period", "volume_lookback")
 

@@ -1,4 +1,7 @@
-"""Is a backtest honest? The future is cut off at every session, and the past is shortened: nothing may change."""
+"""Is a backtest honest? The future is cut off at every session, and the past is shortened: nothing may change.
+
+Each cut is what a source would have given then: checked, cleaned and measured again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 from mtum_eod.core.backtest import BacktestResult, Tape, backtest
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.parameters import Parameters
-from mtum_eod.jobs.backtest import History, read_history
+from mtum_eod.jobs.backtest import History, history_of, read_history
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.history import Progress
 
@@ -89,15 +92,10 @@ def audit_history(history: History, start: int, p: Parameters, capital: float, p
 
 
 def cut_to(history: History, begin: int, end: int) -> History:
-    """The history from index `begin` to before `end`, as a source would have given it."""
+    """The history from index `begin` to before `end`, checked as if the source had given no more."""
     sessions = history.sessions[begin:end]
-    return replace(
-        history,
-        sessions=sessions,
-        columns={name: values[begin:end] for name, values in history.columns.items()},
-        prices=_between(history.prices, sessions[0], sessions[-1]),
-        vix=_between(history.vix, sessions[0], sessions[-1]),
-    )
+    prices, vix = (_between(bars, sessions[0], sessions[-1]) for bars in (history.prices, history.vix))
+    return history_of(prices, vix, sessions)
 
 
 def _between(bars: DailyBars, first: date, last: date) -> DailyBars:
@@ -121,5 +119,5 @@ def _largest_move(one: Tape, one_start: int, other: Tape, other_start: int) -> f
     )
 
 
-def _silent(session: date, done: int, of: int) -> None:
+def _silent(session: object, done: int, of: int) -> None:
     """The progress of a part too short to show."""

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtum_eod.core import metrics, quality
-from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, Trade, backtest
+from mtum_eod.core import quality
+from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, Trade, backtest, last_known
 from mtum_eod.core.decision_noise import DecisionNoise
 from mtum_eod.core.expectations import Verdict, verdicts
 from mtum_eod.core.indicators import Floats, atr, rsi, sma
 from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, days_of
-from mtum_eod.core.metrics import CurveMetrics, Metrics
+from mtum_eod.core.metrics import CurveMetrics, Metrics, curve_metrics, metrics
 from mtum_eod.core.parameters import MIN_HISTORY_BARS, StrategyParameters
-from mtum_eod.core.snapshot import number
+from mtum_eod.core.snapshot import number, plain
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.history import Progress
@@ -44,7 +44,6 @@ class Backtest:
     @property
     def document(self) -> dict[str, Any]:
         """The same as one document: the keys of `backtest --json`."""
-        held = self.result.open_position
         return {
             "source": self.source,
             "synthetic": self.is_synthetic,
@@ -53,19 +52,10 @@ class Backtest:
             "fill": str(self.fill),
             "capital": self.capital,
             "trades": [trade_document(trade) for trade in self.result.trades],
-            "open_position": held
-            and {
-                "entry_session": held.entry_session.isoformat(),
-                "entry_price": held.entry_price,
-                "shares": held.shares,
-                "entry_atr": held.entry_atr,
-                "unrealised": held.unrealised,
-            },
-            "metrics": numbers(self.metrics.curve)
-            | numbers(self.metrics.trades)
-            | {"exposure": self.metrics.exposure, "daily_losses": self.metrics.daily_losses},
+            "open_position": plain(self.result.open_position),
+            "metrics": metrics_document(self.metrics),
             "expectations": [verdict.document for verdict in self.verdicts],
-            "benchmark": numbers(self.benchmark),
+            "benchmark": plain(self.benchmark),
             "blocked": [{"session": day.isoformat(), "gate": str(gate)} for day, gate in self.result.blocked],
             "equity": [
                 {"session": day.isoformat(), "value": value}
@@ -92,13 +82,12 @@ def run_backtest(
     history, start = read_history(desk, first, last)
     tape = history.tape(desk.parameters.strategy, start, progress)
     result = backtest(tape, desk.parameters, desk.capital, start=start, fill=fill, slippage_pct=slippage_pct)
-    closes = np.asarray(pd.Series(tape.close[start:]).ffill(), dtype=np.float64)
-    years = metrics.years_between(result.sessions[0], result.sessions[-1])
+    found = metrics(result, desk.capital)
     return Backtest(
         result=result,
-        metrics=metrics.metrics(result, desk.capital),
-        verdicts=verdicts(result, desk.capital),
-        benchmark=metrics.curve_metrics(closes, years),
+        metrics=found,
+        verdicts=verdicts(result, desk.capital, found),
+        benchmark=curve_metrics(last_known(tape.close)[start:], found.years),
         capital=desk.capital,
         fill=fill,
         source=desk.prices.name,
@@ -206,6 +195,12 @@ def _start(symbol: str, sessions: list[date], first: date | None) -> int:
     return start
 
 
+def metrics_document(found: Metrics) -> dict[str, Any]:
+    """The figures of a curve and of its trades, by name."""
+    exposed = {"exposure": found.exposure, "daily_losses": found.daily_losses}
+    return {**plain(found.curve), **plain(found.trades), **exposed}
+
+
 def trade_document(trade: Trade) -> dict[str, Any]:
     """A trade with the names of the view `trades`."""
     return {
@@ -222,12 +217,4 @@ def trade_document(trade: Trade) -> dict[str, Any]:
         "net_pnl": trade.net_pnl,
         "days": trade.days,
         "sessions": trade.sessions,
-    }
-
-
-def numbers(values: Any) -> dict[str, Any]:
-    """A value's figures by name; NaN is null."""
-    return {
-        name: number(value) if isinstance(value := getattr(values, name), float) else value
-        for name in values.__dataclass_fields__
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +11,7 @@ from mtum_eod.core.backtest import BacktestResult, backtest
 from mtum_eod.core.decision_noise import SEED, EarlyView, decision_noise
 from mtum_eod.jobs.backtest import Backtest, read_history
 from mtum_eod.jobs.desk import Desk
-
-Progress = Callable[[object, int, int], None]
-"""Told what is measured, how much is done, how much there is."""
+from mtum_eod.jobs.history import Progress
 
 
 def with_decision_noise(

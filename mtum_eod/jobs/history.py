@@ -15,8 +15,8 @@ from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.session import decide_step, finish_open, last_closed, settle_step
 from mtum_eod.ports import Calendar
 
-Progress = Callable[[date, int, int], None]
-"""Told after each session: which, how many are done, how many there are."""
+Progress = Callable[[object, int, int], None]
+"""Told after each part of the work: a session or what else it is, how many are done, how many there are."""
 
 
 class SettableClock(Protocol):

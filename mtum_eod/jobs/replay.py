@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from math import nan
 from typing import Any
@@ -77,12 +77,12 @@ def as_lived(outcome: Outcome, store: BookReader) -> Outcome:
 
 def inputs_of(evidence: Evidence, reading: Reading) -> dict[str, Any]:
     """Everything a replay needs besides bars and settings, ready for JSON."""
-    circumstances: dict[str, Any] = _plain(evidence)
+    circumstances: dict[str, Any] = snapshot.plain(evidence)
     del circumstances["indicators"], circumstances["findings"]
     volumes = reading.volumes
     return circumstances | {
         "volumes": {day.isoformat(): volume for day, volume in volumes.items()} if volumes is not None else None,
-        "findings": [_plain(finding) for finding in evidence.findings],
+        "findings": snapshot.plain(evidence.findings),
     }
 
 
@@ -180,17 +180,6 @@ def as_dry_run(
     return Outcome(
         symbol=book.symbol, document=document, evidence=evidence, decision=decision, parameters=p, notes=notes
     )
-
-
-def _plain(value: Any) -> Any:
-    """The same as JSON knows it: one of our values by its fields, instants and dates as text, NaN as null."""
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    if isinstance(value, float):
-        return snapshot.number(value)
-    return value
 
 
 def _floats(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
 from datetime import date, datetime, timedelta
-from math import isnan, nan
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,11 @@ import pandas as pd
 from mtum_eod.core.backtest import BacktestResult, OpenPosition, Tape, Trade, backtest
 from mtum_eod.core.expectations import Verdict, verdicts
 from mtum_eod.core.market import VIX
+from mtum_eod.core.metrics import metrics
 from mtum_eod.core.money import Usd
 from mtum_eod.core.review import (
     ALREADY_HOLDING,
+    Eve,
     Period,
     Review,
     RunLine,
@@ -30,11 +31,11 @@ from mtum_eod.core.review import (
     rules_at,
     time_weighted,
 )
-from mtum_eod.core.snapshot import utc
+from mtum_eod.core.snapshot import plain, utc
 from mtum_eod.core.strategy import ENTRY_RULES, ExitReason
 from mtum_eod.core.trading import CashFlow, CashKind, Fill, OrderKind, OrderStatus, Side
 from mtum_eod.errors import MarketDataError, SettingsError
-from mtum_eod.jobs.backtest import Backtest, History, history_of, numbers, read_history, trade_document
+from mtum_eod.jobs.backtest import Backtest, History, history_of, metrics_document, read_history, trade_document
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.gather import position_of
 from mtum_eod.jobs.history import Progress
@@ -73,11 +74,12 @@ def review_book(desk: Desk, period: Period, monthly_costs: Usd, progress: Progre
     trades, fills, flows = trades_of(store.view("trades")), store.fills(), store.cash_flows()
     if estimated := [fill.session.isoformat() for fill in fills if fill.is_estimated]:
         notes += (f"Prices are estimated for {', '.join(estimated)}: `mtum-eod reconcile --fill` puts them right.",)
-    whole, whole_capital = _course(desk, marks, marks[0].session, trades, fills, flows)
-    part, capital = _course(desk, marks, first, trades, fills, flows)
-    expectations = [("the whole book", verdicts(whole, whole_capital))]
+    whole, whole_capital, _ = _course(desk, marks, marks[0].session, trades, fills, flows)
+    part, capital, eve = _course(desk, marks, first, trades, fills, flows)
+    expectations = [("the whole book", verdicts(whole, whole_capital, metrics(whole, whole_capital)))]
     if period is not Period.ALL:
-        expectations.insert(0, (f"this {period}", verdicts(part, capital)))
+        found = metrics(part, capital, eve.session if eve else None)
+        expectations.insert(0, (f"this {period}", verdicts(part, capital, found)))
     if history is not None:
         expectations.append(_whole_history(desk, tape, start))
     signals = [day for day in _signals(store.view("signals")) if first <= day.session <= last]
@@ -93,6 +95,8 @@ def review_book(desk: Desk, period: Period, monthly_costs: Usd, progress: Progre
             result=part,
             capital=capital,
             values=[mark.value for mark in marks if mark.session >= first],
+            eve=eve,
+            splits=store.splits(),
             parameters=desk.parameters,
             tape=tape,
             dividends=_dividends(history, tape),
@@ -142,7 +146,7 @@ def _whole_history(desk: Desk, tape: Tape, start: int) -> tuple[str, tuple[Verdi
     """The rules played over all that the source knows, beside the published figures."""
     result = backtest(tape, desk.parameters, desk.capital, start=start)
     label = f"whole history, backtest {result.sessions[0].year} to {result.sessions[-1].year}"
-    return label, verdicts(result, desk.capital)
+    return label, verdicts(result, desk.capital, metrics(result, desk.capital))
 
 
 def _dividends(history: History | None, tape: Tape) -> dict[date, Usd] | None:
@@ -159,8 +163,8 @@ def _course(
     trades: Sequence[Trade],
     fills: Sequence[Fill],
     flows: Sequence[CashFlow],
-) -> tuple[BacktestResult, Usd]:
-    """The book from `first` on in a backtest's shape, and its equity before that.
+) -> tuple[BacktestResult, Usd, Eve | None]:
+    """The book from `first` on in a backtest's shape, its equity before that, and at which session's close.
 
     Trades count where they ended. Raises SettingsError for a range without a settled session.
     """
@@ -202,7 +206,8 @@ def _course(
         blocked=(),
         daily_losses=tuple(losses),
     )
-    return result, capital
+    eve = Eve(session=before.session, shares=_held_after(fills, before.session)) if before else None
+    return result, capital, eve
 
 
 def _multiples(store: BookReader, result: BacktestResult) -> dict[date, float]:
@@ -379,27 +384,24 @@ def document(one: Review) -> dict[str, Any]:
         "to": result.sessions[-1].isoformat(),
         "capital": subject.capital,
         "trades": [trade_document(trade) for trade in result.trades],
-        "open_position": result.open_position and _plain(asdict(result.open_position)),
-        "metrics": numbers(one.metrics.curve)
-        | numbers(one.metrics.trades)
-        | {"exposure": one.metrics.exposure, "daily_losses": one.metrics.daily_losses},
-        "benchmark": numbers(one.benchmark),
-        "total_return": one.total_return
-        and {"strategy": numbers(one.total_return.strategy), "benchmark": numbers(one.total_return.benchmark)},
+        "open_position": plain(result.open_position),
+        "metrics": metrics_document(one.metrics),
+        "benchmark": plain(one.benchmark),
+        "total_return": plain(one.total_return),
         "expectations": [
             verdict.document | {"range": label} for label, found in subject.expectations for verdict in found
         ],
-        "exit_reasons": _plain(one.by_reason),
-        "months": _plain(one.months),
+        "exit_reasons": plain(one.by_reason),
+        "months": plain(one.months),
         "filters": [
-            {"left_out": effect.left_out, **numbers(effect.metrics.curve), **numbers(effect.metrics.trades)}
+            {"left_out": effect.left_out, **plain(effect.metrics.curve), **plain(effect.metrics.trades)}
             for effect in one.filters
         ],
-        "costs": numbers(one.costs),
-        "missed": _plain(one.missed),
-        "near_misses": _plain(one.near_misses),
+        "costs": plain(one.costs),
+        "missed": plain(one.missed),
+        "near_misses": plain(one.near_misses),
         "signals_while_holding": one.signals_while_holding,
-        "accuracy": _plain(one.accuracy),
+        "accuracy": plain(one.accuracy),
         "drift": one.drift
         and {
             "compared": one.drift.compared,
@@ -408,9 +410,9 @@ def document(one: Review) -> dict[str, Any]:
                 for day in one.drift.differing
             ],
         },
-        "idle_cash": numbers(one.idle),
+        "idle_cash": plain(one.idle),
         "sessions": subject.sessions_by_status and dict(subject.sessions_by_status),
-        "steps": _plain(one.steps),
+        "steps": plain(one.steps),
         "halts": list(subject.halts),
         "notes": list(subject.notes),
         "equity": [
@@ -418,18 +420,3 @@ def document(one: Review) -> dict[str, Any]:
             for session, value in zip(result.sessions, subject.values, strict=True)
         ],
     }
-
-
-def _plain(value: Any) -> Any:
-    """The same as JSON knows it: dates as text, NaN as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, float):
-        return None if isnan(value) else value
-    return value

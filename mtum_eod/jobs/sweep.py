@@ -17,11 +17,12 @@ from mtum_eod.core.indicators import Floats
 from mtum_eod.core.market import Finding
 from mtum_eod.core.metrics import cagr, curve_metrics, years_between
 from mtum_eod.core.parameters import SECTION_OF, StrategyParameters
-from mtum_eod.core.snapshot import number
+from mtum_eod.core.snapshot import number, plain
 from mtum_eod.core.sweep import Grid, Market, Tried, joined, market, sweep, to_measure
 from mtum_eod.errors import SettingsError
 from mtum_eod.jobs.backtest import History, read_history
 from mtum_eod.jobs.desk import Desk
+from mtum_eod.jobs.history import Progress
 
 CHUNK = 5000
 """Combinations tried together: enough that numpy's calls weigh little, few enough for 200 MB."""
@@ -31,9 +32,6 @@ MANY = 1_000_000
 
 COUNTABLE = 10**12
 """More than this and a year would not do."""
-
-Progress = Callable[[object, int, int], None]
-"""Told after each part of the work: which, how many are done, how many there are."""
 
 Chunk = tuple[Market, Grid, range, float, int, bool]
 """What `_try` is given: the arguments of `core.sweep.sweep`."""
@@ -73,13 +71,13 @@ class Window:
     best: dict[str, Any]
     train_return: float  # of the best, chosen with hindsight
     test_return: float  # of the same, out of sample
-    present_return: float  # of the settings in force, over the same test
+    present_return: float  # of the settings in force over the same test, with what they were worth themselves
     hold_return: float  # of the symbol bought and held, prices only
     equity: float  # USD after the test, carried from window to window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
+class Swept:
     """A sweep, and what it is held against."""
 
     grid: Grid
@@ -189,9 +187,7 @@ class Review:
             "present": self.present_row,
             "buy_and_hold": self.hold_return,
             "results": list(self.rows(self.order[:top])),
-            "walk_forward": [
-                {name: _plain(getattr(window, name)) for name in Window.__dataclass_fields__} for window in self.windows
-            ],
+            "walk_forward": plain(self.windows),
             "out_of_sample": self.out_of_sample,
             "findings": [finding.words for finding in self.findings],
         }
@@ -209,7 +205,7 @@ def run_sweep(
     by: By = By.TOTAL_RETURN,
     walk_forward: WalkForward | None = None,
     accept_cost: bool = False,
-) -> Review:
+) -> Swept:
     """Try every combination over `first` to `last`, flat at first, filled at the close.
 
     first, last: as in `run_backtest`. workers: how many combinations are tried at a time by `spread`.
@@ -217,10 +213,10 @@ def run_sweep(
     more than MANY and `accept_cost` is false: then with what they would cost.
     """
     grid = Grid(base=desk.parameters, axes=axes)
-    _refuse_idle(grid)
     if len(grid) > COUNTABLE:
         raise SettingsError(f"{len(grid):.1e} combinations would take years", hint="narrow a range, or widen its step")
     history, start = read_history(desk, first, last)
+    _refuse_idle(grid, history)
     alone = Grid(base=desk.parameters, axes={"ma_period": (desk.parameters.strategy.ma_period,)})
     asked = list(dict.fromkeys(chain(to_measure(alone), to_measure(grid))))
     measured = market(_measured(history, asked, start, progress))
@@ -234,7 +230,7 @@ def run_sweep(
         raise SettingsError(f"none of the {len(grid):,} combinations makes sense: {words}", hint="vary other values")
     windows = _walk(run, measured, alone, start, by, walk_forward) if walk_forward else []
     closes = measured.marked[start:]
-    return Review(
+    return Swept(
         grid=grid,
         market=measured,
         start=start,
@@ -258,11 +254,13 @@ IDLE = {
 """Numbers that change nothing in a backtest, and why."""
 
 
-def _refuse_idle(grid: Grid) -> None:
+def _refuse_idle(grid: Grid, history: History) -> None:
     """Raise SettingsError where a number is varied that changes nothing: its rows would pass for evidence."""
     idle = dict(IDLE)
     if not any(grid.axes.get("stop_loss_enabled", (grid.base.strategy.stop_loss_enabled,))):
         idle["stop_loss_pct"] = "stop_loss_enabled is false, --vary stop_loss_enabled=true makes it count"
+    if history.is_clean:
+        idle["history_bars"] = "this history has no fault that a longer window would see for longer"
     if found := [f"--vary {name} changes nothing: {why}" for name, why in idle.items() if name in grid.axes]:
         matter = [name for name in SECTION_OF if name not in idle]
         raise SettingsError("; ".join(found), hint=f"vary what matters in a backtest: {', '.join(matter)}")
@@ -340,17 +338,17 @@ def _duration(seconds: float) -> str:
 
 
 def _walk(run: _Run, measured: Market, alone: Grid, start: int, by: By, lengths: WalkForward) -> list[Window]:
-    """The windows in order; equity goes from one to the next, each begins flat."""
+    """The windows in order; each begins flat, with the equity that the same strategy left in the one before."""
     windows: list[Window] = []
+    equity = presents = run.capital
     for train, test, stop in _cuts(measured.sessions, start, lengths):
         what = f"training up to {measured.sessions[test - 1]}"
         trained = run.all(measured.until(test), train, what)
         best = int(np.argmax(scores(trained, by)))
         chosen = int(trained.index[best])
         held_back = measured.until(stop)
-        equity = windows[-1].equity if windows else run.capital
-        tested = sweep(held_back, run.grid, [chosen], equity, start=test, curves=False)
-        present = sweep(held_back, alone, [0], run.capital, start=test, curves=False)
+        tested = sweep(held_back, run.grid, [chosen], equity, start=test, curves=False).equity.item()
+        present = sweep(held_back, alone, [0], presents, start=test, curves=False).equity.item()
         windows.append(
             Window(
                 train_first=measured.sessions[train],
@@ -358,12 +356,13 @@ def _walk(run: _Run, measured: Market, alone: Grid, start: int, by: By, lengths:
                 test_last=measured.sessions[stop - 1],
                 best=run.grid.values(chosen),
                 train_return=float(trained.equity[best]) / run.capital - 1,
-                test_return=float(tested.equity[0]) / equity - 1,
-                present_return=float(present.equity[0]) / run.capital - 1,
+                test_return=tested / equity - 1,
+                present_return=present / presents - 1,
                 hold_return=float(held_back.marked[-1] / held_back.marked[test - 1]) - 1,
-                equity=float(tested.equity[0]),
+                equity=tested,
             )
         )
+        equity, presents = tested, present
     return windows
 
 
@@ -401,7 +400,3 @@ def _spread(values: Floats) -> dict[str, Any]:
         "median": number(float(middle)),
         "highest": number(float(high)),
     }
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, date) else value

@@ -58,11 +58,12 @@ def price(one: Review) -> Figure:
     """Closes, their mean, and where shares were bought and sold."""
     market, result = one.market, one.subject.result
     period = one.subject.parameters.strategy.ma_period
-    bought = [(t.entry_session, t.entry_price, f"buy {t.shares}") for t in result.trades]
+    trades = one.subject.trades_on_scale
+    bought = [(t.entry_session, t.entry_price, f"buy {t.shares}") for t in trades]
     if result.open_position:
         held = result.open_position
         bought.append((held.entry_session, held.entry_price, f"buy {held.shares}, still held"))
-    sold = [(t.exit_session, t.exit_price, f"sell {t.shares}: {t.exit_reason}") for t in result.trades]
+    sold = [(t.exit_session, t.exit_price, f"sell {t.shares}: {t.exit_reason}") for t in trades]
     return {
         "data": [
             _line("close", market.sessions, market.close.tolist(), "@ink", width=1.4),

@@ -12,7 +12,7 @@ from math import isnan
 from typing import Any
 
 from mtum_eod.core.decision_noise import Band
-from mtum_eod.core.expectations import Verdict
+from mtum_eod.core.expectations import ALMOST_A_YEAR, Verdict
 from mtum_eod.core.metrics import Metrics
 from mtum_eod.core.review import HORIZONS, Review
 from mtum_eod.core.strategy import EntryRule
@@ -21,9 +21,6 @@ from mtum_eod.views.figures import figures
 
 FEW_TRADES = 30
 """With fewer trades than this, chance explains a win rate as well as skill does."""
-
-ALMOST_A_YEAR = 0.95
-"""A year of sessions seldom has all 365.25 days."""
 
 LONG = 15
 WIDE = 40
@@ -102,27 +99,29 @@ def page(one: Review, made_at: datetime) -> str:
 def findings(one: Review) -> list[str]:
     """What the figures amount to, a sentence each, the most important first."""
     curve, trades, symbol = one.metrics.curve, one.metrics.trades, one.subject.symbol
-    verdicts = one.subject.expectations[0][1]
-    kept = [verdict.name for verdict in verdicts if verdict.holds]
-    broken = [verdict.name for verdict in verdicts if verdict.holds is False and not verdict.is_better]
-    better = [verdict.name for verdict in verdicts if verdict.is_better]
     said = [
         f"These rules made {pct(curve.total_return)} in all, {pct(curve.cagr)} a year; holding {symbol} made "
         f"{pct(one.benchmark.total_return)} in all, {pct(one.benchmark.cagr)} a year (prices only).",
-        f"Of what was published, {_listed(broken) or 'nothing'} {'does' if len(broken) < 2 else 'do'} not hold here; "
-        f"{_listed(kept) or 'nothing'} {'does' if len(kept) < 2 else 'do'}."
-        + (f" Better than published: {_listed(better)}." if better else ""),
+        _beside_published(one.subject.expectations[0][1]),
     ]
-    if one.years < ALMOST_A_YEAR:
+    if one.metrics.years < ALMOST_A_YEAR:
         said.append("Less than a year: figures “a year” are this range drawn out, not what a year will bring.")
-    if trades.trades < FEW_TRADES:
-        said.append(f"{trades.trades} trades are few: read each rate with its interval, not alone.")
+    if 0 < trades.trades < FEW_TRADES:
+        said.append(f"So few trades ({trades.trades}) prove little: read each rate with its interval, not alone.")
     if trades.costs:
         said.append(
             f"Closed trades made {usd(trades.gross_pnl)} USD before costs; trading them cost {usd(trades.costs)}, "
             f"which leaves {usd(trades.total_pnl)}."
         )
     return said
+
+
+def _beside_published(verdicts: Sequence[Verdict]) -> str:
+    """Which figures are as published and which are not, a sentence a verdict."""
+    named: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        named.setdefault(verdict.verdict, []).append(verdict.name)
+    return " ".join(f"{words[0].upper()}{words[1:]}: {_listed(names)}." for words, names in named.items())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,18 +6,18 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from mtum_eod.errors import SettingsError
-from mtum_eod.views.text import dim, plain, table
+from mtum_eod.views.text import dim, pct, plain, table
 
 if TYPE_CHECKING:
     from mtum_eod.core.indicators import Floats
-    from mtum_eod.jobs.sweep import Progress, Review
+    from mtum_eod.jobs.history import Progress
+    from mtum_eod.jobs.sweep import Swept
 
 FIGURES = ("total_return", "cagr", "final_equity", "trades", "win_rate", "max_drawdown", "sharpe")
 MOST_COLUMNS, MOST_ROWS = 12, 30
@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 10_000
 """Lines of a file between two words on how far it is."""
 
 
-def text(one: Review, top: int) -> str:
+def text(one: Swept, top: int) -> str:
     """The best combinations, how far the result can be trusted, and the walk forward."""
     names, order, returns = list(one.grid.axes), one.order, one.total_returns
     best = next(one.rows(order[:1]))
@@ -47,12 +47,12 @@ def text(one: Review, top: int) -> str:
             ],
             right=range(1, len(names) + 7),
         ),
-        dim(f"by {one.by}; the last line are your settings, and the rank they have among these combinations"),
+        dim(f"by {one.by}; the last line shows your settings, and their rank among these combinations"),
         "",
-        f"best        {_pct(best['total_return'])} with {_named(best, names)}: chosen with hindsight",
+        f"best        {pct(best['total_return'])} with {_named(best, names)}: chosen with hindsight",
         f"neighbours  {_range(neighbours)} one step away on one parameter",
-        f"all         {_range(returns)}; {_pct(float(np.mean(returns > one.hold_return)))} of them beat buy and hold",
-        f"buy & hold  {_pct(one.hold_return)} by price",
+        f"all         {_range(returns)}; {pct(float(np.mean(returns > one.hold_return)))} of them beat buy and hold",
+        f"buy & hold  {pct(one.hold_return)} by price",
     ]
     if len(names) == 2:
         lines += ["", *_map(one)]
@@ -62,7 +62,7 @@ def text(one: Review, top: int) -> str:
     return "\n".join(lines)
 
 
-def as_csv(one: Review, progress: Progress) -> str:
+def as_csv(one: Swept, progress: Progress) -> str:
     """Every combination that was tried, in the order of the grid."""
     out = io.StringIO()
     writer = csv.DictWriter(out, [*one.grid.axes, *FIGURES], lineterminator="\n")
@@ -74,7 +74,7 @@ def as_csv(one: Review, progress: Progress) -> str:
     return out.getvalue()
 
 
-def as_png(one: Review) -> bytes:
+def as_png(one: Swept) -> bytes:
     """Total returns over the two varied parameters, as a picture. Raises SettingsError without Matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -109,20 +109,20 @@ def _ticks(values: Sequence[Any]) -> tuple[list[int], list[str]]:
     return places, [_value(values[place]) for place in places]
 
 
-def _surface(one: Review) -> Floats:
+def _surface(one: Swept) -> Floats:
     """Total returns as rows and columns; NaN where a combination was skipped."""
     flat = np.full(len(one.grid), np.nan)
     flat[one.tried.index] = one.total_returns
     return flat.reshape(one.grid.shape)
 
 
-def _map(one: Review) -> list[str]:
+def _map(one: Swept) -> list[str]:
     (row_name, rows), (column_name, columns) = one.grid.axes.items()
     if len(rows) > MOST_ROWS or len(columns) > MOST_COLUMNS:
         return [dim(f"{len(rows)} x {len(columns)} results: --png FILE draws them")]
     best = one.total_returns[one.order[0]]
     body = [
-        (_value(name), *(f"{_pct(value)}{'*' if value == best else ' '}" for value in line))
+        (_value(name), *(f"{pct(value)}{'*' if value == best else ' '}" for value in line))
         for name, line in zip(rows, _surface(one).tolist(), strict=True)
     ]
     return [
@@ -131,16 +131,16 @@ def _map(one: Review) -> list[str]:
     ]
 
 
-def _windows(one: Review, chained: dict[str, float]) -> list[str]:
+def _windows(one: Swept, chained: dict[str, float]) -> list[str]:
     names = list(one.grid.axes)
     rows = [
         (
             f"{window.test_first} to {window.test_last}",
             *(_value(window.best[name]) for name in names),
-            _pct(window.train_return),
-            _pct(window.test_return),
-            _pct(window.present_return),
-            _pct(window.hold_return),
+            pct(window.train_return),
+            pct(window.test_return),
+            pct(window.present_return),
+            pct(window.hold_return),
         )
         for window in one.windows
     ]
@@ -151,8 +151,8 @@ def _windows(one: Review, chained: dict[str, float]) -> list[str]:
             rows,
             right=range(1, len(names) + 5),
         ),
-        f"out of sample in all {_pct(chained['total_return'])}, your settings {_pct(chained['present'])}, "
-        f"buy and hold {_pct(chained['buy_and_hold'])}",
+        f"out of sample in all {pct(chained['total_return'])}, your settings {pct(chained['present'])}, "
+        f"buy and hold {pct(chained['buy_and_hold'])}",
         dim("in training is hindsight; each window starts flat, and shares held at its end count at their last close"),
     ]
 
@@ -161,11 +161,11 @@ def _line(rank: str, row: dict[str, Any], names: Iterable[str]) -> list[str]:
     return [
         rank,
         *(_value(row[name]) for name in names),
-        _pct(row["total_return"]),
-        _pct(row["cagr"]),
+        pct(row["total_return"]),
+        pct(row["cagr"]),
         str(row["trades"]),
-        _pct(row["win_rate"]),
-        _pct(row["max_drawdown"]),
+        pct(row["win_rate"]),
+        pct(row["max_drawdown"]),
         "-" if row["sharpe"] is None else plain(row["sharpe"], 2),
     ]
 
@@ -179,12 +179,8 @@ def _range(values: Floats) -> str:
     if not len(values):
         return "none"
     low, middle, high = float(values.min()), float(np.median(values)), float(values.max())
-    return f"{_pct(low)} to {_pct(high)}, median {_pct(middle)} ({len(values):,})"
+    return f"{pct(low)} to {pct(high)}, median {pct(middle)} ({len(values):,})"
 
 
 def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:.10g}"
-
-
-def _pct(value: float | None) -> str:
-    return "-" if value is None or isnan(value) else f"{value:.1%}"

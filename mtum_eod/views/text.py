@@ -350,12 +350,12 @@ def backtest(one: Backtest) -> str:
     first, last = result.sessions[0], result.sessions[-1]
     synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if one.is_synthetic else ""
     figures = [
-        ("total return", _pct(curve.total_return), _pct(hold.total_return)),
-        ("annual return", _pct(curve.cagr), _pct(hold.cagr)),
-        ("volatility", _pct(curve.volatility), _pct(hold.volatility)),
+        ("total return", pct(curve.total_return), pct(hold.total_return)),
+        ("annual return", pct(curve.cagr), pct(hold.cagr)),
+        ("volatility", pct(curve.volatility), pct(hold.volatility)),
         ("Sharpe ratio", plain(curve.sharpe, 2), plain(hold.sharpe, 2)),
-        ("maximum drawdown", _pct(curve.max_drawdown), _pct(hold.max_drawdown)),
-        ("exposure", _pct(found.exposure), _pct(1.0)),
+        ("maximum drawdown", pct(curve.max_drawdown), pct(hold.max_drawdown)),
+        ("exposure", pct(found.exposure), pct(1.0)),
     ]
     trades = found.trades
     held = result.open_position
@@ -365,7 +365,7 @@ def backtest(one: Backtest) -> str:
         "",
         table(("", "these rules", "buy and hold"), figures, right=(1, 2)),
         "",
-        f"{trades.trades} trades, {trades.wins} won ({_pct(trades.win_rate)}), "
+        f"{trades.trades} trades, {trades.wins} won ({pct(trades.win_rate)}), "
         f"{plain(trades.trades_a_year, 1)} a year, {plain(trades.average_days, 1)} days each",
         f"net {trades.total_pnl:,.2f} USD of {one.capital:,.2f}: gross {trades.gross_pnl:,.2f}, "
         f"costs {trades.costs:,.2f}; average win {usd(trades.average_win)}, average loss {usd(trades.average_loss)}",
@@ -397,8 +397,8 @@ def _noise(one: DecisionNoise, sessions: int) -> list[str]:
         return name, *(shown(value) for value in (band.at_close, band.low, band.median, band.high))
 
     rows = [
-        row("total return", one.total_return, _pct),
-        row("annual return", one.cagr, _pct),
+        row("total return", one.total_return, pct),
+        row("annual return", one.cagr, pct),
         row("trades", one.trades, "{:.0f}".format),
         row(f"changed, of {sessions:,} sessions", one.changed_sessions, "{:.0f}".format),
     ]
@@ -425,15 +425,16 @@ def _verdict(one: Verdict) -> tuple[str, str, str, str, str]:
     def shown(value: float) -> str:
         if isnan(value):
             return "-"
-        return _pct(value) if one.is_ratio else f"{value:.1f}"
+        return pct(value) if one.is_ratio else f"{value:.1f}"
 
     interval = "" if isnan(one.interval_low) else f"{shown(one.interval_low)} to {shown(one.interval_high)}"
     expected = f"{shown(one.expected_low)} to {shown(one.expected_high)}"
     return one.name, expected, shown(one.measured), interval, one.verdict
 
 
-def _pct(value: float) -> str:
-    return "-" if isnan(value) else f"{value:.1%}"
+def pct(value: float | None) -> str:
+    """A ratio in percent; a dash where it is not known."""
+    return "-" if value is None or isnan(value) else f"{value:.1%}"
 
 
 def audit(one: Audit) -> str:
@@ -455,11 +456,11 @@ def review(one: Review) -> str:
     first, last = result.sessions[0], result.sessions[-1]
     synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if subject.is_synthetic else ""
     figures = [
-        ("total return", _pct(found.curve.total_return), _pct(one.benchmark.total_return)),
-        ("annual return", _pct(found.curve.cagr), _pct(one.benchmark.cagr)),
+        ("total return", pct(found.curve.total_return), pct(one.benchmark.total_return)),
+        ("annual return", pct(found.curve.cagr), pct(one.benchmark.cagr)),
         ("Sharpe ratio", plain(found.curve.sharpe, 2), plain(one.benchmark.sharpe, 2)),
-        ("maximum drawdown", _pct(found.curve.max_drawdown), _pct(one.benchmark.max_drawdown)),
-        ("exposure", _pct(found.exposure), _pct(1.0)),
+        ("maximum drawdown", pct(found.curve.max_drawdown), pct(one.benchmark.max_drawdown)),
+        ("exposure", pct(found.exposure), pct(1.0)),
     ]
     left = f"{one.costs.net_after_all:,.2f} after {one.costs.running_costs:,.2f} of running costs"
     lines = [
@@ -471,7 +472,7 @@ def review(one: Review) -> str:
         table(("", "this book", f"{symbol} held"), figures, right=(1, 2)),
         "",
         f"equity {subject.values[-1]:,.2f} USD, {subject.capital:,.2f} before the first of these sessions",
-        f"{trades.trades} trades closed, {trades.wins} won ({_pct(trades.win_rate)}), "
+        f"{trades.trades} trades closed, {trades.wins} won ({pct(trades.win_rate)}), "
         f"{usd(trades.average_days)} days each"
         if trades.trades
         else "no trade closed yet",

@@ -5,6 +5,7 @@ from math import isnan, nan
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from mtum_eod.core.backtest import BacktestResult, Trade
 from mtum_eod.core.expectations import (
@@ -15,6 +16,7 @@ from mtum_eod.core.expectations import (
     verdicts,
     win_rate_interval,
 )
+from mtum_eod.core.metrics import metrics
 from mtum_eod.core.strategy import ExitReason
 
 FIRST = date(2023, 1, 3)
@@ -48,6 +50,11 @@ def history(equity: list[float], trades: tuple[Trade, ...] = ()) -> BacktestResu
     )
 
 
+def told(equity: list[float], trades: tuple[Trade, ...] = ()) -> tuple[Verdict, ...]:
+    result = history(equity, trades)
+    return verdicts(result, 5000.0, metrics(result, 5000.0))
+
+
 def test_the_published_figures():
     """SPEC section 6: 25-40 % a year, 60-70 % wins, 15-30 days a trade, 5-10 trades a year, 15-20 % drawdown."""
     assert [
@@ -72,6 +79,7 @@ def test_a_figure_holds_inside_the_published_range_its_ends_included(measured, e
         interval_low=nan,
         interval_high=nan,
         is_ratio=True,
+        years=1.0,
     )
 
     assert expected is verdict.holds
@@ -81,7 +89,7 @@ def test_each_figure_stands_beside_its_measurement():
     """Flat money for 366 days but for one step up of 30 %; two wins of three trades of 20, 10 and 30 days."""
     equity = [5000.0] * 100 + [6500.0] * 267
     trades = (trade(900.0, 20), trade(700.0, 10), trade(-100.0, 30))
-    found = {verdict.name: (verdict.measured, verdict.holds) for verdict in verdicts(history(equity, trades), 5000.0)}
+    found = {verdict.name: (verdict.measured, verdict.holds) for verdict in told(equity, trades)}
     years = 366 / 365.25
 
     assert {
@@ -96,7 +104,7 @@ def test_each_figure_stands_beside_its_measurement():
 def test_intervals_are_worked_out_for_what_chance_moves_most():
     """Return, win rate and drawdown; holding days and trade counts are shown bare."""
     equity = [5000.0 * 1.001**day for day in range(1, 253)]
-    found = verdicts(history(equity, (trade(900.0, 20),)), 5000.0)
+    found = told(equity, (trade(900.0, 20),))
 
     assert {
         "annual return": True,
@@ -125,16 +133,26 @@ def test_a_fall_from_what_was_put_in_is_a_drawdown_too():
     assert (pytest.approx(1 - 0.99**21),) * 2 == drawdown_interval(values)
 
 
-@pytest.mark.parametrize(("wins", "expected"), [([True] * 5, (1.0, 1.0)), ([False] * 5, (0.0, 0.0))])
-def test_trades_all_alike_leave_no_doubt(wins, expected):
-    assert expected == win_rate_interval(np.array(wins))
+@pytest.mark.parametrize(
+    ("wins", "trades", "expected"),
+    [
+        (1, 1, (0.05, 1.0)),
+        (0, 1, (0.0, 0.95)),
+        (0, 3, (0.0, 1 - 0.05 ** (1 / 3))),
+        (5, 5, (0.05**0.2, 1.0)),
+    ],
+)
+def test_trades_all_alike_leave_much_doubt(wins, trades, expected):
+    """One won of one: a rate of 5 % would still show that in one case of twenty. None won of three: 0.95 cubed, ..."""
+    assert pytest.approx(expected, abs=1e-9) == win_rate_interval(wins, trades)
 
 
-def test_the_win_rates_interval_is_the_binomials():
-    """60 wins of 100: the middle 90 % of a binomial of 100 and 0.6 lie from 52 to 68."""
-    low, high = win_rate_interval(np.array([True] * 60 + [False] * 40))
+@pytest.mark.parametrize(("wins", "trades"), [(60, 100), (8, 13), (24, 70), (1, 2000), (1999, 2000), (2600, 5000)])
+def test_the_win_rates_interval_is_the_exact_one(wins, trades):
+    """As SciPy has it, by quantiles of the beta distribution."""
+    exact = binomtest(wins, trades).proportion_ci(confidence_level=0.90, method="exact")
 
-    assert (pytest.approx(0.52, abs=0.011), pytest.approx(0.68, abs=0.011)) == (low, high)
+    assert pytest.approx((exact.low, exact.high), abs=1e-9) == win_rate_interval(wins, trades)
 
 
 def test_the_returns_interval_has_the_width_chance_gives_it():
@@ -168,7 +186,7 @@ def test_less_than_a_block_of_sessions_or_no_time_has_no_interval(sessions, year
 def test_without_sessions_or_trades_there_is_no_interval():
     assert [True, True] == [
         isnan(drawdown_interval(np.array([100.0, 101.0]))[0]),
-        isnan(win_rate_interval(np.array([], dtype=bool))[0]),
+        isnan(win_rate_interval(0, 0)[0]),
     ]
 
 
@@ -198,15 +216,39 @@ def test_the_good_side_of_the_published_range_is_called_better(name, measured, e
         interval_low=nan,
         interval_high=nan,
         is_ratio=published.is_ratio,
+        years=1.0,
         better_above=published.better_above,
     )
 
     assert expected == verdict.verdict
 
 
+@pytest.mark.parametrize(
+    ("sessions", "expected"),
+    [
+        (1, ["nothing to measure", "too short to say", "too short to say", "nothing to measure", "too short to say"]),
+        (340, ["too short to say"] * 5),
+    ],
+)
+def test_less_than_a_year_is_too_short_to_say(sessions, expected):
+    """Published is what years bring. A session alone has no rate a year at all; 339 days are 0.93 years."""
+    found = told([5000.0 * 1.001**day for day in range(sessions)], (trade(900.0, 20),))
+
+    assert expected == [verdict.verdict for verdict in found]
+    assert {None} == {verdict.holds for verdict in found}
+
+
+@pytest.mark.parametrize("days", [363, 365])
+def test_a_calendar_years_sessions_are_long_enough(days):
+    """2018-01-02 to 2018-12-31 are 363 days; a report's year begins at the close a year before."""
+    found = told([5000.0 * 1.001**day for day in range(days + 1)], (trade(900.0, 20),))
+
+    assert "too short to say" not in {verdict.verdict for verdict in found}
+
+
 def test_json_has_the_verdict_beside_holds():
     """A drawdown of nothing is better than published, and still not in the range."""
-    drawdown = verdicts(history([5000.0] * 30), 5000.0)[-1].document
+    drawdown = told([5000.0] * 367)[-1].document
 
     assert ("maximum drawdown", 0.0, False, "better than published") == tuple(
         drawdown[key] for key in ("name", "measured", "holds", "verdict")

@@ -3,7 +3,9 @@
 from datetime import date, timedelta
 from math import isnan, nan
 
+import ffn
 import numpy as np
+import pandas as pd
 import pytest
 
 from mtum_eod.core.backtest import BacktestResult, Trade
@@ -61,6 +63,23 @@ def test_a_curve_by_hand():
         sharpe=close_to(4.58257569495584),
         max_drawdown=close_to(0.1),
     ) == curve_metrics(VALUES, 2.0)
+
+
+@pytest.mark.filterwarnings("ignore:A future version of pandas")  # of ffn's own calls
+@pytest.mark.parametrize("seed", range(5))
+def test_a_curve_has_the_figures_of_a_public_library(seed: int):
+    """ffn, of a random walk of 700 business days: the same definitions, 365.25 days, 252 sessions and ddof 1."""
+    days = pd.bdate_range("2020-01-02", periods=700)
+    values = pd.Series(5000 * np.cumprod(1 + np.random.default_rng(seed).normal(0.0003, 0.012, 700)), index=days)
+    theirs = ffn.calc_stats(values)
+
+    assert CurveMetrics(
+        total_return=close_to(theirs.total_return),
+        cagr=close_to(theirs.cagr),
+        volatility=close_to(theirs.daily_vol),
+        sharpe=close_to(theirs.daily_sharpe),
+        max_drawdown=close_to(-theirs.max_drawdown),
+    ) == curve_metrics(values.to_numpy(), years_between(days[0].date(), days[-1].date()))
 
 
 @pytest.mark.parametrize(
@@ -184,6 +203,7 @@ def test_a_backtest_in_figures():
 
     assert (
         Metrics(
+            years=years,
             curve=curve_metrics(np.array([100.0, 110.0, 99.0, 108.9, 108.9]), years),
             trades=trade_metrics(TRADES, years),
             exposure=0.75,

@@ -13,6 +13,7 @@ from mtum_eod.core.backtest import BacktestResult, OpenPosition, Tape, Trade
 from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.review import (
     ALREADY_HOLDING,
+    Eve,
     Missed,
     MonthReturn,
     NearMiss,
@@ -33,6 +34,7 @@ from mtum_eod.core.review import (
     time_weighted,
 )
 from mtum_eod.core.strategy import EntryRule, ExitReason
+from mtum_eod.core.trading import Split
 
 # The first nine weekdays of 2024 that are sessions.
 SESSIONS = [date(2024, 1, day) for day in (2, 3, 4, 5, 8, 9, 10, 11, 12)]
@@ -157,10 +159,35 @@ def test_rounded_adjusted_closes_make_no_dividends():
 
 def test_total_return_counts_what_was_paid_on_shares_held_the_day_before():
     """1.00 a share on 01-03, when 40 were held: 40 USD in cash. The holder's 50 shares get 50 USD at 104.00."""
-    lines = curves(RESULT, 5000.0, tape(), {SESSIONS[0]: 9.0, SESSIONS[1]: 1.0})
+    lines = curves(subject(dividends={SESSIONS[0]: 9.0, SESSIONS[1]: 1.0}))
 
     assert near([4996.0, 5196.0, 5431.6]) == (lines.equity_with_dividends or [])[:3]
     assert near([5000.0, 5250.0]) == (lines.hold_with_dividends or [])[:2]
+
+
+def test_a_range_of_a_book_begins_for_both_at_the_close_before_it():
+    """All 5,000 USD were in 50 shares at 100.00 on the eve, 01-02, and stayed there: the fund made the very same."""
+    equity = [50 * close for close in CLOSES[1:]]
+    held = replace(RESULT, sessions=SESSIONS[1:], equity=equity, shares=[50] * 8, trades=())
+    found = reviewed(
+        result=held, values=equity, is_book=True, eve=Eve(session=SESSIONS[0], shares=50), dividends={SESSIONS[1]: 1.0}
+    )
+
+    assert near(equity) == found.curves.hold
+    assert near(found.curves.drawdown) == found.curves.hold_drawdown
+    assert (near(0.03), near(1.03 ** (365.25 / 10) - 1)) == (found.benchmark.total_return, found.benchmark.cagr)
+    assert found.metrics.curve == found.benchmark
+    # paid on the range's first session to who held on its eve: 50 USD in cash, and 50 USD reinvested at 104.00
+    assert near([equity[0] + 50, equity[-1] + 50]) == [found.curves.equity_with_dividends[at] for at in (0, -1)]
+    assert near([5250.0, 5150 * 1.05 / 1.04]) == [found.curves.hold_with_dividends[at] for at in (0, -1)]
+
+
+def test_a_fall_on_the_first_session_of_a_range_is_a_drawdown():
+    """From 108.00 on the eve, 01-05, to 99.00."""
+    result = replace(RESULT, sessions=SESSIONS[4:6], equity=[5000.0] * 2, shares=[0, 0], trades=())
+    found = reviewed(result=result, values=[5000.0] * 2, is_book=True, eve=Eve(session=SESSIONS[3], shares=0))
+
+    assert near(1 - 99 / 108) == found.benchmark.max_drawdown == found.curves.hold_drawdown[0]
 
 
 def test_deposits_are_no_return():
@@ -199,6 +226,28 @@ def test_a_path_runs_to_the_target_of_its_own_decision():
     found = reviewed(multiples={SESSIONS[0]: 8.0})
 
     assert [near([0.0, 0.2, 0.5]), near([0.0, -0.75])] == [path.progress for path in found.paths]
+
+
+def test_trades_closed_before_a_split_are_drawn_on_its_scale():
+    """Two new shares for one on 01-11: the tape's closes are halved, both trades have long been closed."""
+    halved = [close / 2 for close in CLOSES]
+    split = Split(session=SESSIONS[7], ratio=2.0)
+    found = reviewed(tape=tape(close=halved), splits=[split], dividends={SESSIONS[1]: 0.5})
+
+    assert [near([0.0, 0.4, 1.0]), near([0.0, -0.75])] == [path.progress for path in found.paths]
+    assert [(50.0, 55.0), (54.0, 49.5)] == [(t.entry_price, t.exit_price) for t in found.subject.trades_on_scale]
+    assert near(reviewed().idle.cash_share_held) == found.idle.cash_share_held
+    assert near([4996.0, 5196.0]) == (found.curves.equity_with_dividends or [])[:2]  # 40 shares were 80 of today
+
+
+def test_a_trade_held_through_a_split_is_on_its_scale_already():
+    """The book rescaled it on 01-05, while it was held; a split at the exit's own session came before the exit."""
+    on_scale = reviewed(splits=[Split(session=session, ratio=2.0) for session in (SESSIONS[3], SESSIONS[4])])
+
+    assert (LOST.entry_price, LOST.exit_price) == (
+        on_scale.subject.trades_on_scale[1].entry_price,
+        on_scale.subject.trades_on_scale[1].exit_price,
+    )
 
 
 def test_an_open_position_has_a_path_and_one_without_a_target_has_none():

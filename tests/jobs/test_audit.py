@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from fakes import Bench
 
 from mtum_eod.cli import cli
+from mtum_eod.core import quality
 from mtum_eod.core.backtest import Tape
 from mtum_eod.core.parameters import StrategyParameters
 from mtum_eod.jobs.audit import Audit, audit
@@ -60,6 +61,22 @@ def test_a_backtest_that_sees_tomorrows_volume_is_caught(bench: Bench, monkeypat
         return replace(tape, volume=np.append(tape.volume[1:], 0.0))
 
     cheat(monkeypatch, look_ahead)
+    found = audited(bench)
+
+    assert (False, True) == (found.passed, len(found.looked_ahead) > 0)
+
+
+def test_cleaning_that_sees_tomorrows_volume_is_caught(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """The check of the bars gives each session the volume of the next; rules and indicators are honest."""
+    honest = quality.check
+
+    def look_ahead(*args: Any, **options: Any) -> quality.Checked:
+        checked = honest(*args, **options)
+        values = checked.bars.values.copy()
+        values[:-1, 4] = values[1:, 4]
+        return replace(checked, bars=replace(checked.bars, values=values))
+
+    monkeypatch.setattr(quality, "check", look_ahead)
     found = audited(bench)
 
     assert (False, True) == (found.passed, len(found.looked_ahead) > 0)

@@ -17,9 +17,11 @@ import pandas as pd
 import pytest
 import talib
 from click.testing import CliRunner
-from lived import csv_settings, live, query, signals, work_in
+from lived import csv_settings, day, live, query, signals, work_in
 
 from mtum_eod.cli import cli
+from mtum_eod.jobs.audit import audit
+from mtum_eod.jobs.backtest import run_backtest
 from mtum_eod.jobs.replay import replay
 
 FIRST, LAST = "2014-06-25", "2022-12-30"
@@ -187,6 +189,24 @@ def test_every_trade_is_predicted_to_the_cent(book: Path, account: Account) -> N
     recorded = [dict(zip(TRADE, row, strict=True)) for row in rows]
 
     assert account.trades == [pytest.approx(trade, abs=CENT) for trade in recorded]
+
+
+def test_a_backtest_makes_the_very_same_trades(real_data: Path, tmp_path: Path, book: Path, account: Account) -> None:
+    """`backtest` over the same files: trade by trade those that the job lived and those of the account beside it."""
+    done = run_backtest(work_in(tmp_path, csv_settings(real_data)).desk(), day(FIRST), day(LAST), lambda *_: None)
+    tested = [{name: trade[name] for name in TRADE} for trade in done.document["trades"]]
+    rows = query(book, f"SELECT {', '.join(TRADE)} FROM trades")  # noqa: S608 (names from above)
+
+    assert [pytest.approx(dict(zip(TRADE, row, strict=True)), abs=CENT) for row in rows] == tested
+    assert [pytest.approx(trade, abs=CENT) for trade in account.trades] == tested
+    assert pytest.approx(account.equity, abs=CENT) == done.result.equity
+
+
+def test_the_real_history_passes_its_audit(real_data: Path, tmp_path: Path) -> None:
+    """The future cut off at each of its 2,146 sessions, and three shorter pasts: no decision changes."""
+    found = audit(work_in(tmp_path, csv_settings(real_data)).desk(), None, None, lambda *_: None)
+
+    assert (True, 2146, 3) == (found.passed, found.cuts, found.shortenings)
 
 
 def test_equity_is_predicted_to_the_cent_at_every_close(book: Path, account: Account) -> None:

@@ -18,7 +18,7 @@ from mtum_eod.core.sweep import with_values
 from mtum_eod.errors import SettingsError
 from mtum_eod.jobs.backtest import run_backtest
 from mtum_eod.jobs.desk import Desk
-from mtum_eod.jobs.sweep import By, Review, WalkForward, run_sweep
+from mtum_eod.jobs.sweep import By, Swept, WalkForward, run_sweep
 
 AXES = {"ma_period": (20, 50, 80), "vix_entry_threshold": (18.0, 25.0), "atr_multiplier": (2.0, 4.0)}
 
@@ -39,14 +39,14 @@ def desk(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 @pytest.fixture(scope="module")
-def review(desk: Desk) -> Review:
+def review(desk: Desk) -> Swept:
     return run_sweep(desk, AXES, None, None, quiet, in_turn)
 
 
 # -- equal to the backtest --------------------------------------------------------------------------------------------
 
 
-def test_every_combination_is_the_backtest_that_the_command_would_run(desk: Desk, review: Review) -> None:
+def test_every_combination_is_the_backtest_that_the_command_would_run(desk: Desk, review: Swept) -> None:
     for place, index in enumerate(review.tried.index.tolist()):
         done = run_backtest(under(desk, review.grid.values(index)), None, None, quiet)
         assert (len(done.result.trades), pytest.approx(done.result.equity[-1], rel=1e-9)) == (
@@ -55,7 +55,7 @@ def test_every_combination_is_the_backtest_that_the_command_would_run(desk: Desk
         )
 
 
-def test_the_settings_in_force_and_buy_and_hold_stand_beside_it(desk: Desk, review: Review) -> None:
+def test_the_settings_in_force_and_buy_and_hold_stand_beside_it(desk: Desk, review: Swept) -> None:
     """Their figures are those of `backtest`, their rank is counted anew."""
     done = run_backtest(desk, None, None, quiet)
     better = [value for value in review.tried.equity.tolist() if value > done.result.equity[-1]]
@@ -95,7 +95,7 @@ def test_a_fault_in_the_history_is_met_as_by_the_backtest(tmp_path: Path) -> Non
 # -- what the best is worth -------------------------------------------------------------------------------------------
 
 
-def test_the_best_is_called_hindsight_and_stands_first(review: Review) -> None:
+def test_the_best_is_called_hindsight_and_stands_first(review: Swept) -> None:
     document = review.document(3)
 
     assert (True, 3) == (document["best"]["hindsight"], len(document["results"]))
@@ -123,11 +123,11 @@ def test_neighbours_are_one_step_away_on_one_parameter(desk: Desk) -> None:
 
 
 @pytest.fixture(scope="module")
-def walked(desk: Desk) -> Review:
+def walked(desk: Desk) -> Swept:
     return run_sweep(desk, AXES, None, None, quiet, in_turn, walk_forward=WalkForward(train=36, test=12))
 
 
-def test_tests_follow_each_other_without_a_gap_and_after_their_training(desk: Desk, walked: Review) -> None:
+def test_tests_follow_each_other_without_a_gap_and_after_their_training(desk: Desk, walked: Swept) -> None:
     """Three years before each test; the first session of a test is the one after the last of the test before."""
     windows = walked.windows
     after = [desk.calendar.nearest(window.test_last)[1] for window in windows[:-1]]
@@ -137,7 +137,7 @@ def test_tests_follow_each_other_without_a_gap_and_after_their_training(desk: De
     assert (6, date(2022, 12, 30)) == (len(windows), windows[-1].test_last)
 
 
-def test_each_window_trades_what_was_best_before_it_and_nothing_later_is_seen(desk: Desk, walked: Review) -> None:
+def test_each_window_trades_what_was_best_before_it_and_nothing_later_is_seen(desk: Desk, walked: Swept) -> None:
     """Chosen again by one backtest a combination, on sessions up to the eve of the test."""
     for window in walked.windows[:3]:
         eve = desk.calendar.nearest(window.test_first)[0]
@@ -152,7 +152,7 @@ def test_each_window_trades_what_was_best_before_it_and_nothing_later_is_seen(de
         assert pytest.approx(trained[best] / 5000 - 1) == window.train_return
 
 
-def test_equity_is_carried_from_window_to_window(desk: Desk, walked: Review) -> None:
+def test_equity_is_carried_from_window_to_window(desk: Desk, walked: Swept) -> None:
     """The first test starts with the capital, the second with what the first left."""
     first, second = walked.windows[:2]
     done = run_backtest(under(desk, first.best), first.test_first, first.test_last, quiet)
@@ -161,6 +161,18 @@ def test_equity_is_carried_from_window_to_window(desk: Desk, walked: Review) -> 
     assert pytest.approx(first.equity * (1 + second.test_return)) == second.equity
     assert walked.out_of_sample is not None
     assert walked.windows[-1].equity / 5000 - 1 == walked.out_of_sample["total_return"]
+
+
+def test_your_settings_out_of_sample_are_worth_what_the_same_ones_chosen_are(real_data: Path, tmp_path: Path) -> None:
+    """Chosen among themselves alone, under a cap in USD that weighs more the more there is: the equity is their own."""
+    environ = csv_settings(real_data) | {"MTUM_EOD_RISK__MAX_POSITION_SIZE": "1500"}
+    desk = work_in(tmp_path, environ).desk()
+    lengths = WalkForward(train=36, test=12)
+    found = run_sweep(desk, {"ma_period": (50,)}, None, None, quiet, in_turn, walk_forward=lengths)
+
+    assert found.out_of_sample is not None
+    assert pytest.approx(found.out_of_sample["total_return"], rel=1e-12) == found.out_of_sample["present"]
+    assert [window.test_return for window in found.windows] == [window.present_return for window in found.windows]
 
 
 def test_a_history_too_short_for_a_window_is_refused(desk: Desk) -> None:
@@ -207,6 +219,7 @@ def test_progress_ends_with_all_of_them(desk: Desk) -> None:
         ({"ma_period": (20, 50), "daily_loss_exit": (True,)}, "daily_loss_exit changes nothing"),
         ({"require_confirmation": (True, False)}, "require_confirmation changes nothing: a backtest asks nobody"),
         ({"stop_loss_pct": (5.0, 10.0)}, "stop_loss_pct changes nothing: stop_loss_enabled is false"),
+        ({"history_bars": (400, 500)}, "history_bars changes nothing: this history has no fault"),
     ],
 )
 def test_what_changes_nothing_in_a_backtest_is_not_varied(desk: Desk, axes: dict[str, Any], why: str) -> None:
@@ -224,7 +237,7 @@ def test_a_stop_loss_counts_where_it_is_switched_on(desk: Desk) -> None:
     assert len(set(one.tried.equity.tolist())) == 2
 
 
-def test_what_is_shown_has_its_drawdown_whatever_the_best_is_chosen_by(desk: Desk, review: Review) -> None:
+def test_what_is_shown_has_its_drawdown_whatever_the_best_is_chosen_by(desk: Desk, review: Swept) -> None:
     """By total return daily equity is worked out for the rows shown alone, by Sharpe ratio for all of them."""
     by_sharpe = run_sweep(desk, AXES, None, None, quiet, in_turn, by=By.SHARPE)
 
@@ -232,19 +245,19 @@ def test_what_is_shown_has_its_drawdown_whatever_the_best_is_chosen_by(desk: Des
     assert [by_sharpe.row(by_sharpe.tried, at, by_sharpe.grid.values(at)) for at in (0, 7)] == list(review.rows([0, 7]))
 
 
-def assert_same(one: Review, other: Review) -> None:
+def assert_same(one: Swept, other: Swept) -> None:
     np.testing.assert_array_equal(one.tried.index, other.tried.index)
     np.testing.assert_array_equal(one.tried.equity, other.tried.equity)
     assert list(one.rows(range(len(one.tried)))) == list(other.rows(range(len(other.tried))))
 
 
-def test_chunks_change_nothing(desk: Desk, review: Review) -> None:
+def test_chunks_change_nothing(desk: Desk, review: Swept) -> None:
     """For five workers the twelve are cut in chunks of three."""
     assert_same(review, run_sweep(desk, AXES, None, None, quiet, in_turn, workers=5))
 
 
 @pytest.mark.slow
-def test_processes_find_what_one_alone_finds(desk: Desk, review: Review) -> None:
+def test_processes_find_what_one_alone_finds(desk: Desk, review: Swept) -> None:
     assert_same(review, run_sweep(desk, AXES, None, None, quiet, Spread(2, "loky", None), workers=2))
 
 
@@ -259,7 +272,7 @@ def scheduler() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Dask's own, of its shutting down
-def test_a_dask_cluster_finds_what_one_alone_finds(desk: Desk, review: Review) -> None:
+def test_a_dask_cluster_finds_what_one_alone_finds(desk: Desk, review: Swept) -> None:
     with scheduler() as address:
         assert_same(review, run_sweep(desk, AXES, None, None, quiet, Spread(2, "dask", address), workers=2))
 

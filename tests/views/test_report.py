@@ -111,6 +111,46 @@ def test_a_period_looks_back_from_the_last_settled_session(bench: Bench):
     assert (1, usd(-67.473)) == (told["metrics"]["trades"], told["metrics"]["total_pnl"])
 
 
+def test_a_period_is_held_against_the_fund_from_the_same_close(bench: Bench):
+    """The week's book begins at the close of 01-09, and so does the fund: 7 days, over both of them."""
+    found = reviewed(bench, Period.WEEK)
+    closes = bench.data.frames["MTUM"]["close"]
+    grown = closes.loc["2024-01-16"] / closes.loc["2024-01-09"]
+
+    assert pytest.approx(grown - 1) == found.benchmark.total_return
+    assert pytest.approx(grown ** (365.25 / 7) - 1) == found.benchmark.cagr
+    assert pytest.approx(7 / 365.25) == found.metrics.years
+    assert "at the close of 2024-01-09, the session before" in page(found, NOW)
+
+
+def test_a_week_is_too_short_to_say_wherever_it_is_told(bench: Bench):
+    """On the terminal, in JSON and on the page; two weeks of book are no year either."""
+    found = reviewed(bench, Period.WEEK)
+    of_the_week = [line for line in document(found)["expectations"] if line["range"] == "this week"]
+    html = page(found, NOW)
+
+    assert [("too short to say", None)] * 5 == [(line["verdict"], line["holds"]) for line in of_the_week]
+    assert (0, 10) == tuple(
+        text.review(found).split("whole history")[0].count(w) for w in ("as published", "too short")
+    )
+    assert (
+        "<li>Too short to say: annual return, win rate, days a trade, trades a year and maximum drawdown.</li>" in html
+    )
+    assert "<li>So few trades (1) prove little: read each rate with its interval, not alone.</li>" in html
+
+
+def test_figures_beside_the_published_ones_are_said_in_sentences(bench: Bench):
+    """Most of a year, in which nothing was bought: bars whose volume never exceeds its mean."""
+    desk = bench.desk
+    html = page(review_backtest(desk, run_backtest(desk, None, None, no_progress), 0.0, no_progress), NOW)
+
+    assert (
+        "<li>Too short to say: annual return, trades a year and maximum drawdown. "
+        "Nothing to measure: win rate and days a trade.</li>"
+    ) in html
+    assert "So few trades" not in html
+
+
 def test_the_open_position_is_told_beside_the_trades(bench: Bench):
     held = document(reviewed(bench))["open_position"]
 
