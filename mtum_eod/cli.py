@@ -120,6 +120,18 @@ def _refuse(error: MtumEodError, *, as_json: bool) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+class Number(click.FloatRange):
+    """A number within bounds; click would call it a float range."""
+
+    name = "number"
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
+
+
 class Session(click.ParamType[date]):
     """A date, YYYY-MM-DD."""
 
@@ -223,7 +235,7 @@ def main() -> None:
 @click.option("--from", "first", type=Session(), help="Run and settle a range, in simulated mode.")
 @click.option("--to", "last", type=Session(), help="The last session of the range.")
 @click.option("--position", type=Held(), help="With --dry-run: as if this were held, SHARES@PRICE.")
-@click.option("--entry-atr", type=click.FloatRange(min=0, min_open=True), help="With --position: ATR at entry, USD.")
+@click.option("--entry-atr", type=Number(min=0, min_open=True), help="With --position: ATR at entry, USD.")
 @click.option(
     "--with-current-settings", is_flag=True, help="With --dry-run: a recorded session under the present settings too."
 )
@@ -535,8 +547,10 @@ def report(door: Door, period: str, html: Path | None) -> None:
     """Review the book: results beside buy-and-hold and the published figures, costs, misses, the system itself."""
     from mtum_eod.core.review import Period
     from mtum_eod.jobs.report import document, review_book
-    from mtum_eod.views import text
+    from mtum_eod.views import files, text
 
+    if html:
+        files.look(html)
     place = door.workplace()
     with text.progress("measuring") as shown:
         reviewed = review_book(place.desk(), Period(period), place.loaded.settings.costs.monthly_costs, shown)
@@ -568,16 +582,16 @@ def _write(path: Path, content: bytes) -> None:
     show_default=True,
     help="Where an order fills; the close is the market-on-close model.",
 )
-@click.option("--slippage-pct", type=click.FloatRange(0, 20), default=0.0, help="How much worse each side fills.")
+@click.option("--slippage-pct", type=Number(0, 20), default=0.0, help="How much worse each side fills.")
 @click.option("--audit", is_flag=True, help="Cut off the future at every session, and the past: nothing may change.")
 @click.option(
     "--decision-noise",
     "trials",
-    type=click.IntRange(1, 100_000),
+    type=WholeNumber(1, 100_000),
     is_flag=False,
     flag_value=200,
     metavar="[N]",
-    help="Decide again 20 minutes earlier, N times: the band that makes plausible; 200 without N.",
+    help="Decide again 20 minutes earlier, N times, and show how far results spread; 200 without N.",
 )
 @click.option("--csv", "folder", type=click.Path(path_type=Path), help="Write trades, equity and metrics to a folder.")
 @html_option
@@ -594,11 +608,18 @@ def backtest_command(
     folder: Path | None,
     html: Path | None,
 ) -> None:
-    """Play the live rules over history, beside buy-and-hold and the published figures."""
+    """Play the live rules over history, beside buy-and-hold and the published figures.
+
+    --audit goes with --from and --to alone: exit code 5 where a decision leans on the future, or on a far past.
+    """
     from mtum_eod.core.backtest import FillModel
     from mtum_eod.jobs.backtest import run_backtest
-    from mtum_eod.views import text
+    from mtum_eod.views import files, text
 
+    plain = fill == "close" and not (slippage_pct or trials or folder or html)
+    _usage(plain or not audit, "--audit looks at decisions: it goes with --from and --to alone", "backtest")
+    if html:
+        files.look(html)
     place = door.workplace()
     if audit:
         _audit(door, place, first, last)
@@ -610,7 +631,7 @@ def backtest_command(
         with text.progress("deciding early") as shown:
             done = with_decision_noise(place.desk(), done, trials, shown, slippage_pct=slippage_pct)
     if folder:
-        from mtum_eod.views import files, records
+        from mtum_eod.views import records
 
         files.write_all(folder, {name: table.encode() for name, table in records.backtest_tables(done).items()})
         click.echo(f"written: {folder}", err=True)
@@ -631,7 +652,7 @@ def _audit(door: Door, place: Workplace, first: date | None, last: date | None) 
     with text.progress("auditing") as shown:
         found = audit(place.desk(), first, last, shown)
     door.say(found.document, lambda: text.audit(found))
-    sys.exit(0 if found.passed else 1)
+    sys.exit(0 if found.passed else 5)
 
 
 class Lengths(click.ParamType[tuple[int, int]]):
@@ -672,10 +693,10 @@ class Lengths(click.ParamType[tuple[int, int]]):
     help="What makes a combination the best.",
 )
 @click.option("--walk-forward", "lengths", type=Lengths(), help="Choose on years before, judge on the year after.")
-@click.option("--jobs", type=click.IntRange(1, 512), default=1, show_default=True, help="How many chunks at a time.")
+@click.option("--jobs", type=WholeNumber(1, 512), default=1, show_default=True, help="How many chunks at a time.")
 @click.option("--backend", type=click.Choice(["loky", "dask"]), default="loky", help="Processes here, or a cluster.")
 @click.option("--address", help="With --backend dask: the scheduler, such as tcp://10.0.0.5:8786.")
-@click.option("--top", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="How many to show.")
+@click.option("--top", type=WholeNumber(1, 1_000_000), default=10, show_default=True, help="How many to show.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write every combination to a file.")
 @click.option("--png", "picture", type=click.Path(path_type=Path), help="With two --vary: draw the heat map.")
 @click.option("--yes", is_flag=True, help="Go on, whatever it costs.")
@@ -703,12 +724,12 @@ def sweep(
     _usage((backend == "dask") == (address is not None), "--backend dask and --address go together", "sweep")
     axes = settings.varied(texts)
     _usage(picture is None or len(axes) == 2, "--png draws two varied numbers, neither more nor fewer", "sweep")
-    for path in (table, picture):
-        _usage(path is None or _can_be_written(path), f"{path} cannot be written there", "sweep")
     from mtum_eod.jobs.sweep import By, WalkForward, run_sweep
     from mtum_eod.views import files, text
     from mtum_eod.views import sweep as view
 
+    for path in filter(None, (table, picture)):
+        files.look(path)
     place = door.workplace()
     gc.enable()
     with text.progress("") as shown:
@@ -729,11 +750,6 @@ def sweep(
     if picture:
         files.write(picture, view.as_png(review))
     door.say(review.document(top), lambda: view.text(review, top))
-
-
-def _can_be_written(path: Path) -> bool:
-    """Asked before long work: an hour's result must not end at a mistyped folder."""
-    return not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
 
 
 # -- hands on the wheel -----------------------------------------------------------------------------------------------
@@ -861,10 +877,10 @@ def _confirmed(place: Workplace) -> bool:
 )
 @click.option("--adopt", type=Held(), help="Take over shares bought by hand, SHARES@PRICE; with --entry-date.")
 @click.option("--entry-date", type=Session(), help="With --adopt: the session they count from, for its ATR.")
-@click.option("--leave", type=click.FloatRange(min=0), help="So many shares at the broker are your own: never sold.")
+@click.option("--leave", type=Number(min=0), help="So many shares at the broker are your own: never sold.")
 @click.option(
     "--fill",
-    type=(Session(), click.FloatRange(min=0, min_open=True), click.FloatRange(min=0)),
+    type=(Session(), Number(min=0, min_open=True), Number(min=0)),
     metavar="SESSION PRICE COMMISSION",
     help="What the statement says, in the place of an estimate.",
 )
@@ -916,7 +932,7 @@ def cash() -> None:
 
 @cash.command("add", epilog=examples("mtum-eod cash add deposit 1000"))
 @click.argument("kind", type=click.Choice(["deposit", "withdrawal", "dividend", "fee"]))
-@click.argument("amount", type=click.FloatRange(min=0, min_open=True, max=1e9))
+@click.argument("amount", type=Number(min=0, min_open=True, max=1e9))
 @click.option("--date", "day", type=Session(), help="When it counts from; default: today.")
 @click.option("--note", default="", help="Words for the record.")
 @json_option
@@ -944,7 +960,7 @@ def cash_add(door: Door, kind: str, amount: float, day: date | None, note: str) 
 )
 @click.argument("what", type=click.Choice(["trades", "fills", "signals", "equity", "tax"]))
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
-@click.option("--year", type=click.IntRange(1990, 2100), help="Only that year.")
+@click.option("--year", type=WholeNumber(1990, 2100), help="Only that year.")
 @click.pass_obj
 def export(door: Door, what: str, form: str, year: int | None) -> None:
     """Write records to standard output. tax: closed lots with their wash sales, as Form 8949 lists them."""
@@ -1007,9 +1023,7 @@ def data_check(door: Door, first: date | None, last: date | None) -> None:
 
 
 @data.command("show", epilog=examples("mtum-eod data show --last 5"))
-@click.option(
-    "--last", "count", type=click.IntRange(1, 10000), default=10, show_default=True, help="How many sessions."
-)
+@click.option("--last", "count", type=WholeNumber(1, 10000), default=10, show_default=True, help="How many sessions.")
 @click.option("--date", "day", type=Session(), help="The last of them; default: the last session that has closed.")
 @json_option
 @click.pass_obj

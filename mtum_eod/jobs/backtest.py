@@ -8,7 +8,6 @@ from math import nan
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mtum_eod.core import quality
 from mtum_eod.core.backtest import BacktestResult, FillModel, Tape, Trade, backtest, last_known

@@ -11,6 +11,15 @@ from pathlib import Path
 from mtum_eod.errors import SettingsError
 
 
+def look(path: Path) -> None:
+    """Raise SettingsError where `write` would not get `path` to the disk: asked before long work, not after it."""
+    why = "it is a folder" if path.is_dir() else "" if path.parent.is_dir() else f"there is no folder {path.parent}"
+    if not why and not os.access(path.parent, os.W_OK):
+        why = f"{path.parent} is not yours to write in"
+    if why:
+        raise _refused(path, why)
+
+
 def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Put each of `contents` into `folder` under its name, as `write` does; the folder is made where it is absent.
 
@@ -48,7 +57,9 @@ def write(path: Path, content: bytes) -> None:
                 Path(name).unlink()
             raise
     except OSError as error:
-        raise SettingsError(
-            f"{path} cannot be written: {error.strerror or error}",
-            hint="name a file in a folder that exists and is yours to write in, such as ./report.html",
-        ) from error
+        raise _refused(path, error.strerror or str(error)) from error
+
+
+def _refused(path: Path, why: str) -> SettingsError:
+    hint = f"name a file in a folder that exists and is yours to write in, such as ./{path.name or 'report.html'}"
+    return SettingsError(f"{path} cannot be written: {why}", hint=hint)

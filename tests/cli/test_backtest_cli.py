@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from stat import S_IMODE
@@ -12,6 +13,7 @@ from conftest import Person
 from lived import csv_settings
 
 from mtum_eod.jobs import decision_noise as job
+from mtum_eod.jobs.audit import Audit
 from mtum_eod.views import files
 
 TRADED = "backtest --from 2018-01-02 --to 2018-12-31"
@@ -127,6 +129,62 @@ def test_an_interruption_leaves_no_half_written_file(owner: Person, monkeypatch:
     typed = owner.types(f"{TRADED} --csv out")
 
     assert (1, before) == (typed.exit_code, {path.name: path.read_text() for path in (owner.folder / "out").iterdir()})
+
+
+# -- html -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["backtest --html absent/page.html", "report --html absent/page.html"])
+def test_a_place_that_takes_no_page_is_refused_before_the_work(
+    person: Person, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read, measured or reviewed first."""
+    monkeypatch.setattr("mtum_eod.jobs.backtest.run_backtest", lambda *_, **__: pytest.fail("worked in vain"))
+    monkeypatch.setattr("mtum_eod.jobs.report.review_book", lambda *_, **__: pytest.fail("worked in vain"))
+    typed = person.types(f"{command} --json")
+
+    assert (2, "absent/page.html cannot be written: there is no folder absent") == (
+        typed.exit_code,
+        typed.error["message"],
+    )
+    assert "such as ./page.html" in typed.error["hint"]
+
+
+# -- audit ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "beside", ["--fill next-open", "--slippage-pct 1", "--csv out", "--html page.html", "--decision-noise 5"]
+)
+def test_an_audit_goes_with_a_range_alone(person: Person, beside: str) -> None:
+    """What it would not look at is refused, not passed over."""
+    typed = person.types(f"{TRADED} --audit {beside}")
+
+    assert (2, "", True) == (typed.exit_code, typed.out, "--audit looks at decisions" in typed.err)
+    assert [] == list(person.folder.iterdir())
+
+
+def test_a_failed_audit_asks_for_a_person(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 5: the rules have been changed so that they see tomorrow."""
+    day = date(2024, 3, 1)
+    failed = Audit(cuts=60, looked_ahead=(day,), shortenings=3, needs_its_start=(), largest_move=0.0)
+    monkeypatch.setattr("mtum_eod.jobs.audit.audit", lambda *_: failed)
+    typed = person.types(f"{TRADED} --audit")
+
+    assert (5, True) == (typed.exit_code, "first on 2024-03-01" in typed.out)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("backtest --slippage-pct abc", "'abc' is not a valid number."),
+        ("backtest --decision-noise abc", "'abc' is not a valid whole number."),
+    ],
+)
+def test_what_is_no_number_is_called_so(person: Person, typed: str, words: str) -> None:
+    refused = person.types(typed)
+
+    assert (2, True) == (refused.exit_code, words in refused.err)
 
 
 # -- decision noise ---------------------------------------------------------------------------------------------------
