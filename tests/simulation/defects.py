@@ -96,15 +96,14 @@ def order_sent_again_under_a_new_id(stack: ExitStack) -> None:
     """An intent without acknowledgement is sent again at once, without asking the broker."""
 
     def recovering(_: Any) -> Any:
-        def recover_(desk_: Any, intent: Any, *, may_send: bool) -> None:
+        def find_out(desk_: Any, intent: Any, *, may_send: bool, **_: Any) -> None:
             if may_send:
                 intent = replace(intent, order_id=intent.order_id + 1)
                 order.acknowledge(desk_, desk_.broker.submit(intent))
 
-        return recover_
+        return find_out
 
-    swap(stack, collect, "recover", recovering)
-    swap(stack, order, "recover", recovering)
+    swap(stack, order, "_find_out", recovering)
 
 
 @defect
