@@ -8,12 +8,20 @@ import subprocess
 import sys
 import tomllib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
+from lived import csv_settings, work_in
 
 from mtum_eod.cli import cli
+from mtum_eod.core.backtest import FillModel, backtest
+from mtum_eod.jobs.backtest import read_history, run_backtest
+from mtum_eod.jobs.decision_noise import with_decision_noise
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -132,6 +140,33 @@ def test_the_year_in_sql_is_what_the_database_says(tmp_path: Path, monkeypatch: 
         found = [[column[0] for column in cursor.description], *([str(cell) for cell in row] for row in cursor)]
 
     assert rows_of(block("output: year")) == found
+
+
+def test_what_each_change_from_the_plan_does_is_what_comes_of_taking_it_back(real_data: Path, tmp_path: Path) -> None:
+    """Indicators by pandas, volume cut, another fill: total return and number of trades as the README names them."""
+    desk = work_in(tmp_path, csv_settings(real_data)).desk()
+    history, start = read_history(desk, None, None)
+    tape, p = history.tape(desk.parameters.strategy, start, lambda *_: None), desk.parameters
+    high, low, close = (pd.Series(history.columns[name]) for name in ("high", "low", "close"))
+    up, down = close.diff().clip(lower=0).rolling(14).mean(), -close.diff().clip(upper=0).rolling(14).mean()
+    true_range = np.maximum(high, close.shift()) - np.minimum(low, close.shift())
+    simple = {"rsi": (100 * up / (up + down)).to_numpy(), "atr": true_range.rolling(14).mean().to_numpy()}
+
+    def played(**changes: Any) -> str:
+        arguments = {"tape": tape, "p": p, "capital": 5000.0, "start": start} | changes
+        done = backtest(**arguments)
+        return f"{done.equity[-1] / 5000 - 1:.1%} in {len(done.trades)}".replace("%", " %")
+
+    unbuffered = replace(p, risk=replace(p.risk, price_buffer_pct=0.0))
+    noise = with_decision_noise(desk, run_backtest(desk, None, None, lambda *_: None), 200, lambda *_: None).noise
+    assert noise is not None
+    band = noise.total_return
+    told = " ".join(README.split())
+    assert f"With simple means: {played(tape=replace(tape, **simple))} trades." in told
+    assert f"lie between {band.low:.1%} and {band.high:.1%} (".replace("%", " %") in told
+    assert f"Without the buffer: {played(p=unbuffered).replace(' in ', ' in the same ')} trades." in told
+    assert f"Filled at the next session's open instead: {played(fill=FillModel.NEXT_OPEN)}." in told
+    assert f"Blocked that way: {played(tape=replace(tape, volume=0.89 * tape.volume))} trades," in told
 
 
 def test_the_backtest_on_real_history_is_what_the_program_prints(

@@ -381,7 +381,7 @@ def backtest(one: Backtest) -> str:
         "",
         "published beside measured",
         table(
-            ("", "published", "measured", "90 % by chance", ""),
+            ("", "published", "measured", "90 % interval", ""),
             [_verdict(verdict) for verdict in one.verdicts],
             right=(1, 2, 3),
         ),
@@ -494,6 +494,6 @@ def review(one: Review) -> str:
     ]
     for label, verdicts in subject.expectations:
         rows = [_verdict(verdict) for verdict in verdicts]
-        heads = ("", "published", "measured", "90 % by chance", "")
+        heads = ("", "published", "measured", "90 % interval", "")
         lines += ["", f"published beside {label}", table(heads, rows, right=(1, 2, 3))]
     return "\n".join([*lines, "", dim("No investment advice. This book only, other accounts unseen.")])
