@@ -22,7 +22,7 @@ from simulation.fake_store import FakeStore
 from simulation.invariants import Broken
 from simulation.plan import POINTS, drawn
 from simulation.shrink import as_test, shrunk
-from simulation.world import MemoryStore
+from simulation.stores import MemoryStore
 
 STORES = {"fake": FakeStore, "real": MemoryStore}
 

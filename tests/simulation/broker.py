@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from random import Random
@@ -85,6 +85,7 @@ class VirtualBroker:
     away_until: datetime | None = None
     silent_until: datetime | None = None  # till when it does not say what it holds
     rejects: bool = False
+    commission: Callable[[float], float] = lambda usd: round(max(1.0, 0.0004 * usd), 2)
     differs: dict[str, float] = field(default_factory=dict)  # how our next auction differs from a whole, quick one
 
     # -- truth --------------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class VirtualBroker:
     def _fill(self, order: Resting, shares: int, price: float, at: datetime) -> None:
         intent = order.intent
         sign = 1 if intent.side is Side.BUY else -1
-        commission = round(max(1.0, 0.005 * shares), 2)
+        commission = self.commission(shares * price)
         self.usd -= sign * shares * price + commission
         if sign < 0:
             before = self.proceeds[1] if self.proceeds and self.proceeds[0] == intent.session else 0.0

@@ -8,20 +8,23 @@ from datetime import date, datetime, timedelta
 from simulation import invariants
 from simulation.fake_store import FakeStore
 from simulation.market import calendar
-from simulation.plan import CALLS, Life, Trouble
-from simulation.world import MINUTE, MemoryStore, World
+from simulation.plan import CALLS, Life, Trouble, is_calm
+from simulation.stores import AnyStore
+from simulation.world import MINUTE, World
 
 SETTLE_ATTEMPTS = 4
 HOUR = timedelta(hours=1)
 
 
-def live(life: Life, store: Callable[[], MemoryStore | FakeStore] = FakeStore) -> World:
+def live(life: Life, store: Callable[[], AnyStore] = FakeStore) -> World:
     """The world after that life. Raises Broken where an invariant does not hold; the world stands in `.world`."""
     world = World(life, store())
     try:
         lives = Driver(world)
         for number in range(life.first, life.sessions):
             lives.through(number, world.market.lived[number])
+        if is_calm(life.seed) and not life.troubles:
+            world.check((invariants.the_whole_life_is_the_backtests,))
     except invariants.Broken as broken:
         broken.world, broken.session = world, world.market.lived.index(world.today)
         raise

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 from math import isclose
 from typing import TYPE_CHECKING
 
 from mtum_eod.adapters.notices import in_kind
+from mtum_eod.core.backtest import Tape, backtest
+from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.parameters import parameters_from
 from mtum_eod.core.trading import Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
 from simulation.broker import CUT_OFF, Execution
-from simulation.market import calendar
+from simulation.market import WARM_UP, calendar
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -219,7 +222,11 @@ def an_order_that_failed_is_told(world: World) -> Iterator[str]:
 def what_was_missed_is_told(world: World) -> Iterator[str]:
     """A session nobody ran is told of."""
     for row in world.store.ledger(*world.recent):
-        if row.status is SessionStatus.MISSED and row.session not in world.missed_told and not world.notices_lost:
+        if row.status is not SessionStatus.MISSED or row.session in world.missed_told:
+            continue
+        if world.notices_lost:  # the day its message was refused: it will not be said again
+            world.missed_told.add(row.session)
+        else:
             yield f"{row.session} was missed and nobody was told"
 
 
@@ -292,6 +299,41 @@ def nothing_is_told_a_hundred_times(world: World) -> Iterator[str]:
     for words, times in said.most_common(1):
         if times > TIMES_A_DAY:
             yield f"{world.today}: {times} times: {words}"
+
+
+def the_whole_life_is_the_backtests(world: World) -> Iterator[str]:
+    """Where nothing ever came between, a backtest of the same bars makes the same trades, to the share and the cent."""
+    p, (opened, high, low, close, volume) = world.parameters.strategy, world.market.bars.T
+    tape = Tape(
+        sessions=list(world.market.position),
+        open=opened,
+        close=close,
+        volume=volume,
+        ma_50=sma(close, p.ma_period),
+        rsi=rsi(close, p.rsi_period),
+        atr=atr(high, low, close, p.atr_period),
+        volume_ma_20=sma(volume, p.volume_lookback),
+        vix=world.market.vix[:, 3],
+    )
+    played = backtest(tape, world.parameters, world.book.capital_usd, start=WARM_UP + world.life.first)
+    wanted = [
+        (session, side, trade.shares)
+        for trade in played.trades
+        for session, side in ((trade.entry_session, Side.BUY), (trade.exit_session, Side.SELL))
+    ]
+    if held := played.open_position:
+        wanted.append((held.entry_session, Side.BUY, held.shares))
+    traded: dict[tuple[date, Side], int] = {}
+    for fill in world.book_fills():
+        traded[fill.session, fill.side] = traded.get((fill.session, fill.side), 0) + fill.shares
+    ours = [(*key, shares) for key, shares in traded.items()]
+    wanted = [trade for trade in wanted if trade[0] <= world.today]  # the market has a day more than the life
+    if ours != wanted:
+        yield f"traded and the backtest's: {sorted(set(ours) ^ set(wanted))[:6]}"
+    equity = dict(zip(played.sessions, played.equity, strict=True))
+    for mark in world.store.equity_marks():
+        if abs(mark.value - equity[mark.session]) > CENT:
+            yield f"{mark.session}: {mark.value:.4f} USD, the backtest has {equity[mark.session]:.4f}"
 
 
 AFTER_EVENTS: tuple[Invariant, ...] = (

@@ -14,6 +14,8 @@ CRASHES = ("dies_before", "dies_after")
 
 READS = (*CRASHES, "unknown", "slow")
 WRITES = (*CRASHES, "refused", "unsure")
+TORN = "torn"
+"""The power fails, and the disk has kept part only of what it said was written; on a store with files."""
 
 CALLS: dict[str, tuple[str, ...]] = {
     "broker.submit": (*CRASHES, "lost", "unanswered", "late", "twice", "meanwhile", "restarted"),
@@ -29,10 +31,10 @@ CALLS: dict[str, tuple[str, ...]] = {
     "prices.volume_until": (*CRASHES, "unknown", "absent"),
     "store.start_run": WRITES,
     "store.end_run": WRITES,
-    "store.record": WRITES,
-    "store.update_order": WRITES,
+    "store.record": (*WRITES, TORN),
+    "store.update_order": (*WRITES, TORN),
     "store.add_fills": WRITES,
-    "store.transaction": WRITES,
+    "store.transaction": (*WRITES, TORN),
     "store.settle": WRITES,
     "store.add_rows": WRITES,
     "store.add_bars": WRITES,
@@ -92,10 +94,15 @@ def stream(seed: int, name: str) -> Random:
     return Random(f"{seed}/{name}")  # noqa: S311 (no secret is made of it)
 
 
+def is_calm(seed: int) -> bool:
+    """Whether nothing befalls the life of that seed."""
+    return seed % 8 == 0
+
+
 def drawn(seed: int, sessions: int) -> Life:
     """The life of a seed. One in eight is calm; the others have troubles in one session of two to ten."""
     chance = stream(seed, "troubles")
-    share = 0.0 if seed % 8 == 0 else chance.uniform(0.1, 0.5)
+    share = 0.0 if is_calm(seed) else chance.uniform(0.1, 0.5)
     troubles = []
     for session in range(sessions):
         if chance.random() < share:

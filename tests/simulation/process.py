@@ -16,7 +16,8 @@ from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
 from mtum_eod.ports import Event, Known, Notice, Unknown
 from simulation.broker import Sent
 from simulation.owner import WorldNotices
-from simulation.plan import CALLS
+from simulation.plan import CALLS, TORN
+from simulation.stores import FileStore, Torn
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -32,6 +33,7 @@ class Process:
     def __init__(self, world: World) -> None:
         self.world = world
         self.is_dead = False
+        self.torn: Torn | None = None  # what the disk kept, where the power failed
         self.said: dict[str, Any] = dict.fromkeys(("broker.orders", "broker.executions", "broker.shares_held"))
         self.unsaid: list[Notice] | None = None  # inside a transaction: messages that are kept only with it
 
@@ -100,15 +102,19 @@ class Process:
             return answer
         if trouble.what == "dies_before":
             self.die()
-        if trouble.what == "dies_after":
+        if trouble.what in ("dies_after", TORN):
             real(*args, **values)
             if place == "store.add_notice":
                 self.hear(args[0])
+            if trouble.what == TORN and isinstance(self.world.store, FileStore):
+                self.torn = self.world.store.torn(trouble.size)
             self.die()
         if place.startswith("store."):
             self.world.notices_lost = True
             if trouble.what == "unsure":  # the commit is durable, the disk says it is not
                 real(*args, **values)
+                if place == "store.add_notice":
+                    self.hear(args[0])
             raise StoreError(f"{place}: the disk refused", hint="look at the disk")
         if trouble.what in ("meanwhile", "halted_meanwhile"):
             self.world.meanwhile(trouble.what)

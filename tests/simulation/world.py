@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from functools import cache
-from pathlib import Path
+from math import prod
 from re import findall
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mtum_eod.adapters.clock import SessionClock
-from mtum_eod.adapters.store import SqlStore, connect, open_store
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, Fill, Mode, Side
@@ -27,12 +23,12 @@ from mtum_eod.jobs.flatten import flatten
 from mtum_eod.ports import Notice
 from simulation import invariants
 from simulation.broker import ACCOUNT, VirtualBroker
-from simulation.fake_store import FakeStore
 from simulation.market import SYMBOL, KnownCalendar, Market, calendar
 from simulation.oracle import Oracle
 from simulation.owner import VirtualPost
-from simulation.plan import CALLS, Life, Trouble, stream
+from simulation.plan import CALLS, Life, Trouble, is_calm, stream
 from simulation.process import Died, Process
+from simulation.stores import AnyStore, FileStore
 
 CAPITAL = 5000.0
 MINUTE = timedelta(minutes=1)
@@ -71,38 +67,6 @@ class VirtualLock:
             self.is_held = False
 
 
-@cache
-def template() -> bytes:
-    """An empty book as the migrations make it."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "book.db"
-        open_store(path).close()
-        db = sqlite3.connect(path)
-        try:
-            db.execute("PRAGMA journal_mode = DELETE")
-            return db.serialize()
-        finally:
-            db.close()
-
-
-class MemoryStore(SqlStore):
-    """The real store on a database in memory."""
-
-    def __init__(self) -> None:
-        self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self.put_back(template())
-        super().__init__(Path("memory.db"), connect._engine(lambda: self._memory, connect.StaticPool))
-
-    def image(self) -> bytes:
-        """The whole database, as a backup keeps it."""
-        return self._memory.serialize()
-
-    def put_back(self, image: bytes) -> None:
-        """Take a backup's place."""
-        self._memory.deserialize(image)
-        self._memory.execute("PRAGMA foreign_keys = ON")
-
-
 @dataclass(frozen=True)
 class Ended:
     """How one run of the program ended."""
@@ -117,7 +81,7 @@ class World:
     """Everything outside the program, and the driver that plays cron."""
 
     life: Life
-    store: MemoryStore | FakeStore
+    store: AnyStore
     log: list[str] = field(default_factory=list)
     reached: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -133,13 +97,17 @@ class World:
         self.post = VirtualPost(self.clock)
         self.book = Book(mode=Mode.PAPER, account=ACCOUNT, symbol=SYMBOL, is_synthetic=False, capital_usd=CAPITAL)
         self.parameters = _parameters(seed)
+        if is_calm(seed):  # nothing but the market: a backtest must come to the same, and it latches no losses
+            risk = replace(self.parameters.risk, max_daily_loss=2 * CAPITAL)
+            self.parameters = replace(self.parameters, risk=risk)
+            self.broker.commission = lambda usd: risk.transaction_cost * usd
         self.lock = VirtualLock()
         self.waiting: dict[str, list[tuple[int, Trouble]]] = {}  # by place: at how many calls from now
         self.today: date = self.market.lived[self.life.first]
         self.minute = MINUTE
         self.settings_today = [self.parameters]
         self._oracles: dict[StrategyParameters, Oracle] = {}
-        self.ratio = 1  # new shares for one since yesterday
+        self.ratio, self.ratio_ever = 1, 1  # new shares for one since yesterday, and since the beginning
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
         self.halted = ""  # what the owner's halts stand against: entries or all
@@ -261,6 +229,7 @@ class World:
             self.broker.split(ratio)
             self._oracles.clear()
             self.ratio *= ratio
+            self.ratio_ever *= ratio
             if trouble.what == "split_booked_late":
                 self.broker.unscaled = ratio
         elif self.is_session(session) and number > self.life.first:
@@ -315,12 +284,17 @@ class World:
             self.runs_today += 1
         except Died:
             ended = Ended("killed", None)
+            if process.torn and isinstance(self.store, FileStore):
+                self.store.come_back(process.torn)
+                self.forget([self.today])
         except MtumEodError as error:
             ended = Ended("failed", error.exit_code, f"{type(error).__name__}: {error.message}")
         except invariants.Broken:
             raise
         except Exception as error:  # whatever else comes out is a defect by itself
             raise invariants.Broken("nothing_unexpected", f"{type(error).__name__}: {error}") from error
+        if isinstance(self.store, FileStore) and not self.runs_at_once:
+            self.store.end_of_process()
         self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
         if ended.step or not needs_lock:
             self.say(f"{ended.step or 'done'} -> {ended.exit_code} {ended.error}".rstrip())
@@ -375,6 +349,7 @@ class World:
 
     def hear(self, notice: Notice) -> None:
         """A message that was kept for the owner."""
+        self.say(f"tells {notice.event}: {notice.words}")
         self.told.append((calendar().local_date(self.clock.now()), notice))
         if notice.event == "run_missed":
             self.missed_told.update(self.days_named(notice.words))
@@ -425,7 +400,11 @@ class World:
     def restore(self, trouble: Trouble) -> None:
         """The owner brings back a backup: this morning's, or one of the last days."""
         self.store.put_back(self.backups[trouble])
-        lost = self.market.lived[trouble.session - backup_age(trouble) :]
+        self.forget(self.market.lived[trouble.session - backup_age(trouble) :])
+
+    def forget(self, lost: Sequence[date]) -> None:
+        """The book has lost what happened in these sessions, or part of it."""
+        self.notices_lost = True
         self.restored.update(lost)
         for session in lost:
             self.decided.pop(session, None)
@@ -458,7 +437,8 @@ class World:
 
         That happens after a backup some sessions old, which lacks what the broker forgot at midnight.
         """
-        differ = self.broker.ours - self.book_shares()
+        followed = prod(split.ratio for split in self.store.splits())
+        differ = self.broker.ours - self.book_shares() * round(self.ratio_ever / followed)
         if not differ or self.broker.by_hand or self.store.open_orders() or self.store.book() is None:
             self.apart_since = None
             return
