@@ -26,6 +26,7 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
 from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
 from mtum_eod.jobs.outcome import Outcome
+from mtum_eod.jobs.preflight import in_kind
 from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.ports import Answer, Notice, Recording, SessionRow, Unknown
@@ -77,11 +78,12 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     outcome = Outcome(
         symbol=desk.book.symbol, document=document, evidence=evidence, decision=decision, parameters=desk.parameters
     )
-    is_news = all(row.why != decision.reason for row in desk.store.ledger(session, session))
+    before = [row.why for row in desk.store.ledger(session, session)]
+    is_still_waiting = not is_final(outcome) and in_kind(decision.reason) in map(in_kind, before)
     with desk.store.transaction():  # what was decided is durable only together with the word about it
         _record(desk, gathered, outcome, intent, run_id, is_decided=unsent is None and is_final(outcome))
-        if is_news:  # a wait is repeated every minute, the owner hears of it once
-            _tell(desk, outcome)
+        if decision.reason not in before:  # a wait is repeated every minute, the owner hears of it once
+            _tell(desk, outcome, is_still_waiting=is_still_waiting)
     if unsent:
         raise unsent
     if intent is None:
@@ -153,8 +155,11 @@ def _record(
     )
 
 
-def _tell(desk: TradingDesk, outcome: Outcome) -> None:
-    """What the owner hears of a decision besides its order."""
+def _tell(desk: TradingDesk, outcome: Outcome, *, is_still_waiting: bool) -> None:
+    """What the owner hears of a decision besides its order.
+
+    is_still_waiting: only the numbers have changed since the last look; no second summary is made of them.
+    """
     evidence, decision = outcome.evidence, outcome.decision
     if evidence.window is Window.EARLY:
         return
@@ -174,7 +179,7 @@ def _tell(desk: TradingDesk, outcome: Outcome) -> None:
     if evidence.mismatch or doubts:
         said = "; ".join(filter(None, [*doubts, evidence.mismatch]))
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=said, is_urgent=True))
-    if decision.blocked_by is not Gate.DATA:
+    if decision.blocked_by is not Gate.DATA and not is_still_waiting:
         desk.notifier.tell(Notice(event=Event.DAILY_SUMMARY, words=summary(desk, outcome)))
 
 

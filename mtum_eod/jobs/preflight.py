@@ -39,14 +39,15 @@ def conclude(desk: TradingDesk, run: Filing, looked_at: Sequence[Check], before:
     failed = [check for check in looked_at if not check.passed]
     run.exit_code = exit_code(looked_at)
     run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"
-    if failed and (before is None or _in_kind(before.outcome) != _in_kind(run.outcome)):
+    if failed and (before is None or in_kind(before.outcome) != in_kind(run.outcome)):
         said = "; ".join(f"{check.name}: {check.words}{f' ({check.cure})' * bool(check.cure)}" for check in failed)
         desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} failed: {said}", is_urgent=True))
     elif not failed and before is not None and before.exit_code:
         desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} passes now"))
 
 
-def _in_kind(outcome: str) -> str:
+def in_kind(outcome: str) -> str:
+    """The words without their numbers."""
     return re.sub(r"\d+", "#", outcome)
 
 

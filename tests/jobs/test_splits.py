@@ -302,3 +302,18 @@ def test_a_simulated_book_survives_a_split_and_sells_it_all(tmp_path: Path, is_s
     assert ((66.0, 66), (0.0, 0)) == (held, (bench.desk.broker.shares_held("MTUM").value, bench.desk.shares()))
     assert [(66, 74.0)] == bench.sql("SELECT shares, entry_price FROM trades")
     assert [] == upkeep.check(bench.path)
+
+
+def test_a_wait_of_which_only_the_numbers_change_is_told_once(bench: Bench):
+    """Closes as after a split, but not the broker's shares; cron tries again every minute till the close."""
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide(SESSION)
+    bench.settle(SESSION)
+    rescale_source(bench, 3)
+    bench.broker.shares = 2.0
+    for minutes in (14, 13, 12):
+        bench.data.know_volumes(NEXT, today=3e6 - 1000 * minutes, before=2.4e6)
+        bench.decide(NEXT, before_close=minutes)
+    told = [words.split(":")[0] for words, _ in bench.notices("daily_summary")]
+
+    assert ["HOLD (flat)", "BUY (flat), blocked by outside_window"] == told
