@@ -1,6 +1,7 @@
 """Live many seeds over all cores: `python -m simulation --seeds 0:1000`, from the folder tests.
 
 Ends with code 1 where an invariant broke or a fault point was never reached, and prints each failure as a test.
+Interrupted, it goes on where it was, if it was given `--results`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 import time
 from collections import Counter
+from datetime import timedelta
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,20 @@ from simulation.defects import DEFECTS, planted
 from simulation.driver import live
 from simulation.fake_store import FakeStore
 from simulation.invariants import Broken
-from simulation.plan import POINTS, drawn
+from simulation.plan import POINTS, TORN, drawn
 from simulation.shrink import as_test, shrunk
-from simulation.stores import MemoryStore
+from simulation.stores import FileStore, MemoryStore
 
-STORES = {"fake": FakeStore, "real": MemoryStore}
+STORES = {"fake": FakeStore, "real": MemoryStore, "file": FileStore}
+YEAR = 252
 
 
 def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
     """Live one seed; what it came to, ready for JSON."""
     seed, sessions, store, defect = task
     logging.disable(logging.CRITICAL)
-    began = time.perf_counter()
-    life, broken, world = drawn(seed, sessions), None, None
+    began = time.process_time()
+    life, broken, world, test = drawn(seed, sessions), None, None, ""
 
     def lived(some: Any) -> Any:
         return live(some, STORES[store])
@@ -42,25 +45,31 @@ def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
             world = lived(life)
         except Broken as error:
             broken, world = error, error.world
-        test = as_test(shrunk(life, broken, lived), broken) if broken and defect is None else ""
+        lived_for = time.process_time() - began
+        if broken:
+            test = as_test(shrunk(life, broken, lived), broken, STORES[store])
     assert world is not None
     return {
         "seed": seed,
         "sessions": sessions,
         "store": store,
+        "defect": defect,
+        "lived": broken.session + 1 if broken else sessions,
         "orders": len(world.broker.arrivals),
         "reached": {".".join(point): count for point, count in world.reached.items()},
         "broken": str(broken) if broken else "",
         "test": test,
-        "seconds": round(time.perf_counter() - began, 2),
+        "seconds": round(lived_for, 2),
     }
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
     parser.add_argument("--seeds", default="0:100", help="FIRST:END, the end not included")
-    parser.add_argument("--sessions", type=int, default=252, help="sessions a seed lives; 252 are a year")
-    parser.add_argument("--store", choices=STORES, default="fake", help="real: the SQLite store, in memory")
+    parser.add_argument("--sessions", type=int, default=YEAR, help=f"sessions a seed lives; {YEAR} are a year")
+    parser.add_argument(
+        "--store", choices=STORES, default="fake", help="real: SQLite in memory; file: SQLite on files, torn too"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, help="one JSON line a seed; seeds already in it are not lived again")
     parser.add_argument("--defect", choices=DEFECTS, help="plant this bug")
@@ -69,38 +78,67 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     asked = arguments()
-    first, end = map(int, asked.seeds.split(":"))
-    known: dict[int, dict[str, Any]] = {}
-    if asked.results and asked.results.exists():
-        done = [json.loads(line) for line in asked.results.read_text().splitlines()]
-        known = {one["seed"]: one for one in done if (one["sessions"], one["store"]) == (asked.sessions, asked.store)}
-    tasks = [(seed, asked.sessions, asked.store, asked.defect) for seed in range(first, end) if seed not in known]
-    results, began = [known[seed] for seed in range(first, end) if seed in known], time.perf_counter()
-    with Pool(asked.jobs) as pool:
+    seeds = range(*map(int, asked.seeds.split(":")))
+    known = _known(asked)
+    tasks = [(seed, asked.sessions, asked.store, asked.defect) for seed in seeds if seed not in known]
+    results, began = [known[seed] for seed in seeds if seed in known], time.perf_counter()
+    if results:
+        print(f"{len(results)} seeds were lived before", file=sys.stderr)
+    with Pool(asked.jobs, maxtasksperchild=50) as pool:
         for number, result in enumerate(pool.imap_unordered(one, tasks), 1):
             results.append(result)
             if asked.results:
                 with asked.results.open("a") as file:
                     file.write(json.dumps(result) + "\n")
-            rate = number * asked.sessions / (time.perf_counter() - began)
-            print(f"\r{number} of {len(tasks)} seeds, {rate:.0f} sessions a second", end="", file=sys.stderr)
+            elapsed = time.perf_counter() - began
+            left = timedelta(seconds=int(elapsed / number * (len(tasks) - number)))
+            rate = number * asked.sessions / elapsed
+            print(
+                f"\r{number} of {len(tasks)} seeds, {rate:.0f} sessions a second, {left} left ", end="", file=sys.stderr
+            )
             if result["broken"]:
                 print(f"\nseed {result['seed']}: {result['broken']}\n\n{result['test']}", flush=True)
-    return judge(results)
+    print(file=sys.stderr)
+    return judge(results, asked.store)
 
 
-def judge(results: list[dict[str, Any]]) -> int:
+def _known(asked: argparse.Namespace) -> dict[int, dict[str, Any]]:
+    """The results of seeds already lived as asked for; a line that an interruption cut short counts as none."""
+    known = {}
+    for line in asked.results.read_text().splitlines() if asked.results and asked.results.exists() else ():
+        try:
+            result = json.loads(line)
+        except ValueError:
+            continue
+        if (result["sessions"], result["store"], result["defect"]) == (asked.sessions, asked.store, asked.defect):
+            known[result["seed"]] = result
+    return known
+
+
+def judge(results: list[dict[str, Any]], store: str) -> int:
     """Print what all seeds came to; 1 where something broke or was never reached."""
     reached: Counter[str] = Counter()
     for result in results:
         reached.update(result["reached"])
-    never = [name for name in map(".".join, POINTS) if not reached[name]]
+    wanted = [".".join(point) for point in POINTS if point[1] != TORN or store == "file"]
+    never = [name for name in wanted if not reached[name]]
     broken = [result for result in results if result["broken"]]
-    sessions, orders = (sum(result[name] for result in results) for name in ("sessions", "orders"))
+    sessions, orders, seconds = (sum(result[name] for result in results) for name in ("lived", "orders", "seconds"))
+    kinds = Counter[str]()
+    for name, count in reached.items():
+        kinds[name.split(".")[0]] += count
+    faults = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
+    span = f"seeds {min(r['seed'] for r in results)} to {max(r['seed'] for r in results)}" if results else "no seeds"
     print(
-        f"\n{len(results)} seeds, {sessions} sessions, {orders} orders, {reached.total()} troubles at "
-        f"{len(POINTS) - len(never)} of {len(POINTS)} points; {len(broken)} seeds broke an invariant"
+        f"FIGURE store {store}, {span}: {sessions / YEAR:,.0f} years, {sessions:,} sessions, {orders:,} orders, "
+        f"{len(broken)} seeds broke an invariant\n"
+        f"FIGURE store {store}: {reached.total():,} faults ({faults}), "
+        f"{len(wanted) - len(never)} of {len(wanted)} fault points reached\n"
+        f"FIGURE store {store}: {seconds:,.0f} s of processor, "
+        f"{sessions / max(seconds, 0.01):.0f} sessions a second and core"
     )
+    for result in broken:
+        print(f"broken: seed {result['seed']}: {result['broken'][:150]}")
     if never:
         print(f"never reached: {', '.join(never)}")
     return 1 if broken or never else 0

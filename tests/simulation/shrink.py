@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from simulation.driver import live
+from simulation.fake_store import FakeStore
 from simulation.invariants import Broken
 from simulation.plan import Life, Trouble
 
@@ -57,14 +58,16 @@ def _fewer_troubles(life: Life, still: Callable[[Life], bool]) -> Life:
         size //= 2
 
 
-def as_test(life: Life, broken: Broken) -> str:
+def as_test(life: Life, broken: Broken, store: type = FakeStore) -> str:
     """That life as a test, ready to be kept."""
+    on = "" if store is FakeStore else f", {store.__name__}"
     troubles = "".join(f"            {trouble!r},\n" for trouble in life.troubles)
+    told = str(broken).replace("\\", "").replace('"', "'").replace("\n", " ")[:90]
     return (
         f"def test_{broken.name}_in_seed_{life.seed}() -> None:\n"
-        f'    """{str(broken)[:90]}"""\n'
+        f'    """{told}"""\n'
         f"    life = Life(\n"
         f"        seed={life.seed},\n        sessions={life.sessions},\n        first={life.first},\n"
         f"        troubles=(\n{troubles}        ),\n    )\n\n"
-        f"    assert live(life)\n"
+        f"    assert live(life{on})\n"
     )
