@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, isnan, lgamma, log, log1p, nan
+from math import isnan, lgamma, log, log1p, nan
 
 import numpy as np
 
@@ -165,16 +165,18 @@ def win_rate_interval(wins: int, trades: int) -> tuple[float, float]:
     """
     if not trades:
         return nan, nan
+    counts = np.arange(trades + 1)
+    ways = lgamma(trades + 1) - np.array([lgamma(k + 1) + lgamma(trades - k + 1) for k in counts.tolist()])
+
+    def at_most(count: int, rate: float) -> float:
+        """The chance of at most so many wins where each trade is won with chance `rate`."""
+        chances = np.exp(ways + counts * log(rate) + (trades - counts) * log1p(-rate))
+        return float(chances[: count + 1].sum())
+
     tail = (1 - CONFIDENCE) / 2
-    low = 0.0 if wins == 0 else _falls_to(lambda rate: _at_most(wins - 1, trades, rate), 1 - tail)
-    high = 1.0 if wins == trades else _falls_to(lambda rate: _at_most(wins, trades, rate), tail)
+    low = 0.0 if wins == 0 else _falls_to(lambda rate: at_most(wins - 1, rate), 1 - tail)
+    high = 1.0 if wins == trades else _falls_to(lambda rate: at_most(wins, rate), tail)
     return low, high
-
-
-def _at_most(wins: int, trades: int, rate: float) -> float:
-    """The chance of at most so many wins where each trade is won with chance `rate` (0 and 1 excluded)."""
-    ways = (lgamma(trades + 1) - lgamma(k + 1) - lgamma(trades - k + 1) for k in range(wins + 1))
-    return sum(exp(way + k * log(rate) + (trades - k) * log1p(-rate)) for k, way in enumerate(ways))
 
 
 def _falls_to(chance: Callable[[float], float], level: float) -> float:

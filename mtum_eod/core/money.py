@@ -7,8 +7,3 @@ Usd = float
 
 TOLERANCE_USD = 0.005
 """Two amounts closer than this are the same amount: half a cent."""
-
-
-def same_usd(left: Usd, right: Usd) -> bool:
-    """Whether two amounts are the same to the cent."""
-    return abs(left - right) < TOLERANCE_USD

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtum_eod.core.ledger import Holding, Ledger, ledger, rescale
-from mtum_eod.core.money import same_usd
+from mtum_eod.core.money import TOLERANCE_USD
 from mtum_eod.core.trading import CashFlow, CashKind, Fill, Side
 from mtum_eod.errors import StoreError
 
@@ -35,6 +35,11 @@ def fill(session: date, side: Side, shares: int, price: float, commission: float
 
 def flow(kind: CashKind, amount: float, text: str) -> CashFlow:
     return CashFlow(kind=kind, amount_usd=amount, session=day(text))
+
+
+def same_usd(left: float, right: float) -> bool:
+    """Whether two amounts are the same to the cent."""
+    return abs(left - right) < TOLERANCE_USD
 
 
 def numbers(book: Ledger) -> dict[str, float]:

@@ -7,7 +7,6 @@ from datetime import date, timedelta
 import pytest
 
 from mtum_eod.core import parameters
-from mtum_eod.core.money import same_usd
 from mtum_eod.core.parameters import (
     LateExit,
     Parameters,
@@ -68,13 +67,6 @@ def test_the_least_history_is_the_documented_one():
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "expected"), [(1.0, 1.004, True), (1.0, 0.996, True), (1.0, 1.006, False), (0.0, 0.01, False)]
-)
-def test_two_amounts_within_half_a_cent_are_the_same(left, right, expected):
-    assert expected == same_usd(left, right)
 
 
 def test_money_in_grows_the_book_and_money_out_shrinks_it():
