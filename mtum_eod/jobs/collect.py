@@ -53,7 +53,7 @@ def collect(desk: TradingDesk, order: Order, *, may_send: bool = False) -> Colle
     """
     if desk.book.mode is Mode.SIMULATED and order.status.is_open and executions_vanished(desk, order.intent.session):
         # The embedded broker prices an execution when it is asked, on the scale of that day.
-        follow_scale(desk, _recent(desk))
+        follow_scale(desk, recent(desk))
     if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN) and order.perm_id is None:
         recover(desk, order.intent, may_send=may_send)
         before, order = order, _present(desk, order)
@@ -134,7 +134,7 @@ def _expected_commission(desk: Desk, shares: int, price: float) -> float:
     return desk.parameters.risk.transaction_cost * shares * price
 
 
-def _recent(desk: Desk) -> DailyBars:
+def recent(desk: Desk) -> DailyBars:
     """The last sessions before today, as the source has them now."""
     window = desk.calendar.window(
         desk.calendar.nearest(desk.calendar.local_date(desk.clock.now()))[0], COMPARED_SESSIONS

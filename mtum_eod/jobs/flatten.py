@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 
@@ -25,13 +26,15 @@ from mtum_eod.core.trading import (
     whole_shares,
 )
 from mtum_eod.core.words import wall
-from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, SettingsError
+from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, OrderStateUnknown, SettingsError
+from mtum_eod.jobs.collect import recent
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import order_in_doubt, position_of
 from mtum_eod.jobs.order import adopt_forgotten, recover, send, tell_order
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
+from mtum_eod.jobs.splits import follow_scale
 from mtum_eod.ports import Recording, SessionRow, Unknown
 
 OUT = (OrderStatus.WORKING, OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
@@ -68,6 +71,8 @@ def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
         desk.broker.finish_by(desk.timetable(session).late_until)
         desk = desk.connected()
         finish_open(desk, session)
+        with suppress(MarketDataError):  # closes that cannot be had, or understood, hold back no sale by hand
+            follow_scale(desk, recent(desk))
         handled = _sell(desk, session, why, by, run.run_id)
         run.outcome, run.exit_code = f"flatten: {handled.words[-1]}", handled.exit_code
         return handled

@@ -359,3 +359,19 @@ def test_a_sale_by_hand_that_is_withdrawn_leaves_shares_nobody_watches(bench: Be
             1,
         )
     ] == bench.notices("position_unattended")
+
+
+@pytest.mark.parametrize("is_source_down", [False, True])
+def test_a_sale_by_hand_follows_an_overnight_split_first(bench: Bench, is_source_down: bool):
+    """Two shares for one since yesterday: all 66 are sold, and not the 33 of the day before with 33 left to nobody.
+
+    Where the source does not answer the owner need not wait for it: 33 are what the book knows of.
+    """
+    frame = bench.data.frames["MTUM"]
+    frame[["open", "high", "low", "close"]] /= 2
+    frame["volume"] *= 2
+    bench.broker.shares = 66.0
+    bench.data.down = {"MTUM"} if is_source_down else set()
+    sell(bench, 200)
+
+    assert [(SELL_KEY, 33 if is_source_down else 66, "MOC")] == sales(bench)
