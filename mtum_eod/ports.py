@@ -191,6 +191,10 @@ class Broker(Protocol):
         """The broker's own links of the chain: login, permissions, contract, hours, clock, data; reads only."""
         ...
 
+    def contract(self, session: date) -> Sequence[Check]:
+        """What `inspect` says of the contract alone: its listing, the order types it takes, the session's hours."""
+        ...
+
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
         """What the broker would say to this order; nothing is placed."""
         ...

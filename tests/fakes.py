@@ -143,6 +143,8 @@ class ScriptedBroker:
     def inspect(self, session: date) -> tuple[Check, ...]:  # noqa: ARG002
         return self.checks
 
+    contract = inspect
+
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:  # noqa: ARG002
         return self.thinks
 

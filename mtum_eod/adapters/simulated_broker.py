@@ -65,6 +65,9 @@ class SimulatedBroker:
     def inspect(self, session: date) -> tuple[Check, ...]:  # noqa: ARG002
         return ()
 
+    def contract(self, session: date) -> tuple[Check, ...]:
+        return self.inspect(session)
+
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:
         words = f"the embedded broker takes it, at {self._cost_ratio:.2%} of the value"
         return Known(WhatIf(is_accepted=True, words=f"{intent.reference}: {words}"))

@@ -93,9 +93,10 @@ class FindingKind(StrEnum):
     POSSIBLY_ADJUSTED = "possibly_adjusted"
     SERVED_FROM_STORE = "served_from_store"
     UNREADABLE = "unreadable"  # the source did not answer
+    CONTRACT = "contract"  # listing, order types or hours at the broker are not as expected
 
 
-ENTRY_ONLY = (FindingKind.STALE_PRICE, FindingKind.VOLUME_UNITS)
+ENTRY_ONLY = (FindingKind.STALE_PRICE, FindingKind.VOLUME_UNITS, FindingKind.CONTRACT)
 """Fatal findings that say nothing against an exit, nor against keeping the shares."""
 
 

@@ -9,7 +9,7 @@ from mtum_eod.core import parameters, snapshot, words
 from mtum_eod.core.decision import decide
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Gate, Window
-from mtum_eod.core.market import FindingKind
+from mtum_eod.core.market import Finding, FindingKind
 from mtum_eod.core.trading import (
     Action,
     Halt,
@@ -41,6 +41,7 @@ def preview(desk: Desk, session: date) -> Outcome:
     evidence = gathered.evidence
     if gathered.split:
         evidence = as_after_split(desk, evidence, gathered.split)
+    evidence = _with_contract(desk, evidence)
     return outcome_of(evidence, desk.parameters, desk.book, source=desk.prices.name)
 
 
@@ -57,7 +58,7 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     if gathered.split:
         follow_split(desk, gathered.split)
         gathered = gather(desk, session)
-    evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
+    evidence = _with_contract(desk, replace(gathered.evidence, approved_shares=approved_shares(desk, session)))
     decision = decide(evidence, desk.parameters)
     try:
         intent, unsent = _intent(desk, evidence, decision, had), None
@@ -93,6 +94,25 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
         outcome = outcome.with_document(blocked_by=str(stopped.gate))
     tell_order(desk, intent, decision.reason)
     return outcome.with_order(desk.store.order(session))
+
+
+def _with_contract(desk: Desk, evidence: Evidence) -> Evidence:
+    """The evidence, with what the contract's details at the broker have against an entry that would go out else."""
+    decision = decide(evidence, desk.parameters)
+    if decision.action is not Action.BUY or decision.blocked_by not in (None, Gate.AWAITING_APPROVAL):
+        return evidence
+    doubts = (
+        Finding(
+            kind=FindingKind.CONTRACT,
+            symbol=desk.book.symbol,
+            session=evidence.session,
+            words=f"{check.name}: {check.words}",
+            is_fatal=True,
+        )
+        for check in desk.broker.contract(evidence.session)
+        if not check.passed
+    )
+    return replace(evidence, findings=(*evidence.findings, *doubts))
 
 
 def is_final(outcome: Outcome) -> bool:

@@ -413,3 +413,21 @@ def test_an_order_that_ib_holds_back_is_urgent_news_at_once(person: PaperPerson,
 
     assert (5, "working", "order_rejected") == (typed.exit_code, typed.document["order"]["status"], event)
     assert "Inactive" in words
+
+
+@pytest.mark.parametrize(
+    ("field", "told", "words"),
+    [
+        ("orderTypes", "LMT,MKT", "order type: MTUM does not take MOC orders"),
+        ("liquidHours", "20241105:0930-20241105:1300", "hours: 2024-11-05: 09:30 to 13:00 at IB, 09:30 to 16:00"),
+        ("primaryExchange", "ARCA", "listing: MTUM is listed at ARCA, BATS expected"),
+    ],
+)
+def test_a_contract_that_is_not_as_expected_at_ib_buys_nothing_and_says_why(
+    person: PaperPerson, tws: Server, field: str, told: str, words: str
+) -> None:
+    tws.on("contractDetails", lambda reply: reply.values.__setitem__(field, told))
+    typed = person.types("run --json")
+
+    assert (3, "data", []) == (typed.exit_code, typed.document["blocked_by"], tws.orders)
+    assert [True] == [words in said for (said,) in person.sql("SELECT words FROM notice WHERE is_urgent")]

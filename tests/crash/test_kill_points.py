@@ -26,18 +26,22 @@ COMMITS: dict[Step, str] = {
 
 REQUESTS: dict[Step, str] = {
     "run": "startApi reqHistoricalData reqPositions reqAccountSummary cancelAccountSummary reqAllOpenOrders"
-    " reqCompletedOrders placeOrder reqCurrentTime reqExecutions",
-    "settle": "startApi reqAllOpenOrders reqCompletedOrders reqExecutions reqHistoricalData",
+    " reqCompletedOrders reqContractDetails placeOrder reqCurrentTime reqExecutions",
+    "settle": "startApi reqCurrentTime reqAllOpenOrders reqCompletedOrders reqExecutions reqHistoricalData",
 }
 """What it asks the broker: dying before, the request has arrived and nothing is done; after, it is done, unanswered."""
 
 REPLIES: dict[Step, str] = {
     "run": "serverVersion managedAccounts nextValidId error historicalData position positionEnd accountSummary"
-    " accountSummaryEnd openOrderEnd completedOrdersEnd openOrder orderStatus currentTime execDetailsEnd",
-    "settle": "serverVersion managedAccounts nextValidId error openOrderEnd completedOrder"
+    " accountSummaryEnd openOrderEnd completedOrdersEnd contractDetails contractDetailsEnd openOrder"
+    " orderStatus currentTime execDetailsEnd",
+    "settle": "serverVersion managedAccounts nextValidId error currentTime openOrderEnd completedOrder"
     " completedOrdersEnd execDetails commissionReport execDetailsEnd historicalData",
 }
 """What the broker says: dying after, the bytes have left. Before, it is the point before."""
+
+OF_PURCHASES = ("reqContractDetails", "contractDetails", "contractDetailsEnd")
+"""What only a session that is about to buy asks."""
 
 
 def points() -> Iterator[Point]:
@@ -54,7 +58,7 @@ def cells() -> Iterator[Any]:
     """Each point with the next side, the next fate of the order and the next restart."""
     for number, point in zip(count(), points(), strict=False):
         # What lists a position has something to list on the day of a sale only.
-        side = "SELL" if number % 2 or point.name == "position" else "BUY"
+        side = "SELL" if (number % 2 or point.name == "position") and point.name not in OF_PURCHASES else "BUY"
         fates = [fate for fate in Fate if fate is not Fate.REJECTED or point.name not in OF_FILLS]
         fate, restart = fates[number % len(fates)], list(Restart)[number % len(Restart)]
         yield pytest.param(side, point, fate, restart, id=f"{side}, {point}, {fate}, {restart}")

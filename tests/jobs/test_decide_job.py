@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import BOOK, KEY, SESSION, Bench, ScriptedBroker, calendar
 
+from mtum_eod.core.checks import Check
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
 from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, OrderType
@@ -339,6 +340,36 @@ def test_no_order_id_no_order(bench: Bench):
 
 
 # -- never short, never stranded --------------------------------------------------------------------------------------
+
+
+def test_a_contract_that_is_not_as_expected_keeps_an_entry_back_and_no_exit(bench: Bench):
+    """Refused by its order types at 15:40, told once, mended by 15:42; the next day they are wrong again."""
+    wrong = Check(name="order type", passed=False, words="MTUM does not take MOC orders", exit_code=2)
+    bench.broker.checks = (wrong,)
+    blocked, again = bench.decide(), bench.decide(before_close=19)
+    told = bench.notices("run_failed")
+    bench.broker.checks = ()
+    bought = bench.decide(before_close=18)
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    bench.settle()
+    bench.broker.checks = (wrong,)
+    spike(bench)
+    sold = bench.decide(NEXT)
+
+    assert [("BUY", "data", 3)] * 2 == [
+        (out.document["action"], out.document["blocked_by"], out.exit_code) for out in (blocked, again)
+    ]
+    assert [True] == ["order type: MTUM does not take MOC orders" in words for words, _ in told]
+    assert [BUY_KEY, SELL_KEY] == references(bench)
+    assert (None, None) == (bought.document["blocked_by"], sold.document["blocked_by"])
+
+
+def test_where_no_rule_buys_the_contract_is_not_asked_about(bench: Bench):
+    bench.broker.checks = (Check(name="hours", passed=False, words="closed"),)
+    bench.data.edit(VIX, SESSION, close=26.0)
+    document = bench.decide().document
+
+    assert ("HOLD", None) == (document["action"], document["blocked_by"])
 
 
 @pytest.mark.parametrize(("at_broker", "sold"), [(33.0, 33), (20.0, 20), (20.9, 20), (50.0, 33)])

@@ -215,6 +215,8 @@ class VirtualBroker:
     def inspect(self, session: date) -> Sequence[Check]:  # noqa: ARG002
         return ()
 
+    contract = inspect
+
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:  # noqa: ARG002
         return Known(WhatIf(is_accepted=True, words="fine"))
 

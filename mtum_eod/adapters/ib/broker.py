@@ -84,9 +84,10 @@ class IbBroker:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def inspect(self, session: date) -> Sequence[Check]:
-        return Inspection(self._line, self._symbol, self._primary_exchange, self._calendar, self._needs).checks(
-            session, self.cash
-        )
+        return self._inspection.checks(session, self.cash)
+
+    def contract(self, session: date) -> Sequence[Check]:
+        return list(self._inspection.contract(session))
 
     def orders(self) -> Answer[list[BrokerOrder]]:
         """Orders of ours, the working ones first. One that ends between the two lists is in the second."""
@@ -186,6 +187,10 @@ class IbBroker:
         return Known(replace(found, words="; ".join(filter(None, (found.words, answer.value)))))
 
     # -- inside: reading --------------------------------------------------------------------------------------------
+
+    @property
+    def _inspection(self) -> Inspection:
+        return Inspection(self._line, self._symbol, self._primary_exchange, self._calendar, self._needs)
 
     def _answer(self, what: str, question: Callable[[Talk], Awaitable[T]], *, once: bool = False) -> Answer[T]:
         ask = self._line.ask_once if once else self._line.ask

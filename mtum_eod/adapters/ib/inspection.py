@@ -55,7 +55,7 @@ class Inspection:
             Check(name="IB login", passed=True, words=f"account {account}, client id {self.line.client_id}"),
             *self._orders(),
             *self._clock(),
-            *self._contract(session),
+            *self.contract(session),
             *(check for symbol in self.needs.quotes for check in self._quote(symbol)),
             self._cash(cash()),
             *self._farms(),  # told unasked, so by now
@@ -79,7 +79,8 @@ class Inspection:
         cure = "" if passed else SET_CLOCK
         yield Check(name="clock", passed=passed, words=words, cure=cure)
 
-    def _contract(self, session: date) -> Iterator[Check]:
+    def contract(self, session: date) -> Iterator[Check]:
+        """What IB's details of the contract say against an order of ours, or that they did not come."""
         from mtum_eod.adapters.ib.library import contract_of
 
         asked = contract_of(self.symbol)  # without its exchange: a listing that has moved must be found, not missed
