@@ -494,6 +494,15 @@ def test_cash_flows_and_notices_are_kept(store: Store, run_id: int, path: Path):
     assert ([flow], [("run_failed", "no answer", 1, 1)]) == (store.cash_flows(), notices)
 
 
+def test_a_message_told_again_is_counted_whichever_run_tells_it(store: Store, run_id: int):
+    """The second run is one the book has lost; the first one's message is still to be sent."""
+    failed = Notice(event=Event.RUN_FAILED, words="no answer")
+    store.add_notice(failed, at("01-04"), run_id, is_to_send=True)
+    store.add_notice(failed, at("01-05"), run_id + 1, is_to_send=True)
+
+    assert [(failed, 2)] == [(kept.notice, kept.times_told) for kept in store.unsent_notices()]
+
+
 def test_an_exit_stays_due_from_the_first_sell_after_the_entry(store: Store):
     write_book(store)
 

@@ -617,14 +617,14 @@ class FakeStore(FakeViews):
 
     def add_notice(self, notice: Notice, at: datetime, run_id: int | None, *, is_to_send: bool) -> None:
         with self.transaction():
-            if run_id is not None:
-                self._demand_run(run_id)
             said = (notice.event, notice.words)
             again = [told for told in self.unsent_notices() if (told.notice.event, told.notice.words) == said]
             for told in again if is_to_send else ():
                 self._notices.put(told.id, Kept(replace(told, times_told=told.times_told + 1), is_to_send))
             if again and is_to_send:
                 return
+            if run_id is not None:
+                self._demand_run(run_id)
             number = len(self._notices.keys) + 1
             told = UnsentNotice(id=number, notice=notice, told_at=at, times_told=1, attempts=0, last_tried_at=None)
             self._notices.put(number, Kept(told, is_to_send))
