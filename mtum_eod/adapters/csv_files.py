@@ -14,6 +14,7 @@ import pandas as pd
 
 from mtum_eod.adapters.bars import daily_bars
 from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Days, Finding, FindingKind, Floats, arrays_of
+from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.ports import Calendar
 
@@ -118,7 +119,7 @@ class _File:
         days = self.days(table["date"])
         placed = days.notna()
         if not placed.any():
-            raise self.error(f"has no row with a date ({len(table)} rows)", "one row a session")
+            raise self.error(f"has no row with a date ({counted(len(table), 'row')})", "one row a session")
         index = pd.DatetimeIndex(days[placed], name="session")
         table = table[placed]
         numbers = {

@@ -60,7 +60,7 @@ def _decide_flat(evidence: Evidence, decision: Decision, p: Parameters) -> Decis
             gate = Gate.DATA
         reason = words.no_entry(evidence.indicators, decision.entry_rules, p.strategy)
         if evidence.approved_shares is not None:
-            reason += f". The {evidence.approved_shares} shares approved are not bought"
+            reason += f". Approved, and not bought: {words.counted(evidence.approved_shares, 'share')}"
         return replace(decision, blocked_by=gate, reason=reason)
 
     decision = replace(decision, action=Action.BUY, reason=words.entry(evidence.indicators, p.strategy))
@@ -69,7 +69,8 @@ def _decide_flat(evidence: Evidence, decision: Decision, p: Parameters) -> Decis
     size = size_entry(evidence.indicators.close, evidence.funds.sizing_equity, evidence.funds.cash, p.risk)
     close, equity = evidence.indicators.close, evidence.funds.sizing_equity
     if gates.exceeds_position_limit(size.shares, close, equity, p.risk):
-        return _stop(decision, gates.Blocked(gate=Gate.POSITION_LIMIT, why=f"{size.shares} shares pass the cap"))
+        why = f"{words.counted(size.shares, 'share')} would pass the cap"
+        return _stop(decision, gates.Blocked(gate=Gate.POSITION_LIMIT, why=why))
     if size.blocked_by is Gate.CASH:
         return _stop(decision, gates.Blocked(gate=Gate.CASH, why=words.not_enough_cash(evidence, p.risk)))
     risk = gates.risk_block(evidence, decision.daily_loss_hit, p)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mtum_eod.core.evidence import Evidence, Gate, Indicators, Window
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
 from mtum_eod.core.trading import Position
+from mtum_eod.core.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +103,7 @@ def approval_block(evidence: Evidence, shares: int, risk: RiskParameters) -> Blo
         return Blocked(gate=Gate.AWAITING_APPROVAL, why="waiting for the owner's approval")
     if abs(shares - approved) <= APPROVAL_SLACK_SHARES:
         return None
-    why = f"waiting for the owner's approval again: {approved} shares were approved, now it would be {shares}"
+    why = f"waiting for the owner's approval again: {counted(approved, 'share')} approved, now it would be {shares}"
     return Blocked(gate=Gate.AWAITING_APPROVAL, why=why)
 
 

@@ -8,6 +8,7 @@ from datetime import date
 
 from mtum_eod.core.money import Usd
 from mtum_eod.core.trading import CashFlow, Fill, Side, same_shares
+from mtum_eod.core.words import counted
 from mtum_eod.errors import StoreError
 
 
@@ -100,7 +101,8 @@ def _sold(held: Holding | None, fill: Fill) -> tuple[Usd, Holding | None]:
     """The gain net of both sides' commissions, and what is left."""
     if held is None or fill.shares > held.shares:
         raise StoreError(
-            f"execution {fill.execution_id} sells {fill.shares} shares, the book holds {held.shares if held else 0}",
+            f"execution {fill.execution_id} sells {counted(fill.shares, 'share')}, "
+            f"the book holds {held.shares if held else 0}",
             hint="look at the executions with `mtum-eod export fills`; restore a backup with `mtum-eod db restore`",
         )
     entry_commission = held.entry_commission_usd * fill.shares / held.shares
@@ -134,7 +136,8 @@ def _rescale_side(fills: list[Fill], ratio: float) -> list[Fill]:
     total = round(before * ratio)
     if not same_shares(before * ratio, total) or total < len(fills):
         raise StoreError(
-            f"a split of {ratio:g} new shares for one makes {before * ratio:g} of {before} shares: no whole number",
+            f"a split of {ratio:g} new shares for one makes {before * ratio:g} of {counted(before, 'share')}, "
+            "which is no whole number",
             hint="look at the broker's statement; `mtum-eod reconcile` compares the book with the broker",
         )
     # Each execution alone need not come out whole: the running sum is rounded, and each keeps a share at least.

@@ -29,6 +29,7 @@ from mtum_eod.core.market import (
     shared,
 )
 from mtum_eod.core.parameters import MIN_HISTORY_BARS
+from mtum_eod.core.words import counted
 
 OUTLIER_RANGE_RATIO = 0.10
 """A high or low further than this from the close is named. MTUM crossed it four times in its first ten years."""
@@ -277,7 +278,7 @@ class _Check:
             self.add(
                 FindingKind.SHORT_HISTORY,
                 decided,
-                f"insufficient history: {len(self.days)} sessions up to {decided}, {needed} needed. "
+                f"insufficient history: {counted(len(self.days), 'session')} up to {decided}, {needed} needed. "
                 "Fetch more with `mtum-eod data import`",
                 is_fatal=True,
             )
@@ -335,7 +336,7 @@ def compare_with_store(fetched: DailyBars, stored: StoredBars) -> tuple[Finding,
     named, rest = changed[:NAMED_ONE_BY_ONE], changed[NAMED_ONE_BY_ONE:]
     said = [f"revised at {fetched.source}, {_differences(old[row], new[row])}" for row in named]
     if len(rest):
-        said.append(f"and {len(rest)} sessions more were revised at {fetched.source}, this the last")
+        said.append(f"revised too at {fetched.source}: {counted(len(rest), 'session')} more, this the last")
     return tuple(
         Finding(
             kind=FindingKind.REVISED,

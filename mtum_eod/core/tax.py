@@ -14,6 +14,7 @@ from itertools import groupby
 
 from mtum_eod.core.money import TOLERANCE_USD, Usd
 from mtum_eod.core.trading import Fill, Side
+from mtum_eod.core.words import counted
 from mtum_eod.errors import StoreError
 
 WASH_SALE_WINDOW = timedelta(days=30)
@@ -192,7 +193,7 @@ def _take(lots: list[_Lot], order: _Order) -> list[_Lot]:
             wanted -= shares
     if wanted:
         raise StoreError(
-            f"the sale of {order.session} sells {wanted} shares more than had been bought",
+            f"the sale of {order.session} sells {counted(wanted, 'share')} more than had been bought",
             hint="look at the executions with `mtum-eod export fills`; restore a backup with `mtum-eod db restore`",
         )
     return taken

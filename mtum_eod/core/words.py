@@ -16,6 +16,11 @@ SET_CLOCK = "set the clock by NTP (timedatectl set-ntp true)"
 """What to do about a clock that is wrong."""
 
 
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """A number with its noun: 1 session, 1,204 sessions, 2 retries. plural: where it is not the noun with an s."""
+    return f"{number:,.12g} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def wall(instant: datetime) -> str:
     """An instant as the exchange's clock shows it: 15:45 New York."""
     return f"{instant.astimezone(ZoneInfo('America/New_York')):%H:%M} New York"

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Gate
 from mtum_eod.core.trading import Act, OwnerAct, SessionStatus
-from mtum_eod.core.words import wall
+from mtum_eod.core.words import counted, wall
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import replay_recorded
@@ -78,7 +78,8 @@ def ask(desk: TradingDesk, outcome: Outcome) -> None:
     price = evidence.indicators.close
     said = (
         f"BUY {shares} {desk.book.symbol} at about {price:.2f}, {shares * price:,.2f} USD? {outcome.decision.reason}. "
-        f"Type `mtum-eod approve` or `mtum-eod approve --no` by {wall(until)}, {minutes:.0f} minutes from now"
+        f"Type `mtum-eod approve` or `mtum-eod approve --no` by {wall(until)}, "
+        f"{counted(round(minutes), 'minute')} from now"
     )
     desk.notifier.tell(Notice(event=Event.APPROVAL, words=said, is_urgent=True))
 

@@ -18,6 +18,7 @@ from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, days_of
 from mtum_eod.core.metrics import CurveMetrics, Metrics, curve_metrics, metrics
 from mtum_eod.core.parameters import MIN_HISTORY_BARS, StrategyParameters
 from mtum_eod.core.snapshot import number, plain
+from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.history import Progress
@@ -175,7 +176,7 @@ def _start(symbol: str, sessions: list[date], first: date | None) -> int:
     """The index of the first session to decide."""
     if len(sessions) < MIN_HISTORY_BARS:
         raise MarketDataError(
-            f"{symbol}: {len(sessions)} sessions up to {sessions[-1]}, {MIN_HISTORY_BARS} needed",
+            f"{symbol}: {counted(len(sessions), 'session')} up to {sessions[-1]}, {MIN_HISTORY_BARS} needed",
             hint="fetch more with `mtum-eod data import`, or choose a later end",
         )
     ready = sessions[MIN_HISTORY_BARS - 1]

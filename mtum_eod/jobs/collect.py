@@ -10,6 +10,7 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.money import TOLERANCE_USD
 from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, same_shares, whole_shares
+from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
@@ -114,7 +115,8 @@ def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
     price = quality.check(bars, [session], needed=0).bars.close_of(session)
     if price is None:
         raise MarketDataError(
-            f"{symbol}: no close of {session} at {desk.prices.name}, {shares} executed shares cannot be priced",
+            f"{symbol}: no close of {session} at {desk.prices.name}, "
+            f"{counted(shares, 'executed share')} cannot be priced",
             hint=f"once the close is there: `mtum-eod settle`; or `mtum-eod reconcile --resolve {session} filled`",
         )
     return Fill(
@@ -193,7 +195,7 @@ def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | Non
     if done < claimed:
         if is_past:
             return _judge_by_position(desk, order, found.status)
-        words = f"the broker counts {claimed} shares executed, its executions add up to {done}"
+        words = f"the broker counts {counted(claimed, 'share')} executed, its executions add up to {done}"
         return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
     if not found.status.is_open:
         return Verdict(_end(found.status, done), found.words, found.perm_id)
@@ -210,7 +212,7 @@ def _judge_silence(desk: Desk, order: Order, found: BrokerOrder | None, why: str
         return None
     claimed = _claimed(order.intent, found) if found else 0
     if _shares(booked(desk, order.intent)) < claimed:
-        words = f"the broker counts {claimed} shares executed, and does not tell how: {why}"
+        words = f"the broker counts {counted(claimed, 'share')} executed, and does not tell how: {why}"
         return Verdict(OrderStatus.WORKING, words, is_alarm=True)
     return Verdict(OrderStatus.WORKING, f"the broker does not tell what became of it: {why}", is_silence=True)
 
@@ -238,15 +240,16 @@ def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdic
     # Where book and broker differed before the order went out, a move says nothing about how much of it is the order's.
     is_telling = same_shares(seen.moved, moved) and not (decided and decided.inputs.get("mismatch"))
     if not is_telling or not 0 <= moved <= intent.shares - done or (moved == 0 and claimed is OrderStatus.FILLED):
-        words = f"{done} shares of it are booked, but the position moved its way by {seen.moved:g} shares more"
+        more = counted(seen.moved, "share")
+        words = f"{counted(done, 'share')} of it booked, but the position moved its way by {more} more"
         return Verdict(OrderStatus.UNKNOWN, words, is_alarm=True)
     if moved == 0:
         return Verdict(_end(claimed, done), "no list of the broker has it any more, the position says what it did")
     if not executions_vanished(desk, intent.session):
-        words = f"the position moved its way by {moved} shares more than its executions add up to"
+        words = f"the position moved its way by {counted(moved, 'share')} more than its executions add up to"
         return Verdict(OrderStatus.WORKING, words, is_alarm=True)
     status = OrderStatus.FILLED if done + moved == intent.shares else OrderStatus.PARTLY_FILLED
-    return Verdict(status, f"{moved} shares as the position says; estimated", estimated_shares=moved)
+    return Verdict(status, f"{counted(moved, 'share')} as the position says; estimated", estimated_shares=moved)
 
 
 def _end(claimed: OrderStatus, done: int) -> OrderStatus:

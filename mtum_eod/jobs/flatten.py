@@ -25,7 +25,7 @@ from mtum_eod.core.trading import (
     order_reference,
     whole_shares,
 )
-from mtum_eod.core.words import wall
+from mtum_eod.core.words import counted, wall
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, OrderStateUnknown, SettingsError
 from mtum_eod.jobs.collect import recent
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -165,7 +165,8 @@ def _sale(desk: TradingDesk, session: date, position: Position) -> OrderIntent:
     shares = min(position.shares, whole_shares(held.value - desk.store.shares_left()))
     if shares < 1:
         raise OrderStateUnknown(
-            f"the book holds {position.shares} shares, the broker {held.value:g}: there is no whole share to sell",
+            f"the book holds {counted(position.shares, 'share')}, the broker {held.value:g}: "
+            "there is no whole share to sell",
             hint="put the book right with `mtum-eod reconcile`",
         )
     book = desk.book

@@ -11,6 +11,7 @@ from mtum_eod.core.evidence import Evidence, Funds, Indicators, PendingExit
 from mtum_eod.core.ledger import Ledger
 from mtum_eod.core.market import Finding, FindingKind
 from mtum_eod.core.trading import OrderStatus, Position, Split, same_shares, whole_shares
+from mtum_eod.core.words import counted
 from mtum_eod.jobs import market
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.market import Reading
@@ -121,4 +122,4 @@ def _mismatch(ledger: Ledger, held: Answer[float], left: float) -> str:
     if same_shares(held.value - left, ours):
         return ""
     own = f", {left:g} of them left to the owner" if left else ""
-    return f"the book holds {ours} shares, the broker {held.value:g}{own}"
+    return f"the book holds {counted(ours, 'share')}, the broker {held.value:g}{own}"

@@ -29,7 +29,7 @@ def look_twice(desk: Desk, intent: OrderIntent) -> Seen | Unknown:
     second = look(desk, intent)
     if isinstance(second, Seen) and not same_shares(second.moved, first.moved):
         sign = intent.side.sign
-        return Unknown(f"the position moved by {sign * (second.moved - first.moved):+g} shares between two looks")
+        return Unknown(f"the shares held moved by {sign * (second.moved - first.moved):+g} between two looks")
     return second
 
 

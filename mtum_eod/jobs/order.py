@@ -28,6 +28,7 @@ from mtum_eod.core.trading import (
     Side,
     same_shares,
 )
+from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
@@ -196,7 +197,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
     elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent.session):
         status, words = OrderStatus.WORKING, "known by the position alone"
     else:
-        words = f"no list has it, but the position moved its way by {seen.moved:g} shares"
+        words = f"no list has it, but the position moved its way by {counted(seen.moved, 'share')}"
     words = "; ".join(filter(None, (words, doubt)))
     desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
 
@@ -229,7 +230,7 @@ def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
         order_id=order.order_id or 0,
         decision_price_usd=0.0,
     )
-    words = f"the broker has had {order.reference}, {shares} shares, that this book did not know of"
+    words = f"the broker has had {order.reference}, {counted(shares, 'share')}, that this book did not know of"
     with desk.store.transaction():
         desk.store.record(
             Recording(
@@ -303,7 +304,8 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
 
 def _tell_kept(desk: TradingDesk, intent: OrderIntent) -> None:
     """A session has one order: with its sale withdrawn, nobody watches the shares until the next one."""
-    said = f"{intent.session}: the sale by hand was withdrawn, {desk.shares()} shares stay, and no rule is asked today"
+    held = counted(desk.shares(), "share")
+    said = f"{intent.session}: the sale by hand was withdrawn, {held} kept, and no rule is asked today"
     desk.notifier.tell(Notice(event=Event.POSITION_UNATTENDED, words=f"{desk.book.symbol} {said}", is_urgent=True))
 
 

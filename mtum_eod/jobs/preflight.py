@@ -11,6 +11,7 @@ from mtum_eod.core.checks import Check, told_once
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
+from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable, MtumEodError
 from mtum_eod.jobs import consent
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -88,7 +89,7 @@ def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
             name=f"{symbol} bars", passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code
         )
     fatal = quality.check(bars, window, is_index=symbol == VIX).fatal
-    words = fatal[0].words if fatal else f"{len(bars.days)} bars up to {window[-1]} from {source.name}"
+    words = fatal[0].words if fatal else f"{counted(len(bars.days), 'bar')} up to {window[-1]} from {source.name}"
     return Check(name=f"{symbol} bars", passed=not fatal, words=words)
 
 
@@ -102,7 +103,7 @@ def broker(desk: Desk, session: date) -> Iterator[Check]:
     if isinstance(held, Unknown):
         yield Check(name="broker", passed=False, words=held.why, exit_code=BrokerUnavailable.exit_code)
         return
-    yield Check(name="broker", passed=True, words=f"{desk.broker.account} holds {held.value:g} shares")
+    yield Check(name="broker", passed=True, words=f"{desk.broker.account} holds {counted(held.value, 'share')}")
 
 
 def _calendar(desk: Desk, session: date) -> Check:

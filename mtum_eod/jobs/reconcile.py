@@ -10,6 +10,7 @@ from typing import Any
 
 from mtum_eod.core.money import TOLERANCE_USD
 from mtum_eod.core.trading import Act, Fill, Order, OrderIntent, OrderStatus, OwnerAct, Side, same_shares, whole_shares
+from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, SettingsError
 from mtum_eod.jobs import market
 from mtum_eod.jobs.collect import booked, estimate, filled_words
@@ -69,13 +70,13 @@ def compare(desk: Desk) -> Comparison:
 
 def _position(desk: Desk) -> Iterator[Compared]:
     ours, left = desk.shares(), desk.store.shares_left()
-    book = f"{ours} shares" + (f", {left:g} left to the owner" if left else "")
+    book = counted(ours, "share") + (f", {left:g} left to the owner" if left else "")
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         yield _unsaid("position", book, held)
     else:
         agrees = same_shares(held.value, ours + left)
-        yield Compared(what="position", book=book, broker=f"{held.value:g} shares", agrees=agrees)
+        yield Compared(what="position", book=book, broker=counted(held.value, "share"), agrees=agrees)
 
 
 def _orders(desk: Desk) -> Iterator[Compared]:
@@ -141,7 +142,7 @@ def adopt(desk: TradingDesk, shares: int, price: float, entry_session: date, by:
     _refuse_session(desk, entry_session)
     if ours := desk.shares():
         raise SettingsError(
-            f"the book holds {ours} shares already, and it has one position at a time",
+            f"the book holds {counted(ours, 'share')} already, and it has one position at a time",
             hint="shares that shall stay out of it: `mtum-eod reconcile --leave N`",
         )
     traded = max((f.session for f in desk.store.fills()), default=None)
@@ -153,13 +154,13 @@ def adopt(desk: TradingDesk, shares: int, price: float, entry_session: date, by:
     free = whole_shares(_held(desk) - desk.store.shares_left())
     if shares > free:
         raise SettingsError(
-            f"{shares} shares are to be adopted, the broker holds {max(free, 0)} that are not the owner's own",
+            f"{counted(shares, 'share')} to be adopted, the broker holds {max(free, 0)} that are not the owner's own",
             hint="`mtum-eod reconcile` shows what it holds",
         )
     cash = desk.ledger().cash
     if shares * price > cash + TOLERANCE_USD:
         raise SettingsError(
-            f"{shares} shares at {price:.2f} cost {shares * price:,.2f} USD, the book has {cash:,.2f}",
+            f"{counted(shares, 'share')} at {price:.2f} would cost {shares * price:,.2f} USD, the book has {cash:,.2f}",
             hint="tell it of the money first: `mtum-eod cash add deposit AMOUNT`",
         )
     p, now = desk.parameters.strategy, desk.wall_clock.now()
@@ -183,7 +184,7 @@ def adopt(desk: TradingDesk, shares: int, price: float, entry_session: date, by:
         price_usd=price,
         commission_usd=0.0,
     )
-    words = f"{shares} shares adopted at {price:.2f}, entered on {entry_session} with an ATR of {atr:.2f}"
+    words = f"{counted(shares, 'share')} adopted at {price:.2f}, entered on {entry_session} with an ATR of {atr:.2f}"
     with desk.store.transaction():
         desk.store.adopt(fill, atr, p.atr_multiplier, now)
         _record(desk, Act.ADOPT, entry_session, by, words)
@@ -199,10 +200,10 @@ def leave(desk: TradingDesk, shares: float, by: str) -> str:
     held, ours = _held(desk), desk.shares()
     if shares > held - ours and not same_shares(shares, held - ours):
         raise SettingsError(
-            f"{shares:g} shares are to be left, the broker holds {held:g} and {ours} of them are the book's",
+            f"{counted(shares, 'share')} to be left, but the broker holds {held:g} and {ours} of them are the book's",
             hint=f"at most {max(held - ours, 0):g} can be left",
         )
-    words = f"{shares:g} of the broker's {held:g} shares are the owner's own"
+    words = f"the owner's own: {shares:g} of the broker's {counted(held, 'share')}"
     with desk.store.transaction():
         desk.store.leave(shares, desk.wall_clock.now())
         _record(desk, Act.LEAVE, None, by, words)
@@ -263,9 +264,10 @@ def resolve(desk: TradingDesk, session: date, *, executed: int | None, by: str) 
     if missing:
         _refuse_session(desk, session)
     if done + missing == intent.shares:
-        status, words = OrderStatus.FILLED, f"{intent.reference} was filled, {missing} shares of it estimated"
+        status = OrderStatus.FILLED
+        words = f"{intent.reference} was filled, {counted(missing, 'share')} of it estimated"
     elif done + missing:
-        said = f"{done + missing} of {intent.shares} shares were executed of {intent.reference}"
+        said = f"{done + missing} of {counted(intent.shares, 'share')} executed of {intent.reference}"
         status, words = OrderStatus.PARTLY_FILLED, f"{said}, {missing} of them estimated"
     else:
         status = OrderStatus.CANCELLED if order.perm_id is not None else OrderStatus.NOT_SENT
@@ -317,7 +319,7 @@ def _refuse_shares(executed: int, done: int, intent: OrderIntent) -> None:
     if executed >= intent.shares or executed < done:
         booked_words = f", and {done} of it are booked" if done else ""
         raise SettingsError(
-            f"{executed} shares are no part of {intent.reference}: it is for {intent.shares}{booked_words}",
+            f"no part of {intent.reference}: {counted(executed, 'share')}, it is for {intent.shares}{booked_words}",
             hint=f"say none, filled, or a number from {max(done, 1)} to {intent.shares - 1}",
         )
 
@@ -345,6 +347,6 @@ def _refuse_contradiction(desk: Desk, order: Order) -> None:
         new = [f for f in executions_of(order.intent, executions.value) if f.execution_id not in known]
         if new:
             raise SettingsError(
-                f"the broker shows {len(new)} executions of {order.intent.reference} that are not booked",
+                f"the broker shows {counted(len(new), 'execution')} of {order.intent.reference} not booked yet",
                 hint="`mtum-eod settle` books them",
             )

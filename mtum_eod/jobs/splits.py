@@ -11,6 +11,7 @@ from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
 from mtum_eod.core.trading import Mode, Split, same_shares
+from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.ports import Notice, Unknown
@@ -55,7 +56,8 @@ def _doubt(desk: Desk, ratio: float) -> str:
     before = desk.shares() + desk.store.shares_left()
     if same_shares(held.value, before * ratio):
         return ""
-    return f"the broker holds {held.value:g} shares, where a split would have made {before * ratio:g} of {before:g}"
+    held_words = counted(held.value, "share")
+    return f"the broker holds {held_words}, where a split would have made {before * ratio:g} of {before:g}"
 
 
 def follow_scale(desk: TradingDesk, prices: DailyBars) -> None:
@@ -83,7 +85,7 @@ def follow_split(desk: TradingDesk, split: Split) -> None:
         if left := desk.store.shares_left():
             desk.store.leave(left * split.ratio, now)
         desk.store.add_bars([history])
-        held = f"{shares} shares held are {desk.shares()} now" if shares else "no share is held"
+        held = f"{counted(shares, 'share')} held: {desk.shares()} now" if shares else "no share is held"
         words = f"{symbol}: a split of {split.ratio:.6g} new shares for one, followed on {split.session}; {held}"
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=words))
 

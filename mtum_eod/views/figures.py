@@ -11,6 +11,7 @@ from math import isnan
 from typing import Any
 
 from mtum_eod.core.review import Review, TradePath
+from mtum_eod.core.words import counted
 
 Figure = dict[str, Any]
 
@@ -98,7 +99,8 @@ def paths(one: Review) -> Figure:
 
 def _path(path: TradePath) -> dict[str, Any]:
     colour = "@strategy" if path.is_open else "@good" if path.net_pnl > 0 else "@bad"
-    name = f"{path.entry_session}, {path.shares} shares, {path.net_pnl:+,.2f} USD" + (", open" if path.is_open else "")
+    name = f"{path.entry_session}, {counted(path.shares, 'share')}, {path.net_pnl:+,.2f} USD"
+    name += ", open" if path.is_open else ""
     return {
         "type": "scatter",
         "mode": "lines" if len(path.progress) > 1 else "markers",

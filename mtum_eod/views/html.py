@@ -16,6 +16,7 @@ from mtum_eod.core.expectations import ALMOST_A_YEAR, Verdict
 from mtum_eod.core.metrics import Metrics
 from mtum_eod.core.review import HORIZONS, Review
 from mtum_eod.core.strategy import EntryRule
+from mtum_eod.core.words import counted
 from mtum_eod.errors import SettingsError
 from mtum_eod.views.figures import figures
 
@@ -81,6 +82,7 @@ def page(one: Review, made_at: datetime) -> str:
     shown = {
         "review": one,
         "subject": one.subject,
+        "counted": counted,
         "made_at": f"{made_at:%Y-%m-%d %H:%M} UTC",
         "words": findings(one),
         "cards": cards(one),
@@ -287,7 +289,7 @@ def _noise(one: Review) -> Table:
         line("trades", noise.trades, count),
         line("sessions that decided otherwise", noise.changed_sessions, count),
     ]
-    caption = f"Decided {noise.minutes_early} minutes before the close, {noise.trials:,} trials"
+    caption = f"Decided {counted(noise.minutes_early, 'minute')} before the close, {counted(noise.trials, 'trial')}"
     return Table(caption=caption, heads=heads, rows=rows)
 
 

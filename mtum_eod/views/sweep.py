@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from mtum_eod.core.words import counted
 from mtum_eod.errors import SettingsError
 from mtum_eod.views.text import dim, pct, plain, table
 
@@ -35,8 +36,8 @@ def text(one: Swept, top: int) -> str:
     synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if one.is_synthetic else ""
     lines = [
         click.style("Sweep", bold=True)
-        + f"  {one.sessions[0]} to {one.sessions[-1]}, {len(one.sessions):,} sessions of {one.source}, "
-        + f"{len(one.tried):,} combinations{synthetic}",
+        + f"  {one.sessions[0]} to {one.sessions[-1]}, {counted(len(one.sessions), 'session')} of {one.source}, "
+        + f"{counted(len(one.tried), 'combination')}{synthetic}",
         *(f"skipped {count:,}: {reason}" for reason, count in one.tried.skipped.items()),
         "",
         table(

@@ -17,6 +17,7 @@ from mtum_eod.core.explanation import RuleLine
 from mtum_eod.core.sizing import share_cost
 from mtum_eod.core.strategy import target_price
 from mtum_eod.core.trading import Action, Position
+from mtum_eod.core.words import counted
 
 if TYPE_CHECKING:
     from mtum_eod.core.backtest import BacktestResult
@@ -252,7 +253,7 @@ def settlements(settled: Sequence[Settlement]) -> str:
 def range_result(result: RangeResult) -> str:
     """What a run over a range did."""
     actions, gates = result.document["actions"], result.document["blocked_by"]
-    lines = [f"{result.sessions} sessions, {result.already_done} of them done before"]
+    lines = [f"{counted(result.sessions, 'session')}, {result.already_done} of them done before"]
     if actions:
         lines.append("decided  " + ", ".join(f"{count} {action}" for action, count in sorted(actions.items())))
     if gates:
@@ -261,7 +262,7 @@ def range_result(result: RangeResult) -> str:
     if unfit:
         why = unfit.document["warnings"] or [unfit.document["reason"]]
         lines.append(click.style(f"  ! {unfit.evidence.session}: {why[0]}", fg="yellow"))
-    held = f"{result.shares} shares held" if result.shares else "flat"
+    held = f"{counted(result.shares, 'share')} held" if result.shares else "flat"
     equity = f", equity {result.equity:,.2f} USD" if result.equity is not None else ""
     return "\n".join([*lines, f"now      {held}{equity}"])
 
@@ -278,7 +279,10 @@ def status(now: Status, zone: str) -> str:
         ("last session", f"{row.session} {row.status}: {row.why}" if row else "none yet"),
         ("now", agenda(now.agenda, zone)),
     ]
-    lines += [("working", f"{o.intent.reference}, {o.intent.shares} shares, {o.status}") for o in now.open_orders]
+    lines += [
+        ("working", f"{order.intent.reference}, {counted(order.intent.shares, 'share')}, {order.status}")
+        for order in now.open_orders
+    ]
     lines += [("halted", f"{halt.why} (by {halt.by}, {instant(halt.halted_at, zone)})") for halt in now.halts]
     if now.question:
         lines.append(("awaiting", question(now.question, zone)))
@@ -307,11 +311,11 @@ def bars_report(report: BarsReport) -> str:
     """What the bars look like, and every oddity by name."""
     lines = []
     for one in report.symbols:
-        lines.append(f"{one.symbol}: {one.rows:,} rows from {one.source}, {one.first} to {one.last}")
+        lines.append(f"{one.symbol}: {counted(one.rows, 'row')} from {one.source}, {one.first} to {one.last}")
         colours = {True: "red", False: "yellow"}
         lines += [click.style(f"  ! {f.words}", fg=colours[f.is_fatal]) for f in one.findings]
     if report.written is not None:
-        lines.append(f"{report.written:,} rows new or changed in the database")
+        lines.append(f"{counted(report.written, 'row')} new or changed in the database")
     return "\n".join(lines)
 
 
@@ -361,11 +365,12 @@ def backtest(one: Backtest) -> str:
     held = result.open_position
     lines = [
         click.style("Backtest", bold=True)
-        + f"  {first} to {last}, {len(result.sessions):,} sessions of {one.source}, fills at {one.fill}{synthetic}",
+        + f"  {first} to {last}, {counted(len(result.sessions), 'session')} of {one.source}, "
+        f"fills at {one.fill}{synthetic}",
         "",
         table(("", "these rules", "buy and hold"), figures, right=(1, 2)),
         "",
-        f"{trades.trades} trades, {trades.wins} won ({pct(trades.win_rate)}), "
+        f"{counted(trades.trades, 'trade')}, {trades.wins} won ({pct(trades.win_rate)}), "
         f"{plain(trades.trades_a_year, 1)} a year, {plain(trades.average_days, 1)} days each",
         f"net {trades.total_pnl:,.2f} USD of {one.capital:,.2f}: gross {trades.gross_pnl:,.2f}, "
         f"costs {trades.costs:,.2f}; average win {usd(trades.average_win)}, average loss {usd(trades.average_loss)}",
@@ -400,11 +405,11 @@ def _noise(one: DecisionNoise, sessions: int) -> list[str]:
         row("total return", one.total_return, pct),
         row("annual return", one.cagr, pct),
         row("trades", one.trades, "{:.0f}".format),
-        row(f"changed, of {sessions:,} sessions", one.changed_sessions, "{:.0f}".format),
+        row(f"changed, of {counted(sessions, 'session')}", one.changed_sessions, "{:.0f}".format),
     ]
     return [
         "",
-        f"decided {one.minutes_early} minutes before the close, {one.trials:,} trials",
+        f"decided {counted(one.minutes_early, 'minute')} before the close, {counted(one.trials, 'trial')}",
         table(("", "at the close", "5 %", "median", "95 %"), rows, right=(1, 2, 3, 4)),
         dim(
             f"Assumed: price off by recent volatility within the session's range, VIX {one.vix_sensitivity:+.1f} % "
@@ -439,14 +444,17 @@ def pct(value: float | None) -> str:
 
 def audit(one: Audit) -> str:
     """What cutting the future and the past off changed."""
-    ahead = f"{_mark(not one.looked_ahead)} the future cut off at each of {one.cuts:,} sessions: "
+    ahead = f"{_mark(not one.looked_ahead)} the future cut off at each of {counted(one.cuts, 'session')}: "
     ahead += _changed(one.looked_ahead)
-    start = f"{_mark(not one.needs_its_start)} {one.shortenings} shorter pasts: " + _changed(one.needs_its_start)
+    start = f"{_mark(not one.needs_its_start)} {counted(one.shortenings, 'shorter past')}: "
+    start += _changed(one.needs_its_start)
     return f"{ahead}\n{start}; no indicator moved by more than {one.largest_move:.1g} of its value"
 
 
 def _changed(days: Sequence[date]) -> str:
-    return f"decisions changed on {len(days)} sessions, first on {days[0]}" if days else "no decision changed"
+    if not days:
+        return "no decision changed"
+    return f"decisions changed on {counted(len(days), 'session')}, first on {days[0]}"
 
 
 def review(one: Review) -> str:
@@ -465,31 +473,32 @@ def review(one: Review) -> str:
     left = f"{one.costs.net_after_all:,.2f} after {one.costs.running_costs:,.2f} of running costs"
     lines = [
         click.style(subject.title, bold=True)
-        + f"  {subject.period}: {first} to {last}, {len(result.sessions):,} sessions{synthetic}",
+        + f"  {subject.period}: {first} to {last}, {counted(len(result.sessions), 'session')}{synthetic}",
         *(click.style(f"  ! halted {halt}", fg="yellow") for halt in subject.halts),
         *(click.style(f"  ! {note}", fg="yellow") for note in subject.notes),
         "",
         table(("", "this book", f"{symbol} held"), figures, right=(1, 2)),
         "",
         f"equity {subject.values[-1]:,.2f} USD, {subject.capital:,.2f} before the first of these sessions",
-        f"{trades.trades} trades closed, {trades.wins} won ({pct(trades.win_rate)}), "
+        f"{counted(trades.trades, 'trade')} closed, {trades.wins} won ({pct(trades.win_rate)}), "
         f"{usd(trades.average_days)} days each"
         if trades.trades
         else "no trade closed yet",
         f"net {trades.total_pnl:,.2f} USD: gross {trades.gross_pnl:,.2f}, costs {trades.costs:,.2f}; {left}",
-        f"{len(one.missed)} entry signals without a trade, {len(one.near_misses)} flat days with three of four rules",
+        f"{counted(len(one.missed), 'entry signal')} without a trade, "
+        f"{counted(len(one.near_misses), 'flat day')} with three of four rules",
     ]
     lines += [f"  {missed.session}  {missed.why}" for missed in one.missed[-5:]]
     if one.drift and one.drift.compared:
         differing = len(one.drift.differing)
         lines.append(
-            f"drift  {differing} of {one.drift.compared} decisions differ from what the final bar would have decided"
+            f"drift  {differing} of {counted(one.drift.compared, 'decision')} not what the final bar would have decided"
         )
     if subject.sessions_by_status:
         lines.append("ledger " + ", ".join(f"{n} {status}" for status, n in sorted(subject.sessions_by_status.items())))
     lines += [
-        f"{step.step:<10}{step.runs} runs, {step.failed} failed, {step.retries} retries, "
-        f"median {plain(step.median_seconds, 2)} s"
+        f"{step.step:<10}{counted(step.runs, 'run')}, {step.failed} failed, "
+        f"{counted(step.retries, 'retry', 'retries')}, median {plain(step.median_seconds, 2)} s"
         for step in one.steps
     ]
     for label, verdicts in subject.expectations:

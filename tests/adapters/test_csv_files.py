@@ -187,7 +187,7 @@ UNREADABLE = [
     ("empty", b"", "is empty", "expected a header"),
     ("blank", b"\n \n", "is empty", "expected a header"),
     ("header only", b"Date,Open,High,Low,Close,Volume\n", "has no row with a date (0 rows)", "one row a session"),
-    ("no dates", b"Date,Open,High,Low,Close,Volume\nx,1,1,1,1,1\n", "has no row with a date (1 rows)", "one row"),
+    ("no dates", b"Date,Open,High,Low,Close,Volume\nx,1,1,1,1,1\n", "has no row with a date (1 row)", "one row"),
     ("decimal commas", b"Date;Open;High;Low;Close;Volume\n2024-11-05;1,0;1,0;1,0;1,0;5\n",
      "has no number in column open (its first: '1,0')", "numbers with a decimal point"),
     ("surplus values", b"Date,Open,High,Low,Close,Volume\n2024-11-05,1,1,1,1,1\n2024-11-06,1,1,1,1,1,9\n",

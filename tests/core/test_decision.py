@@ -163,7 +163,7 @@ def test_an_entry_that_no_longer_holds_is_not_bought_for_having_been_approved():
     decision = decide(flat(numbers(vix=26.0), approved_shares=24), parameters(require_confirmation=True))
 
     assert (Action.HOLD, 0, None) == outcome(decision)
-    assert "No entry: VIX 26.0 not below 25. The 24 shares approved are not bought" == decision.reason
+    assert "No entry: VIX 26.0 not below 25. Approved, and not bought: 24 shares" == decision.reason
 
 
 PAIRS = [
@@ -236,7 +236,7 @@ def test_a_size_beyond_the_cap_is_caught_whatever_reckoned_it(monkeypatch, chang
     decision = decide(flat(**changes), DEFAULTS)
 
     assert (Action.BUY, 0, Gate.POSITION_LIMIT) == outcome(decision)
-    assert decision.reason.endswith("1,000,000. Blocked: 26 shares pass the cap")
+    assert decision.reason.endswith("1,000,000. Blocked: 26 shares would pass the cap")
 
 
 # -- long -------------------------------------------------------------------------------------------------------------

@@ -110,8 +110,8 @@ def test_the_days_risk_blocks(evidence, loss_hit, changes, expected):
         (24, 24, None),
         (24, 25, None),
         (24, 23, None),
-        (24, 26, "waiting for the owner's approval again: 24 shares were approved, now it would be 26"),
-        (24, 22, "waiting for the owner's approval again: 24 shares were approved, now it would be 22"),
+        (24, 26, "waiting for the owner's approval again: 24 shares approved, now it would be 26"),
+        (24, 22, "waiting for the owner's approval again: 24 shares approved, now it would be 22"),
     ],
 )
 def test_an_approval_is_good_for_one_share_more_or_fewer(approved, shares, why):

@@ -349,7 +349,7 @@ def test_many_revised_bars_are_named_ten_times_and_counted() -> None:
     found = compare_with_store(raw, stored(bars()))
 
     assert 11 == len(found)
-    assert "MTUM 2024-12-12: and 390 sessions more were revised at made by hand, this the last" == found[-1].words
+    assert "MTUM 2024-12-12: revised too at made by hand: 390 sessions more, this the last" == found[-1].words
 
 
 def test_bars_that_were_not_final_may_change() -> None:

@@ -193,3 +193,19 @@ def test_a_value_is_told_apart_from_its_threshold(vix: float, said: str):
     rules = dict.fromkeys(EntryRule, True) | {EntryRule.VIX_STABLE: False}
 
     assert f"No entry: {said}" == words.no_entry(numbers(vix=vix), rules, StrategyParameters())
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [
+        (1, ("session",), "1 session"),
+        (0, ("session",), "0 sessions"),
+        (1204, ("session",), "1,204 sessions"),
+        (1.0, ("share",), "1 share"),
+        (20.5, ("share",), "20.5 shares"),
+        (1, ("retry", "retries"), "1 retry"),
+        (2, ("retry", "retries"), "2 retries"),
+    ],
+)
+def test_a_number_and_its_noun_agree(number: float, noun: tuple[str, ...], said: str):
+    assert said == words.counted(number, *noun)

@@ -197,7 +197,7 @@ def test_two_shares_fewer_are_asked_for_again_with_both_numbers(bench: Bench):
     approve(bench, before_close=40)
 
     assert ("awaiting_approval", 0) == (again.document["blocked_by"], again.exit_code)
-    assert "again: 33 shares were approved, now it would be 30" in told(bench)[1]
+    assert "again: 33 shares approved, now it would be 30" in told(bench)[1]
     assert [] == waiting
     assert [(BUY_KEY, 30)] == sent(bench)
 
@@ -208,10 +208,10 @@ def test_an_entry_that_no_longer_holds_is_not_sent_and_both_are_told(bench: Benc
     outcome = approve(bench)
 
     assert ("HOLD", []) == (outcome.document["action"], sent(bench))
-    assert ("decided", True) == (row(bench)[0], row(bench)[1].endswith("The 33 shares approved are not bought"))
+    assert ("decided", True) == (row(bench)[0], row(bench)[1].endswith("Approved, and not bought: 33 shares"))
     assert [
         "You approved BUY 33 MTUM at about 148.00; now it is HOLD: "
-        "No entry: VIX 26.0 not below 25. The 33 shares approved are not bought"
+        "No entry: VIX 26.0 not below 25. Approved, and not bought: 33 shares"
     ] == told(bench)[1:]
 
 

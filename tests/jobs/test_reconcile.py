@@ -145,7 +145,7 @@ def test_adopting_corrects_the_equity_since(bench: Bench):
     ("shares", "price", "session", "words"),
     [
         (21, 147.5, SESSION, "the broker holds 20 that are not the owner's own"),
-        (20, 300.0, SESSION, "cost 6,000.00 USD, the book has 5,000.00"),
+        (20, 300.0, SESSION, "would cost 6,000.00 USD, the book has 5,000.00"),
         (20, 14.75, SESSION, "far from the close of 2024-11-05, 148.00"),
         (20, 147.5, date(2024, 11, 2), "no session"),
         (20, 147.5, THIRD, "has not begun yet"),
@@ -327,7 +327,7 @@ def test_a_part_that_nobody_acknowledged_is_the_owners_to_tell(bench: Bench):
     [position, *_] = reconcile.compare(bench.desk).lines
 
     assert (5, 5, "order_unknown") == (with_doubt.exit_code, blocked.exit_code, blocked.document["blocked_by"])
-    assert f"12 of 33 shares were executed of {BUY_KEY}, 12 of them estimated" == said
+    assert f"12 of 33 shares executed of {BUY_KEY}, 12 of them estimated" == said
     assert ("12 shares", True) == (position.book, position.agrees)
 
 
@@ -353,7 +353,7 @@ def test_a_number_that_is_no_part_of_the_order_is_refused(bench: Bench, executed
     with pytest.raises(SettingsError) as refused:
         reconcile.resolve(bench.desk, SESSION, executed=executed, by=BY)
 
-    assert f"{executed} shares are no part of {BUY_KEY}: it is for 33, and 5 of it are booked" == refused.value.message
+    assert f"no part of {BUY_KEY}: {executed} shares, it is for 33, and 5 of it are booked" == refused.value.message
     assert "say none, filled, or a number from 5 to 32" == refused.value.hint
 
 
@@ -367,7 +367,7 @@ def test_executions_the_broker_shows_stand_above_the_owners_word(bench: Bench):
     bench.decide()
     bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
     bench.at(SESSION, -20)
-    with pytest.raises(SettingsError, match="shows 1 executions"):
+    with pytest.raises(SettingsError, match="shows 1 execution of "):
         reconcile.resolve(bench.desk, SESSION, executed=0, by=BY)
 
 

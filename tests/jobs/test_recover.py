@@ -207,7 +207,7 @@ def test_where_the_position_moves_between_the_looks_nothing_is_sent(bench: Bench
     bench.decide(before_close=18)
 
     assert ([], [("unknown", 1)]) == (received(bench), state(bench))
-    assert [("the position moved by +33 shares between two looks",)] == bench.sql("SELECT words FROM order_intent")
+    assert [("the shares held moved by +33 between two looks",)] == bench.sql("SELECT words FROM order_intent")
 
 
 def test_an_order_known_by_its_executions_alone_is_alive(bench: Bench):

@@ -58,7 +58,7 @@ def test_a_split_rescales_shares_entry_price_and_atr_and_keeps_the_cost(
     assert [(shares, price, pytest.approx(atr / ratio, abs=1e-5), 4884.0)] == position(bench)
     assert ("HOLD", None, 0) == (outcome.document["action"], outcome.document["blocked_by"], outcome.exit_code)
     assert [
-        (f"MTUM: a split of {ratio:.6g} new shares for one, followed on {NEXT}; 33 shares held are {shares} now",)
+        (f"MTUM: a split of {ratio:.6g} new shares for one, followed on {NEXT}; 33 shares held: {shares} now",)
     ] == [(words,) for words, _ in bench.notices("mismatch")]
     assert [] == upkeep.check(bench.path)
 
@@ -100,8 +100,8 @@ def test_equity_is_the_same_before_and_after_a_split(bench: Bench):
     ("ratio", "held", "why"),
     [
         (2, 33.0, "the broker holds 33 shares, where a split would have made 66 of 33"),
-        (1.5, 49.0, "a split of 1.5 new shares for one makes 49.5 of 33 shares: no whole number"),
-        (1 / 10, 3.0, "a split of 0.1 new shares for one makes 3.3 of 33 shares: no whole number"),
+        (1.5, 49.0, "a split of 1.5 new shares for one makes 49.5 of 33 shares, which is no whole number"),
+        (1 / 10, 3.0, "a split of 0.1 new shares for one makes 3.3 of 33 shares, which is no whole number"),
         (1.004, 33.0, "perhaps the source changed how it adjusts"),
     ],
 )

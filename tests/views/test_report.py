@@ -192,7 +192,7 @@ def test_the_terminal_shows_the_same_figures(bench: Bench):
     said = text.review(reviewed(bench))
 
     assert "net 136.32 USD: gross 145.00, costs 8.68" in said
-    assert "drift  1 of 2 decisions differ" in said
+    assert "drift  1 of 2 decisions not what" in said
     assert "ledger 8 decided, 1 missed, 1 skipped" in said
 
 
