@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from math import nan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,15 @@ KEY = "mtum-eod/paper/DU1/MTUM"
 def calendar() -> ExchangeCalendar:
     """The exchange's calendar, built once for all tests."""
     return ExchangeCalendar(date(2025, 1, 2))
+
+
+@cache
+def empty_book() -> bytes:
+    """A database in which nothing is written yet: copying one costs a tenth of what migrating costs."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "book.db"
+        open_store(path).close()
+        return path.read_bytes()
 
 
 class FakeClock(SessionClock):
@@ -251,6 +261,8 @@ class Bench:
     clock: FakeClock = field(default_factory=lambda: FakeClock(datetime(2024, 11, 5, tzinfo=UTC)))
 
     def __post_init__(self) -> None:
+        if not self.path.exists():
+            self.path.write_bytes(empty_book())
         self.store: SqlStore = open_store(self.path)
 
     @property

@@ -16,7 +16,7 @@ BANNER = "this book only, other accounts unseen"
 @pytest.fixture(scope="module")
 def book(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = work_in(tmp_path_factory.mktemp("taxed"), csv_settings(real_data))
-    live(place, "2018-10-01", "2020-06-30")
+    live(place, "2015-11-20", "2016-01-15")
     return place.database
 
 
@@ -48,10 +48,10 @@ def test_the_banner_stands_beside_the_csv_and_inside_the_json(owner: Person) -> 
 
 def test_a_year_is_the_year_of_the_sale(owner: Person) -> None:
     every = list(csv.DictReader(StringIO(owner.types("export tax").out)))
-    years = [list(csv.DictReader(StringIO(owner.types(f"export tax --year {y}").out))) for y in (2018, 2019, 2020)]
+    years = [list(csv.DictReader(StringIO(owner.types(f"export tax --year {y}").out))) for y in (2015, 2016)]
 
     assert every == [row for year in years for row in year]
-    assert [{"2018"}, {"2019"}, {"2020"}] == [{row["date_sold"][:4] for row in year} for year in years]
+    assert [{"2015"}, {"2016"}] == [{row["date_sold"][:4] for row in year} for year in years]
 
 
 def test_a_year_without_a_sale_has_no_rows(owner: Person) -> None:

@@ -6,13 +6,16 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
-from fakes import calendar
-from terminal import Person
+from fakes import FakeClock, calendar
+from lived import live, work_in
+from terminal import MORNING, Person
 
 from mtum_eod.cli import cli
 
@@ -75,6 +78,7 @@ def test_a_book_is_not_run_backwards(person: Person):
 
 AT_CLOCK = """
 import sys
+from dataclasses import replace
 from datetime import datetime
 from mtum_eod import bootstrap
 from mtum_eod.adapters.clock import SessionClock
@@ -220,10 +224,18 @@ def test_money_from_before_the_book_is_its_capital(person: Person):
 # -- a range ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def lived_quarter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The book of sixty-odd sessions of the sample, run and settled."""
+    place = replace(work_in(tmp_path_factory.mktemp("quarter"), {}), clock=FakeClock(MORNING))
+    live(place, "2024-07-01", "2024-09-30")
+    return place.database
+
+
 @pytest.fixture
-def quarter(person: Person) -> Person:
-    """Sixty-odd sessions of the sample, run and settled."""
-    person.types("run --from 2024-07-01 --to 2024-09-30")
+def quarter(person: Person, lived_quarter: Path) -> Person:
+    """Someone with a copy of it."""
+    copyfile(lived_quarter, person.database)
     return person
 
 
