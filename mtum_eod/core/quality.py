@@ -292,7 +292,8 @@ class _Check:
             if not self.is_named(day):
                 self.add(FindingKind.SESSION_MISSING, day, "no bar inside the window", is_fatal=True)
         if len(rest := absent[NAMED_ONE_BY_ONE:]):
-            words = f"no bar inside the window, and {len(rest) - 1} more sessions since {absent[0]} without one"
+            more = counted(len(rest) - 1, "more session")
+            words = f"no bar inside the window, and {more} since {absent[0]} without one"
             self.add(FindingKind.SESSION_MISSING, rest[-1], words, is_fatal=True)
 
 

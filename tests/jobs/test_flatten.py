@@ -355,7 +355,7 @@ def test_a_sale_by_hand_that_is_withdrawn_leaves_shares_nobody_watches(bench: Be
 
     assert [
         (
-            "MTUM 2024-11-06: the sale by hand was withdrawn, 33 shares stay, and no rule is asked today",
+            "MTUM 2024-11-06: the sale by hand was withdrawn, 33 shares kept, and no rule is asked today",
             1,
         )
     ] == bench.notices("position_unattended")

@@ -30,7 +30,7 @@ CROSS_CHECKS = (
         "SELECT session FROM order_intent GROUP BY session HAVING count(*) > 1",
     ),
     (
-        "execution {0} sells more than was held: {1} shares after it",
+        "execution {0} sells more than was held, which leaves {1}",
         """
         SELECT execution_id, held FROM (
             SELECT execution_id, sum(CASE side WHEN 'BUY' THEN shares ELSE -shares END)
@@ -40,7 +40,7 @@ CROSS_CHECKS = (
         """,
     ),
     (
-        "order {0} is {1}, but {2} shares of it are executed",
+        "order {0} is {1}, but its executions add up to {2}",
         """
         SELECT order_intent.reference, status, sum(execution.shares)
         FROM order_intent JOIN execution ON execution.reference = order_intent.reference
@@ -64,7 +64,7 @@ CROSS_CHECKS = (
         """,
     ),
     (
-        "the position view says {0} shares, the executions add up to {1}",
+        "the position view says {0}, the executions add up to {1}",
         """
         SELECT viewed, executed FROM (
             SELECT
