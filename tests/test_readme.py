@@ -9,6 +9,7 @@ import sys
 import tomllib
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from lived import csv_settings, work_in
 
 from mtum_eod.cli import cli
 from mtum_eod.core.backtest import FillModel, backtest
+from mtum_eod.core.parameters import ScheduleParameters
+from mtum_eod.core.timing import EVENING_AT, timetable
+from mtum_eod.core.trading import OrderType, Step
 from mtum_eod.jobs.backtest import read_history, run_backtest
 from mtum_eod.jobs.decision_noise import with_decision_noise
 
@@ -90,6 +94,35 @@ def test_a_paper_day_ends_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     assert ".venv/bin/python" == program
     assert last == done.stdout[-len(last) :]
+
+
+def test_the_timetable_is_the_programs_own() -> None:
+    """Each step with its distance from the close, under the default settings; the evening by New York's clock."""
+    [rows] = re.findall(r"^```\n(close - .*?)```$", README, re.DOTALL | re.MULTILINE)
+    said = {row[15:27].strip(): row[:15].strip() for row in rows.splitlines()}
+    close = datetime(2024, 11, 5, 21, tzinfo=UTC)
+    times = timetable(
+        close.date(),
+        close - timedelta(hours=6.5),
+        close,
+        ScheduleParameters(),
+        require_confirmation=False,
+        order_type=OrderType.MOC,
+    )
+
+    def from_close(instant: datetime) -> str:
+        minutes = (instant - close) // timedelta(minutes=1)
+        distance = f"{abs(minutes) // 60} h" if minutes % 60 == 0 else f"{abs(minutes)} min"
+        return f"close {'-' if minutes < 0 else '+'} {distance}"
+
+    assert {
+        Step.PREFLIGHT: from_close(times.preflight_at),
+        Step.DECIDE: from_close(times.decide_at),
+        "hard stop": from_close(times.hard_stop_at),
+        Step.SETTLE: from_close(times.settle_at),
+        Step.EVENING: f"{EVENING_AT} New York",
+    } == said
+    assert set(Step) == set(said) - {"hard stop"}
 
 
 def test_versions_named_are_those_supported() -> None:
