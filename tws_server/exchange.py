@@ -238,8 +238,11 @@ class Exchange:
 
     def _split(self, session: date) -> None:
         for symbol, (day, ratio) in self.market.splits.items():
+            if day != session:
+                continue
+            self.market.scales[symbol] = ratio
             held = self.positions.get(symbol)
-            if day == session and held is not None:
+            if held is not None:
                 held.shares *= ratio
                 held.avg_cost /= ratio
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mtum_eod.adapters.bars import daily_bars
 from mtum_eod.adapters.sample import DEFAULT_SEED, price_path, volume_curve
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, arrays_of
 from mtum_eod.errors import MarketDataError
 from mtum_eod.ports import Calendar, MarketData
 
@@ -53,7 +53,7 @@ class Arrays:
 
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         """The rows of the symbol's frame."""
-        return daily_bars(self._calendar, symbol, self.frames[symbol], first, last, as_of, self.name)
+        return daily_bars(self._calendar, symbol, *arrays_of(self.frames[symbol]), first, last, as_of, self.name)
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
         """Nothing: the server makes its own intraday volumes."""
@@ -68,6 +68,7 @@ class Market:
         self.source = source
         self.calendar = calendar
         self.splits: dict[str, tuple[date, float]] = {}  # by symbol: from which session, new shares for one
+        self.scales: dict[str, float] = {}  # by symbol: new shares for one, of the splits that have happened
         self._seed = seed
 
     def daily(self, symbol: str, first: date, last: date, now: datetime) -> list[Bar]:
@@ -112,7 +113,7 @@ class Market:
         return float(self._final(symbol, session, session, self.calendar.close(session))[0][1][0])
 
     def _final(self, symbol: str, first: date, last: date, now: datetime) -> list[tuple[date, Floats]]:
-        """Final bars of the sessions that have begun by `now`, split as known then."""
+        """Final bars of the sessions that have begun by `now`, on the scale of today whatever `now` is."""
         today = self.calendar.local_date(now)
         last = min(last, today)
         if last == today and (not self.calendar.is_session(today) or now < self.calendar.open(today)):
@@ -126,8 +127,8 @@ class Market:
             frame = self.source.daily(symbol, first, last, as_of).frame
         except (KeyError, MarketDataError):  # the source has nothing of that symbol
             return []
-        since, ratio = self.splits.get(symbol, (date.max, 1.0))
-        scale = np.array([1 / ratio] * 4 + [ratio]) if today >= since else np.ones(5)
+        ratio = self.scales.get(symbol, 1.0)
+        scale = np.array([1 / ratio] * 4 + [ratio])
         values = np.nan_to_num(frame[list(COLUMNS)].to_numpy(dtype=float)) * scale
         days = [stamp.date() for stamp in frame.index]
         return [(day, row) for day, row in zip(days, values, strict=True) if day in sessions]
