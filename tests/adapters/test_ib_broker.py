@@ -258,8 +258,16 @@ def test_an_order_taken_for_another_session_is_withdrawn(tws: Server, broker: Ib
     tws.clock.set(CLOSE + timedelta(minutes=1))
     withdrawn = broker.submit(intent())
 
-    assert (OrderStatus.CANCELLED, "Cancelled") == (withdrawn.status, tws.orders[0].status)
+    assert (OrderStatus.REJECTED, "Cancelled") == (withdrawn.status, tws.orders[0].status)
     assert "will not be placed" in withdrawn.words
+
+
+def test_an_order_cancelled_in_place_of_being_accepted_is_rejected(tws: Server, broker: IbBroker) -> None:
+    """202, as it may come for one that is too late; nobody asked for it."""
+    tws.on("orderStatus", lambda _: tws.orders[0].is_live and tws.cancel(tws.orders[0], "too late"))
+    ended = broker.submit(intent())
+
+    assert (OrderStatus.REJECTED, True) == (ended.status, "too late" in ended.words)
 
 
 def test_a_rejection_behind_the_acknowledgement_is_heard(tws: Server, broker: IbBroker) -> None:
@@ -294,10 +302,11 @@ def test_no_order_is_made_by_a_clock_two_hours_wrong(tws: Server, line: Line, er
 
 
 def test_ids_counted_anew_are_seen(tws: Server, broker: IbBroker, again: Again) -> None:
+    """By this job, on its next connection, as by the next one."""
     broker.submit(intent(order_id=broker.next_order_id()))
     tws.restart(first_id=1)
 
-    assert 1 == again(lambda broker: broker.next_order_id())
+    assert (1, 1) == (broker.next_order_id(), again(lambda broker: broker.next_order_id()))
 
 
 # -- cancelling -------------------------------------------------------------------------------------------------------

@@ -66,7 +66,6 @@ class IbBroker:
         self._primary_exchange = primary_exchange
         self._calendar = calendar
         self._needs = needs
-        self._last_order_id = 0
 
     @property
     def account(self) -> str:
@@ -137,7 +136,7 @@ class IbBroker:
         """As the port says; BrokerUnavailable also where the clocks differ too much to trust any hard stop."""
         self._refuse_wrong_time()
         self._refuse_broken_link()
-        return max(self._line.connected().first_id, self._last_order_id + 1)
+        return self._line.connected().next_id
 
     def _refuse_broken_link(self) -> None:
         said = self._line.connected().has_said(*codes.LINK_LOST, *codes.LINK_BACK)
@@ -163,7 +162,6 @@ class IbBroker:
                 hint="the next run asks the broker first; `mtum-eod status` shows the order",
             )
         self._refuse_broken_link()
-        self._last_order_id = max(self._last_order_id, intent.order_id)
         try:
             return self._line.ask_once(f"order {intent.reference}", lambda talk: self._place(talk, intent))
         except _Doubt as doubt:
@@ -277,6 +275,7 @@ class IbBroker:
 
         Past the library's own `placeOrder`, which would keep a picture of the order before the broker said anything.
         """
+        talk.next_id = max(talk.next_id, intent.order_id + 1)
         with talk.listening(intent.order_id) as heard:
             talk.ib.client.placeOrder(intent.order_id, self._contract(), _order(intent, talk.account))
             beside: list[Said] = []
@@ -316,10 +315,10 @@ class IbBroker:
         found = next((order for order in answer.value if order.reference == intent.reference), None)
         is_refused = doubt.said is not None and doubt.said.code not in codes.NO_REFUSAL
         if found is not None:
-            was_refused = is_refused and found.status is OrderStatus.CANCELLED
+            was_ended = found.status is OrderStatus.CANCELLED  # in place of being accepted
             return replace(
                 found,
-                status=OrderStatus.REJECTED if was_refused else found.status,
+                status=OrderStatus.REJECTED if was_ended else found.status,
                 words=str(doubt) if doubt.said else "; ".join(filter(None, (str(doubt), found.words))),
                 needs_person=found.status.is_open and (is_refused or found.needs_person),
             )

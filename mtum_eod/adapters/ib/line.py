@@ -115,7 +115,7 @@ class Talk:
     def __init__(self, ib: Any) -> None:
         self.ib = ib
         self.account = ""
-        self.first_id = 0  # the order id that the broker expected when the connection was made
+        self.next_id = 0  # the order id that the broker expects next
         self.said: list[Said] = []
         self.ends: dict[int, str] = {}  # the words on how an order ended, by permanent id
         self.is_lost = False
@@ -437,7 +437,7 @@ class Line:
             await _hang_up(talk)
             raise self._no_start(talk, where, error) from error
         try:
-            talk.first_id, accounts = ib.client.getReqId(), ib.client.getAccounts()
+            talk.next_id, accounts = ib.client.getReqId(), ib.client.getAccounts()
         except ConnectionError as error:  # lost since
             raise self._no_start(talk, where, _Silent(LOST)) from error
         try:
