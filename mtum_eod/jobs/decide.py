@@ -31,6 +31,9 @@ from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.ports import Answer, Notice, Recording, SessionRow, Unknown
 
+TOLD = 5
+"""So many warnings are told in one message; all of them stand with the snapshot."""
+
 MAY_HEAL = (Gate.DATA, Gate.RECONCILE_MISMATCH, Gate.ORDER_UNKNOWN)
 """What keeps an exit from going out, but perhaps no longer at the next run of the session."""
 
@@ -187,7 +190,9 @@ def _tell(desk: TradingDesk, outcome: Outcome, *, is_still_waiting: bool) -> Non
         ask(desk, outcome)
         return
     if decision.blocked_by is Gate.DATA:
-        why = f"{decision.reason}. {'; '.join(decision.warnings)}"
+        more = len(decision.warnings) - TOLD
+        warnings = [*decision.warnings[:TOLD], f"and {more} more"] if more > 0 else decision.warnings
+        why = f"{decision.reason}. {'; '.join(warnings)}"
         if evidence.position:
             tell_unattended(desk, f"{evidence.session}: {why}")
         else:
