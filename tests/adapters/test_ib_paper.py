@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,7 +15,6 @@ from mtum_eod import bootstrap
 from tws_server import Reply, Server
 
 KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
-ORDER_MESSAGES = ("placeOrder", "cancelOrder", "reqGlobalCancel")
 
 
 @pytest.fixture
@@ -28,15 +26,6 @@ def tws() -> Iterator[Server]:
 @pytest.fixture
 def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tws: Server) -> PaperPerson:
     return gateway.paper_person(tmp_path, monkeypatch, tws)
-
-
-def traces(folder: Path) -> dict[str, str]:
-    """Every file with its content."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_a_day_in_paper_mode_ends_with_its_executions_in_the_book(person: PaperPerson, tws: Server) -> None:
@@ -77,20 +66,6 @@ def test_a_second_run_of_the_session_sends_nothing(person: PaperPerson, tws: Ser
     again = person.types("run --json")
 
     assert ("already_decided", 1) == (again.document["blocked_by"], len(tws.asked("placeOrder")))
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["run --dry-run --json", "explain --json", "status --json", "doctor --json", "report --json", "export fills"],
-)
-def test_looking_sends_nothing_and_touches_nothing(person: PaperPerson, tws: Server, command: str) -> None:
-    """With an order working: no order message on the wire, every file as it was."""
-    person.types("run --json")
-    before, sent = traces(person.folder), len(tws.asked(*ORDER_MESSAGES))
-    person.types(command)
-
-    assert (before, sent) == (traces(person.folder), len(tws.asked(*ORDER_MESSAGES)))
-    assert ["PreSubmitted"] == [order.status for order in tws.orders]
 
 
 def test_looking_uses_a_client_id_of_its_own(person: PaperPerson, tws: Server) -> None:
