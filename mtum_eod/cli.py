@@ -1001,7 +1001,7 @@ def data_import(door: Door, first: date | None, last: date | None) -> None:
     from mtum_eod.views import text
 
     place = door.workplace()
-    with place.trading() as desk:
+    with place.trading() as desk, text.progress("importing"):
         report = import_bars(desk, first, last)
     door.say(report.document, lambda: text.bars_report(report))
 

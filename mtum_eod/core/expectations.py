@@ -19,9 +19,6 @@ BLOCK_SESSIONS = 21
 """Length of the blocks daily returns are drawn in: about a month, so that runs of calm and storm stay together."""
 
 CONFIDENCE = 0.90
-ALMOST_A_YEAR = 0.95
-"""What was published speaks of years; a year of sessions seldom has all 365.25 days."""
-
 SEED = 20130418
 """The same data give the same intervals."""
 
@@ -57,13 +54,13 @@ class Verdict:
     interval_low: float  # NaN where no interval is worked out
     interval_high: float
     is_ratio: bool
-    years: float  # that were measured
+    is_short: bool  # measured over less than a year, where what was published speaks of years
     better_above: bool | None = None  # as in the expectation
 
     @property
     def is_told(self) -> bool:
         """Whether the measured figure says anything: there is one, and of long enough a range."""
-        return not isnan(self.measured) and self.years >= ALMOST_A_YEAR
+        return not (isnan(self.measured) or self.is_short)
 
     @property
     def holds(self) -> bool | None:
@@ -122,7 +119,7 @@ def verdicts(result: BacktestResult, capital: Usd, found: Metrics) -> tuple[Verd
             interval_low=intervals.get(expected.name, (nan, nan))[0],
             interval_high=intervals.get(expected.name, (nan, nan))[1],
             is_ratio=expected.is_ratio,
-            years=found.years,
+            is_short=found.is_short,
             better_above=expected.better_above,
         )
         for expected in PUBLISHED

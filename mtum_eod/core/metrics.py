@@ -15,6 +15,8 @@ from mtum_eod.core.money import Usd
 
 SESSIONS_A_YEAR = 252
 DAYS_A_YEAR = 365.25
+ALMOST_A_YEAR = 0.95
+"""A year of sessions seldom has all 365.25 days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,11 @@ class Metrics:
     trades: TradeMetrics
     exposure: float  # share of sessions after which something was held
     daily_losses: int  # sessions that lost more than the daily limit
+
+    @property
+    def is_short(self) -> bool:
+        """Whether this is less than a year: then a rate a year is the range drawn out, not what a year brings."""
+        return self.years < ALMOST_A_YEAR
 
 
 def metrics(result: BacktestResult, capital: Usd, since: date | None = None) -> Metrics:

@@ -61,5 +61,6 @@ def write(path: Path, content: bytes) -> None:
 
 
 def _refused(path: Path, why: str) -> SettingsError:
-    hint = f"name a file in a folder that exists and is yours to write in, such as ./{path.name or 'report.html'}"
+    name = path.name if path.suffix else "report.html"
+    hint = f"name a file in a folder that exists and is yours to write in, such as ./{name}"
     return SettingsError(f"{path} cannot be written: {why}", hint=hint)

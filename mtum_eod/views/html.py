@@ -12,7 +12,7 @@ from math import isnan
 from typing import Any
 
 from mtum_eod.core.decision_noise import Band
-from mtum_eod.core.expectations import ALMOST_A_YEAR, Verdict
+from mtum_eod.core.expectations import Verdict
 from mtum_eod.core.metrics import Metrics
 from mtum_eod.core.review import HORIZONS, Review
 from mtum_eod.core.strategy import EntryRule
@@ -106,7 +106,7 @@ def findings(one: Review) -> list[str]:
         f"{pct(one.benchmark.total_return)} in all, {pct(one.benchmark.cagr)} a year (prices only).",
         _beside_published(one.subject.expectations[0][1]),
     ]
-    if one.metrics.years < ALMOST_A_YEAR:
+    if one.metrics.is_short:
         said.append("Less than a year: figures “a year” are this range drawn out, not what a year will bring.")
     if 0 < trades.trades < FEW_TRADES:
         said.append(f"So few trades ({trades.trades}) prove little: read each rate with its interval, not alone.")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mtum_eod.core.checks import Check
     from mtum_eod.core.decision_noise import Band, DecisionNoise
     from mtum_eod.core.expectations import Verdict
+    from mtum_eod.core.metrics import Metrics
     from mtum_eod.core.review import Review
     from mtum_eod.jobs.approval import Question
     from mtum_eod.jobs.audit import Audit
@@ -369,6 +370,7 @@ def backtest(one: Backtest) -> str:
         f"fills at {one.fill}{synthetic}",
         "",
         table(("", "these rules", "buy and hold"), figures, right=(1, 2)),
+        *_drawn_out(found),
         "",
         f"{counted(trades.trades, 'trade')}, {trades.wins} won ({pct(trades.win_rate)}), "
         f"{plain(trades.trades_a_year, 1)} a year, {plain(trades.average_days, 1)} days each",
@@ -395,6 +397,12 @@ def backtest(one: Backtest) -> str:
         dim("Hindsight: these rules were written down after much of this history had happened. No investment advice."),
     ]
     return "\n".join(lines)
+
+
+def _drawn_out(found: Metrics) -> list[str]:
+    """What figures a year of less than a year are."""
+    words = "less than a year: annual figures are this range drawn out, not what a year will bring"
+    return [dim(words)] if found.is_short else []
 
 
 def _noise(one: DecisionNoise, sessions: int) -> list[str]:
@@ -478,6 +486,7 @@ def review(one: Review) -> str:
         *(click.style(f"  ! {note}", fg="yellow") for note in subject.notes),
         "",
         table(("", "this book", f"{symbol} held"), figures, right=(1, 2)),
+        *_drawn_out(found),
         "",
         f"equity {subject.values[-1]:,.2f} USD, {subject.capital:,.2f} before the first of these sessions",
         f"{counted(trades.trades, 'trade')} closed, {trades.wins} won ({pct(trades.win_rate)}), "

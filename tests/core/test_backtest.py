@@ -541,13 +541,18 @@ def test_jumping_from_event_to_event_changes_nothing(rows, p, fill, left_out, sl
     assert walked == jumped
 
 
-def test_cutting_off_the_future_changes_no_past_trade():
-    """The first 500 sessions of 700 alone."""
+@pytest.mark.parametrize("fill", FillModel)
+def test_cutting_off_the_future_changes_no_past_trade(fill: FillModel):
+    """At each of the 400 sessions decided of 700."""
     whole = random_tape(1)
-    cut = Tape(**{name: getattr(whole, name)[:500] for name in Tape.__dataclass_fields__})
-    before, after = (backtest(history, DEFAULTS, CAPITAL, start=300) for history in (cut, whole))
+    after = backtest(whole, DEFAULTS, CAPITAL, start=300, fill=fill)
 
-    assert (before.equity, before.trades) == (after.equity[:200], after.trades[: len(before.trades)])
+    assert len(after.trades) > 5
+    for end in range(301, 701):
+        cut = Tape(**{name: getattr(whole, name)[:end] for name in Tape.__dataclass_fields__})
+        before = backtest(cut, DEFAULTS, CAPITAL, start=300, fill=fill)
+        assert (before.equity, before.shares) == (after.equity[: end - 300], after.shares[: end - 300])
+        assert before.trades == after.trades[: len(before.trades)]
 
 
 # -- one entry rule left out ------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_a_figure_holds_inside_the_published_range_its_ends_included(measured, e
         interval_low=nan,
         interval_high=nan,
         is_ratio=True,
-        years=1.0,
+        is_short=False,
     )
 
     assert expected is verdict.holds
@@ -216,7 +216,7 @@ def test_the_good_side_of_the_published_range_is_called_better(name, measured, e
         interval_low=nan,
         interval_high=nan,
         is_ratio=published.is_ratio,
-        years=1.0,
+        is_short=False,
         better_above=published.better_above,
     )
 

@@ -129,6 +129,7 @@ def test_a_week_is_too_short_to_say_wherever_it_is_told(bench: Bench):
     of_the_week = [line for line in document(found)["expectations"] if line["range"] == "this week"]
     html = page(found, NOW)
 
+    assert "less than a year: annual figures are this range drawn out" in text.review(found)
     assert [("too short to say", None)] * 5 == [(line["verdict"], line["holds"]) for line in of_the_week]
     assert (0, 10) == tuple(
         text.review(found).split("whole history")[0].count(w) for w in ("as published", "too short")
