@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from mtum_eod.core.checks import Check
 from mtum_eod.core.events import Beat as Beat
 from mtum_eod.core.events import Event as Event  # a Notice has one, so it is named from here too
+from mtum_eod.core.ledger import SinceFlat
 from mtum_eod.core.market import DailyBars, StoredBars
 from mtum_eod.core.money import Usd
 from mtum_eod.core.trading import (
@@ -355,6 +356,18 @@ class BookReader(Protocol):
 
     def fills(self) -> list[Fill]:
         """All executions, in the order they happened."""
+        ...
+
+    def fills_of(self, reference: str) -> list[Fill]:
+        """The executions of one order, in the order they happened."""
+        ...
+
+    def since_flat(self, up_to: date | None = None) -> SinceFlat:
+        """The executions since the book last held nothing, those of sessions up to `up_to` alone counted."""
+        ...
+
+    def capital(self) -> Usd | None:
+        """The capital that stands for a book that has traded; None while it has not."""
         ...
 
     def cash_flows(self) -> list[CashFlow]: ...

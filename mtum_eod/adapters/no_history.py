@@ -7,6 +7,7 @@ from datetime import date, datetime
 import numpy as np
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
+from mtum_eod.core.ledger import SinceFlat
 from mtum_eod.core.market import COLUMNS, StoredBars
 from mtum_eod.core.trading import Book, CashFlow, Fill, Halt, Order, OwnerAct, Split, Step
 from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Records, RunRecord, SessionRow, UnsentNotice
@@ -45,6 +46,15 @@ class NoHistory:
 
     def fills(self) -> list[Fill]:
         return []
+
+    def fills_of(self, reference: str) -> list[Fill]:  # noqa: ARG002
+        return []
+
+    def since_flat(self, up_to: date | None = None) -> SinceFlat:  # noqa: ARG002
+        return SinceFlat(realised=0.0, fills=())
+
+    def capital(self) -> float | None:
+        return None
 
     def cash_flows(self) -> list[CashFlow]:
         return []

@@ -127,7 +127,8 @@ class SimulatedBroker:
         return Known(held + self._orders.shares_through(through) - before)
 
     def cash(self) -> Answer[Cash]:
-        cash = ledger(self._capital_usd, self._book.fills(), self._book.cash_flows()).cash
+        since = self._book.since_flat()
+        cash = ledger(self._capital_usd, since.fills, self._book.cash_flows(), realised=since.realised).cash
         return Known(Cash(spendable_usd=cash, settled_usd=cash))
 
     def _reports(self) -> list[BrokerOrder]:

@@ -55,14 +55,30 @@ class Ledger:
         return self.sizing_equity + self.unrealised(close)
 
 
-def ledger(capital: Usd, fills: Iterable[Fill], flows: Iterable[CashFlow] = (), *, up_to: date | None = None) -> Ledger:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinceFlat:
+    """A book's executions since it last held nothing, and what those before have come to."""
+
+    realised: Usd  # net of the commissions of both sides
+    fills: tuple[Fill, ...]  # in the order they happened
+
+
+def ledger(
+    capital: Usd,
+    fills: Iterable[Fill],
+    flows: Iterable[CashFlow] = (),
+    *,
+    up_to: date | None = None,
+    realised: Usd = 0.0,
+) -> Ledger:
     """The book after these executions, in the order they happened, and cash flows; optionally only up to a session.
 
+    realised: what executions before these have come to; the book held nothing then.
     A commission not yet reported counts as nothing until it is.
     Raises StoreError where the executions sell more than was bought: the book is never short.
     """
     paid_in = sum(f.kind.sign * f.amount_usd for f in flows if _counts(f.session, up_to))
-    realised, held = 0.0, None
+    held = None
     for fill in fills:
         if not _counts(fill.session, up_to):
             continue

@@ -102,7 +102,7 @@ def _after_all(desk: TradingDesk, order: Order) -> Order:
 
 def booked(desk: Desk, intent: OrderIntent) -> list[Fill]:
     """The intent's executions in the book."""
-    return executions_of(intent, desk.store.fills())
+    return desk.store.fills_of(intent.reference)
 
 
 def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:

@@ -10,7 +10,7 @@ from mtum_eod.core.checks import Check
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.timing import Timetable, timetable
-from mtum_eod.core.trading import Book, Fill
+from mtum_eod.core.trading import Book
 from mtum_eod.jobs.market import Sources
 from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notifier, SessionRow, Store
 
@@ -64,8 +64,9 @@ class Desk:
 
     def ledger(self, up_to: date | None = None) -> Ledger:
         """What the book's executions and cash flows add up to."""
-        fills = self.store.fills()
-        return ledger(self._capital(fills), fills, self.store.cash_flows(), up_to=up_to)
+        since = self.store.since_flat(up_to)
+        flows = self.store.cash_flows()
+        return ledger(self.capital, since.fills, flows, up_to=up_to, realised=since.realised)
 
     def shares(self) -> int:
         """The shares that the book's own executions add up to."""
@@ -75,11 +76,8 @@ class Desk:
     @property
     def capital(self) -> float:
         """The capital the book started with; while nothing has been traded, the settings' own."""
-        return self._capital(self.store.fills())
-
-    def _capital(self, fills: list[Fill]) -> float:
-        bound = self.store.book() if fills else None
-        return bound.capital_usd if bound else self.book.capital_usd
+        traded = self.store.capital()
+        return self.book.capital_usd if traded is None else traded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def split_seen(desk: Desk, prices: DailyBars) -> Split | str | None:
 
 def _doubt(desk: Desk, ratio: float) -> str:
     try:
-        rescale(desk.store.fills(), ratio)
+        rescale(desk.store.since_flat().fills, ratio)
     except StoreError as error:
         return error.message
     # The embedded broker has no shares but those of this book: they follow the book's splits.
@@ -92,9 +92,8 @@ def follow_split(desk: TradingDesk, split: Split) -> None:
 
 def as_after_split(desk: Desk, evidence: Evidence, split: Split) -> Evidence:
     """The evidence as it will be once the book has followed the split, for a look that writes nothing."""
-    changed = {fill.execution_id: fill for fill in rescale(desk.store.fills(), split.ratio)}
-    fills = [changed.get(fill.execution_id, fill) for fill in desk.store.fills()]
-    after = ledger(desk.capital, fills, desk.store.cash_flows())
+    since = desk.store.since_flat()
+    after = ledger(desk.capital, rescale(since.fills, split.ratio), desk.store.cash_flows(), realised=since.realised)
     held, position = after.holding, evidence.position
     if held and position:
         atr = desk.store.entry_atr(held.entry_session)

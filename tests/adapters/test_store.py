@@ -2,8 +2,9 @@
 
 import sqlite3
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from simulation.fake_store import FakeStore
 
 from mtum_eod.adapters.store import SimulatedOrder, SimulatedOrders, open_reader, open_store
 from mtum_eod.core.events import Event
+from mtum_eod.core.ledger import SinceFlat, ledger
 from mtum_eod.core.market import BarStatus, DailyBars
 from mtum_eod.core.trading import (
     Act,
@@ -366,6 +368,72 @@ def test_executions_come_in_the_order_they_happened(store: Store):
     store.add_fills([second, first])
 
     assert [first, second] == store.fills()
+
+
+def test_the_executions_of_one_order_are_found_by_its_reference(store: Store):
+    entry, *exits = (
+        fill("01-03", Side.BUY, 20, 100.0, 2.0),
+        fill("01-08", Side.SELL, 12, 110.0, 1.2, 1),
+        fill("01-08", Side.SELL, 8, 111.0, None, 2),
+    )
+    store.add_fills([*reversed(exits), entry])
+
+    assert (exits, []) == (store.fills_of(exits[0].reference), store.fills_of("mtum-eod/x"))
+
+
+def test_capital_stands_from_the_first_execution_on(store: Store, run_id: int):
+    store.record(recording(run_id, "01-03"))
+    untraded = store.capital()
+    store.add_fills([fill("01-03", Side.BUY, 20, 100.0, 2.0)])
+
+    assert (None, BOOK.capital_usd) == (untraded, store.capital())
+
+
+def test_a_book_that_is_flat_has_no_execution_since_and_what_its_round_trips_came_to(store: Store):
+    """20 at 100 sold at 110 in two prints, each with its commission: 120 + 80 - 2 - 1.2."""
+    entry = fill("01-03", Side.BUY, 20, 100.0, 2.0)
+    store.add_fills([fill("01-08", Side.SELL, 8, 110.0, None, 2), fill("01-08", Side.SELL, 12, 110.0, 1.2, 1), entry])
+
+    assert SinceFlat(realised=pytest.approx(196.8), fills=()) == store.since_flat()
+    assert SinceFlat(realised=0.0, fills=(entry,)) == store.since_flat(day("01-07"))
+
+
+def test_shares_sold_that_nobody_held_are_not_passed_over(store: Store):
+    """The book adds up to nothing again later; the ledger must still see the sale that was too large."""
+    closed = [fill("01-02", Side.BUY, 5, 90.0, None), fill("01-03", Side.SELL, 5, 91.0, None)]
+    wrong = [fill("01-04", Side.SELL, 5, 92.0, None), fill("01-05", Side.BUY, 5, 90.0, None)]
+    store.add_fills([*closed, *wrong])
+    since = store.since_flat()
+
+    assert SinceFlat(realised=pytest.approx(5.0), fills=tuple(wrong)) == since
+    with pytest.raises(StoreError, match="sells 5 shares, the book holds 0"):
+        ledger(5000.0, since.fills, realised=since.realised)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ledger_since_the_book_was_flat_is_that_of_all_its_executions(store: Store, seed: int):
+    """A hundred executions, some of them without a commission yet: at each session, to the cent."""
+    chance, held, fills = Random(seed), 0, []  # noqa: S311
+    for number in range(100):
+        side = Side.SELL if held and chance.random() < 0.6 else Side.BUY
+        shares = chance.choice((held, chance.randint(1, held))) if side is Side.SELL else chance.randint(1, 30)
+        held += side.sign * shares
+        session = date(2024, 1, 1) + timedelta(days=number // 2)
+        fills.append(
+            replace(
+                fill("01-01", side, shares, round(chance.uniform(90, 250), 2), chance.choice((None, 0.35, 1.17))),
+                execution_id=str(number),
+                session=session,
+                executed_at=datetime(session.year, session.month, session.day, 20 + number % 2, tzinfo=UTC),
+            )
+        )
+    store.add_fills(chance.sample(fills, len(fills)))
+    for session in sorted({one.session for one in fills}):
+        since, of_all = store.since_flat(session), ledger(5000.0, fills, up_to=session)
+        book = ledger(5000.0, since.fills, realised=since.realised)
+
+        assert (of_all.holding, pytest.approx(of_all.cash, abs=1e-6)) == (book.holding, book.cash)
+    assert store.since_flat(session) == store.since_flat()
 
 
 def simulated(text: str, side: Side, shares: int, order_id: int) -> SimulatedOrder:

@@ -213,7 +213,7 @@ def everything(store: Store) -> dict[str, Any]:
     answers: dict[str, Any] = {
         name: getattr(store, name)()
         for name in (
-            *("book", "bars_revision", "fills", "cash_flows", "splits", "shares_left", "acts"),
+            *("book", "capital", "bars_revision", "fills", "cash_flows", "splits", "shares_left", "acts"),
             *("unsent_notices", "open_orders", "halts", "ledger", "last_row", "unsettled_rows", "equity_marks"),
             "provisional_marks",
         )
@@ -230,6 +230,11 @@ def everything(store: Store) -> dict[str, Any]:
         for revision in (None, store.bars_revision() // 2):
             stored = store.bars(symbol, date(2024, 1, 1), SESSIONS[-1], revision)
             answers[f"{symbol} {revision}"] = str((stored.frame, stored.statuses))
+    for session in (None, *SESSIONS):
+        since = store.since_flat(session)
+        answers[f"since_flat {session}"] = round(since.realised, 9), since.fills
+    for key in {one.reference for one in store.fills()}:
+        answers[f"fills_of {key}"] = store.fills_of(key)
     return answers | {name: _rounded(store.view(name).rows) for name in VIEWS}
 
 

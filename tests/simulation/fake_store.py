@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mtum_eod.core.ledger import rescale
+from mtum_eod.core.ledger import SinceFlat, rescale
 from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, StoredBars
 from mtum_eod.core.trading import (
     Book,
@@ -279,6 +279,25 @@ class FakeStore(FakeViews):
             fills = sorted(self._fills, key=lambda fill: fill.executed_at)  # stable: by number where at one instant
             self._fills_in_order = (self._fills.version, fills)
         return list(fills)
+
+    def fills_of(self, reference: str) -> list[Fill]:
+        return [fill for fill in self.fills() if fill.reference == reference]
+
+    def since_flat(self, up_to: date | None = None) -> SinceFlat:
+        realised, closed, fills, held = 0.0, 0.0, [], 0
+        for fill in self.fills():
+            if up_to is None or fill.session <= up_to:
+                signed = fill.side.sign * fill.shares
+                held, realised = held + signed, realised - signed * fill.price_usd - (fill.commission_usd or 0.0)
+                fills.append(fill)
+                if held < 0:  # what follows a sale of shares nobody had is for the ledger to see
+                    held = -NO_END
+                if held == 0:
+                    closed, fills = realised, []
+        return SinceFlat(realised=closed, fills=tuple(fills))
+
+    def capital(self) -> float | None:
+        return self._book.capital_usd if self._book and self._fills.keys else None
 
     def cash_flows(self) -> list[CashFlow]:
         return sorted(self._flows, key=lambda flow: flow.session)

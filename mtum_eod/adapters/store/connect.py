@@ -1,8 +1,8 @@
 """Engines on one SQLite file: for writing, and for reading without leaving a trace. SQLite's failures become ours here.
 
 Writing: WAL, foreign keys, full sync, a bounded wait for locks, file mode 0600. The library's own transaction
-handling is switched off; every transaction begins with a BEGIN of ours, IMMEDIATE where it writes, so that two
-writers meet at the start and never half-way.
+handling is switched off: a read is a transaction of its own, and one that writes begins with a BEGIN IMMEDIATE of
+ours, so that two writers meet at the start and never half-way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shutil import copyfile, disk_usage
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -143,26 +143,51 @@ def _connect(path: Path, options: str, patience: timedelta = PATIENCE) -> sqlite
 
 
 def _engine(connect: Callable[[], sqlite3.Connection], pool: type[QueuePool] | type[StaticPool]) -> Engine:
-    engine = create_engine("sqlite://", creator=connect, poolclass=pool)
+    return create_engine("sqlite://", creator=connect, poolclass=pool)
 
-    @event.listens_for(engine, "begin")
-    def begin(db: Connection) -> None:
-        db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writes") else "BEGIN")
 
-    return engine
+@contextmanager
+def together(db: Connection) -> Iterator[None]:
+    """What the block writes becomes durable together at its end. Where it fails, nothing does, and `db` is closed."""
+    db.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.exec_driver_sql("COMMIT")  # refused where SQLite has taken all back by itself, as on a full disk
+    except BaseException:
+        db.close()  # the pool takes back what was written, or throws away a connection on which that fails
+        raise
+
+
+@contextmanager
+def apart(db: Connection) -> Iterator[None]:
+    """A part of what `together` writes: where the block fails, its own writes are taken back, and only these."""
+    db.exec_driver_sql("SAVEPOINT apart")
+    try:
+        yield
+    except BaseException:
+        with suppress(DBAPIError):  # SQLite has taken all back by itself: then there is nothing to commit either
+            db.exec_driver_sql("ROLLBACK TO apart")
+            db.exec_driver_sql("RELEASE apart")
+        raise
+    db.exec_driver_sql("RELEASE apart")
 
 
 # -- reading without a trace ------------------------------------------------------------------------------------------
 
 
 class Reading(NamedTuple):
-    """An engine that writes nothing, and whether the file still is what the engine believes."""
+    """A connection that writes nothing, and whether the file still is what it believes."""
 
-    engine: Engine
+    db: Connection
     is_current: Callable[[], bool]
 
+    def close(self) -> None:
+        """Close the file."""
+        self.db.close()
+        self.db.engine.dispose()
 
-def read_engine(path: Path) -> Reading:
+
+def read_only(path: Path) -> Reading:
     """The file opened in place as immutable; where another process has left or keeps a WAL, a copy of both.
 
     SQLite's own read-only mode would create or touch -shm beside a WAL, and cannot open one on a read-only disk.
@@ -171,7 +196,7 @@ def read_engine(path: Path) -> Reading:
         return read_copy(path)
     before = _stamp(path)
     engine = _engine(lambda: _connect(path, "mode=ro&immutable=1"), StaticPool)
-    return Reading(engine, lambda: _stamp(path) == before)
+    return Reading(engine.connect(), lambda: _stamp(path) == before)
 
 
 def read_copy(path: Path) -> Reading:
@@ -185,7 +210,7 @@ def read_copy(path: Path) -> Reading:
             source.backup(memory)
         finally:
             source.close()
-    return Reading(_engine(lambda: memory, StaticPool), lambda: True)
+    return Reading(_engine(lambda: memory, StaticPool).connect(), lambda: True)
 
 
 def copy_consistently(path: Path, copy: Path) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 from mtum_eod.adapters.no_history import NoHistory
 from mtum_eod.adapters.store.connect import (
     PATIENCE,
-    read_engine,
+    read_only,
     refusals,
     refuse_folder,
     refuse_newer,
     revision_of,
     write_engine,
 )
+from mtum_eod.adapters.store.reading import SqlReader
 from mtum_eod.adapters.store.schema import HEAD
-from mtum_eod.adapters.store.sql_store import SqlReader, SqlStore
+from mtum_eod.adapters.store.sql_store import SqlStore
 from mtum_eod.adapters.store.upkeep import upgrade
 from mtum_eod.errors import OlderSchema
 
@@ -36,12 +38,8 @@ def open_store(path: Path, *, backup_dir: Path | None = None, patience: timedelt
         if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
             raise PermissionError(errno.EACCES, "file or folder is read-only")
         # Looked at before it is opened for writing, which makes a WAL database of whatever file it finds.
-        reading = read_engine(path)
-        try:
-            with reading.engine.connect() as db:
-                revision = revision_of(db, path)
-        finally:
-            reading.engine.dispose()
+        with closing(read_only(path)) as reading:
+            revision = revision_of(reading.db, path)
         if revision != HEAD:
             upgrade(path, backup_dir)
         return SqlStore(path, write_engine(path, patience))
@@ -56,12 +54,11 @@ def open_reader(path: Path) -> SqlReader | NoHistory:
     if not path.exists():
         return NoHistory()
     with refusals(path):
-        reading = read_engine(path)
+        reading = read_only(path)
         try:
-            with reading.engine.connect() as db:
-                revision = revision_of(db, path)
+            revision = revision_of(reading.db, path)
             if revision is None:
-                reading.engine.dispose()
+                reading.close()
                 return NoHistory()
             refuse_newer(path, revision)
             if revision != HEAD:
@@ -70,6 +67,6 @@ def open_reader(path: Path) -> SqlReader | NoHistory:
                     hint="bring it up to date with `mtum-eod db upgrade`; a backup is made first",
                 )
         except BaseException:
-            reading.engine.dispose()
+            reading.close()
             raise
     return SqlReader(path, reading)

@@ -11,7 +11,7 @@ from mtum_eod.adapters.no_history import NoHistory
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.adapters.store.connect import copy_consistently, refusals
 from mtum_eod.adapters.store.opening import open_reader
-from mtum_eod.adapters.store.sql_store import SqlReader
+from mtum_eod.adapters.store.reading import SqlReader
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Boolean,
@@ -21,6 +22,9 @@ from sqlalchemy import (
     TypeDecorator,
     text,
 )
+
+from mtum_eod.core.events import Event
+from mtum_eod.core.trading import Act, CashKind, Mode, OrderKind, OrderStatus, OrderType, SessionStatus, Side, Step
 
 HEAD = "0002"
 """The newest revision in migrations/, told without importing Alembic. Four digits, ascending."""
@@ -65,6 +69,26 @@ class Json(TypeDecorator[dict[str, Any]]):
         return None if value is None else json.loads(value)
 
 
+Member = TypeVar("Member", bound=StrEnum)
+
+
+class Word(TypeDecorator[Member]):
+    """A member of a closed set, as its own text."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[Member]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Member | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return value
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Member | None:  # noqa: ARG002
+        return None if value is None else self.kind(value)
+
+
 metadata = MetaData()
 
 
@@ -76,7 +100,7 @@ book = Table(
     "book",
     metadata,
     _required("id", Integer, CheckConstraint("id = 1"), primary_key=True),
-    _required("mode", Text),
+    _required("mode", Word(Mode)),
     _required("account", Text),
     _required("symbol", Text),
     _required("is_synthetic", Boolean),
@@ -106,7 +130,7 @@ run = Table(
     "run",
     metadata,
     _required("id", Integer, primary_key=True),
-    _required("step", Text),
+    _required("step", Word(Step)),
     Column("session", Session),
     _required("started_at", Instant),
     Column("ended_at", Instant),
@@ -148,7 +172,7 @@ session = Table(
     "session",
     metadata,
     _required("session", Session, primary_key=True),
-    _required("status", Text),
+    _required("status", Word(SessionStatus)),
     _required("why", Text),
     _required("is_settled", Boolean),
     _required("written_at", Instant),
@@ -161,13 +185,13 @@ order_intent = Table(
     _required("id", Integer, primary_key=True),
     _required("reference", Text, unique=True),
     _required("session", Session, unique=True),
-    _required("kind", Text),
-    _required("side", Text),
-    _required("order_type", Text),
+    _required("kind", Word(OrderKind)),
+    _required("side", Word(Side)),
+    _required("order_type", Word(OrderType)),
     _required("shares", Integer),
     _required("order_id", Integer),
     _required("decision_price_usd", Float),
-    _required("status", Text),
+    _required("status", Word(OrderStatus)),
     _required("intended_at", Instant),
     _required("updated_at", Instant),
     Column("perm_id", Integer),
@@ -185,7 +209,7 @@ execution = Table(
     _required("reference", Text),
     _required("session", Session),
     _required("executed_at", Instant),
-    _required("side", Text),
+    _required("side", Word(Side)),
     _required("shares", Integer),
     _required("price_usd", Float),
     Column("commission_usd", Float),
@@ -225,7 +249,7 @@ owner_act = Table(
     "owner_act",
     metadata,
     _required("id", Integer, primary_key=True),
-    _required("act", Text),
+    _required("act", Word(Act)),
     Column("session", Session),
     _required("acted_at", Instant),
     _required("acted_by", Text),
@@ -238,7 +262,7 @@ cash_flow = Table(
     "cash_flow",
     metadata,
     _required("id", Integer, primary_key=True),
-    _required("kind", Text),
+    _required("kind", Word(CashKind)),
     _required("amount_usd", Float),
     _required("session", Session),
     _required("note", Text),
@@ -266,7 +290,7 @@ notice = Table(
     metadata,
     _required("id", Integer, primary_key=True),
     Column("run_id", Integer, ForeignKey("run.id")),
-    _required("event", Text),
+    _required("event", Word(Event)),
     _required("words", Text),
     _required("is_urgent", Boolean),
     _required("told_at", Instant),
@@ -299,8 +323,8 @@ simulated_order = Table(
     _required("reference", Text, primary_key=True),
     _required("order_id", Integer),
     _required("session", Session),
-    _required("side", Text),
-    _required("order_type", Text),
+    _required("side", Word(Side)),
+    _required("order_type", Word(OrderType)),
     _required("shares", Integer),
     _required("is_cancelled", Boolean),
     _required("accepted_at", Instant),

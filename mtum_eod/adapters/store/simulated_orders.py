@@ -7,18 +7,28 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any, Protocol
 
-from sqlalchemy import Row, Select, case, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, case, func, insert, select, update
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.adapters.store import schema
+from mtum_eod.adapters.store.reading import Question
 from mtum_eod.adapters.store.sql_store import SqlStore
-from mtum_eod.core.trading import OrderType, Side
+from mtum_eod.core.trading import Side
+
+_table, _order = schema.simulated_order, schema.simulated_order.c
+_signed = case((_order.side == Side.BUY, _order.shares), else_=-_order.shares)
+
+ADD = insert(_table)
+CANCEL = update(_table).where(_order.reference == bindparam("of"))
+NEWEST = Question(SimulatedOrder, select(_table).order_by(_order.order_id.desc()).limit(bindparam("count")))
+LAST_ID = select(func.max(_order.order_id))
+SHARES = select(func.sum(_signed)).where(_order.session <= bindparam("last"), ~_order.is_cancelled)
 
 
 class Rows(Protocol):
     """Where rows are read: a store, a reader, or the book that is not there yet."""
 
-    def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]: ...
+    def rows(self, statement: Select[Any], **bound: Any) -> Sequence[Row[Any]]: ...
 
 
 class SimulatedOrders:
@@ -31,35 +41,27 @@ class SimulatedOrders:
     def add(self, order: SimulatedOrder) -> None:
         """Keep a new order. Raises StoreError where its reference is known already."""
         with self._writable().writing() as db:
-            db.execute(insert(schema.simulated_order).values(asdict(order)))
+            db.execute(ADD, asdict(order))
 
     def cancel(self, reference: str) -> None:
         """Withdraw an order."""
-        table = schema.simulated_order
         with self._writable().writing() as db:
-            db.execute(update(table).where(table.c.reference == reference).values(is_cancelled=True))
+            db.execute(CANCEL, {"of": reference, "is_cancelled": True})
 
     def newest(self, count: int) -> list[SimulatedOrder]:
         """The newest orders, oldest of them first."""
-        table = schema.simulated_order
-        rows = self._rows(select(table).order_by(table.c.order_id.desc()).limit(count))
-        return [
-            SimulatedOrder(**row._asdict() | {"side": Side(row.side), "order_type": OrderType(row.order_type)})
-            for row in reversed(rows)
-        ]
+        return [NEWEST.read(row) for row in reversed(self._rows(NEWEST.statement, count=count))]
 
     def last_order_id(self) -> int:
         """The highest id any order has; 0 where there is none."""
-        return self._number(select(func.max(schema.simulated_order.c.order_id)))
+        return self._number(LAST_ID)
 
     def shares_through(self, session: date) -> int:
         """Shares bought less shares sold by the orders of all sessions up to `session`."""
-        table = schema.simulated_order.c
-        signed = case((table.side == Side.BUY, table.shares), else_=-table.shares)
-        return self._number(select(func.sum(signed)).where(table.session <= session, ~table.is_cancelled))
+        return self._number(SHARES, last=session)
 
-    def _number(self, statement: Select[Any]) -> int:
-        rows = self._rows(statement)
+    def _number(self, statement: Select[Any], **bound: Any) -> int:
+        rows = self._rows(statement, **bound)
         return int(rows[0][0] or 0) if rows else 0
 
     def _writable(self) -> SqlStore:

@@ -13,11 +13,12 @@ from shutil import copyfile
 import mtum_eod
 from mtum_eod.adapters.store.connect import (
     create_private,
-    read_engine,
+    read_only,
     refusals,
     refuse_folder,
     refuse_newer,
     revision_of,
+    together,
     write_engine,
 )
 from mtum_eod.adapters.store.schema import HEAD
@@ -136,7 +137,7 @@ def upgrade(path: Path, backup_dir: Path | None = None) -> str | None:
             if found is not None:
                 refuse_newer(path, found)
                 backup(path, backup_dir or path.parent / "backups")
-            with engine.execution_options(writes=True).begin() as db:
+            with engine.connect() as db, together(db):
                 from alembic import command
                 from alembic.config import Config
 
@@ -245,27 +246,22 @@ def check(path: Path) -> list[str]:
     with refusals(path):
         if not path.exists():
             raise FileNotFoundError("there is no such database")
-    engine = None
     try:
-        with refusals(path):
-            engine = read_engine(path).engine
-            with engine.connect() as db:
-                found = [row[0] for row in db.exec_driver_sql("PRAGMA integrity_check").all() if row[0] != "ok"]
-                if found:
-                    return found
-                revision = revision_of(db, path)
-                if revision != HEAD:
-                    return [f"schema revision is {revision or 'none'}, this program's is {HEAD}"]
-                references = db.exec_driver_sql("PRAGMA foreign_key_check").all()
-                found = [f"{row[0]} row {row[1]} refers to a row of {row[2]} that does not exist" for row in references]
-                for words, query in CROSS_CHECKS:
-                    found += [words.format(*row) for row in db.exec_driver_sql(query).all()]
+        with refusals(path), closing(read_only(path)) as reading:
+            db = reading.db
+            found = [row[0] for row in db.exec_driver_sql("PRAGMA integrity_check").all() if row[0] != "ok"]
+            if found:
                 return found
+            revision = revision_of(db, path)
+            if revision != HEAD:
+                return [f"schema revision is {revision or 'none'}, this program's is {HEAD}"]
+            references = db.exec_driver_sql("PRAGMA foreign_key_check").all()
+            found = [f"{row[0]} row {row[1]} refers to a row of {row[2]} that does not exist" for row in references]
+            for words, query in CROSS_CHECKS:
+                found += [words.format(*row) for row in db.exec_driver_sql(query).all()]
+            return found
     except StoreError as error:
         return [error.message]
-    finally:
-        if engine is not None:
-            engine.dispose()
 
 
 def _open(path: Path) -> sqlite3.Connection:
