@@ -133,13 +133,13 @@ class SqlStore(BookQueries):
     def __init__(self, path: Path, engine: Engine) -> None:
         self.path = path
         self._engine = engine
-        self._open: Connection | None = None  # kept from the first use on
+        self._kept: Connection | None = None  # kept from the first use on
         self._db: Connection | None = None  # the same, while a transaction is under way on it
 
     def close(self) -> None:
         """Close the database; SQLite folds the WAL into the file."""
-        if self._open is not None:
-            self._open.close()
+        if self._kept is not None:
+            self._kept.close()
         self._engine.dispose()
 
     def rows(self, statement: Select[Any], **bound: Any) -> Sequence[Row[Any]]:
@@ -147,9 +147,9 @@ class SqlStore(BookQueries):
             return self._connection().execute(statement, bound).all()
 
     def _connection(self) -> Connection:
-        if self._open is None or self._open.closed:
-            self._open = self._engine.connect()
-        return self._open
+        if self._kept is None or self._kept.closed:
+            self._kept = self._engine.connect()
+        return self._kept
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
