@@ -83,6 +83,7 @@ def inputs_of(evidence: Evidence, reading: Reading) -> dict[str, Any]:
     return circumstances | {
         "volumes": {day.isoformat(): volume for day, volume in volumes.items()} if volumes is not None else None,
         "findings": snapshot.plain(evidence.findings),
+        "sources": {bars.symbol: bars.source for bars in reading.bars},
     }
 
 

@@ -129,13 +129,14 @@ def test_a_book_without_history_has_proven_nothing(bench: Bench):
         "today's partial bar",
         "volume in shares",
         "VIX entitlement",
-        "Gateway restart survived",
+        "Gateway on a second day",
         "cash after an exit",
     ] == [check.name for check in checks if check.words == "not seen yet" and check.cure]
 
 
-def test_a_bought_and_a_sold_position_prove_most_of_it(bench: Bench):
-    """Only the VIX entitlement stays open: these bars do not come from Interactive Brokers."""
+def test_a_bought_and_a_sold_position_prove_all_of_it(bench: Bench):
+    """On bars from Interactive Brokers."""
+    bench.data.name = "ib"
     shares = bench.buy(SESSION)
     bench.data.edit("VIX", NEXT, close=31.0)
     bench.decide(NEXT)
@@ -149,7 +150,37 @@ def test_a_bought_and_a_sold_position_prove_most_of_it(bench: Bench):
         "fill and commission": f"last seen {NEXT}",
         "today's partial bar": "last seen 2024-11-07",
         "volume in shares": f"last seen {SESSION}",
-        "VIX entitlement": "not seen yet",
-        "Gateway restart survived": "last seen 2024-11-07",
+        "VIX entitlement": "last seen 2024-11-07",
+        "Gateway on a second day": "last seen 2024-11-07",
         "cash after an exit": "last seen 2024-11-07",
     } == seen
+
+
+def proven(bench: Bench) -> set[str]:
+    return {check.name for check in doctor.proven_on_paper(bench.store, "MTUM") if check.passed}
+
+
+@pytest.mark.parametrize(("on_submit", "is_taken"), [("accept", True), ("reject", False)])
+def test_an_order_that_was_refused_proves_nothing(bench: Bench, on_submit: str, is_taken: bool):
+    bench.broker.on_submit = on_submit
+    bench.decide()
+
+    assert is_taken == ("MOC accepted" in proven(bench))
+
+
+def test_bars_from_elsewhere_prove_nothing_of_the_broker_s(bench: Bench):
+    """Neither its partial bar, nor its volumes, nor that it sells us the VIX."""
+    bench.decide()
+
+    assert {"MOC accepted"} == proven(bench)
+
+
+@pytest.mark.parametrize(("mean", "is_shares"), [(800_000.0, True), (20_000.0, False), (8_000.0, False)])
+def test_volumes_as_small_as_lots_are_not_taken_for_shares(bench: Bench, mean: float, is_shares: bool):
+    """In lots of 40 or of 100 from the first run on, so that nothing stored contradicts them."""
+    bench.data.name = "ib"
+    bench.data.know_volumes(SESSION, today=mean * 1.1, before=mean)
+    bench.data.frames["MTUM"]["volume"] = mean * 1.2
+    bench.decide()
+
+    assert is_shares == ("volume in shares" in proven(bench))
