@@ -16,12 +16,13 @@ from book_by_hand import at, write_book
 from fakes import ArrayData, Bench, calendar
 
 from mtum_eod.core.review import Period, Review
-from mtum_eod.core.trading import CashFlow, CashKind, Halt
+from mtum_eod.core.trading import CashFlow, CashKind, Halt, Split
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.jobs.backtest import Backtest, run_backtest
 from mtum_eod.jobs.decision_noise import with_decision_noise
 from mtum_eod.jobs.report import document, review_backtest, review_book
 from mtum_eod.views import files, text
+from mtum_eod.views.figures import figures
 from mtum_eod.views.html import page, pct, plain
 
 NOW = datetime(2024, 11, 22, 18, 30, tzinfo=UTC)
@@ -175,6 +176,15 @@ def test_a_book_without_a_settled_session_says_so(tmp_path: Path):
         reviewed(bench)
     assert "backtest --html" in refused.value.hint
     bench.store.close()
+
+
+def test_trades_closed_before_a_split_are_marked_on_todays_scale(bench: Bench):
+    """Two for one on 01-16: bought at 100.00 and 108.00 long ago, and the shares held, at 107.00, follow it."""
+    bench.store.split(Split(session=at("01-16").date(), ratio=2.0), at("01-16"))
+    found = reviewed(bench)
+
+    assert [50.0, 54.0, 53.5] == figures(found)["price"]["data"][2]["y"]
+    assert [100.0, 108.0] == [trade["entry_price"] for trade in document(found)["trades"]]
 
 
 def test_a_source_that_cannot_be_read_gives_way_to_the_kept_bars(bench: Bench):
