@@ -211,6 +211,27 @@ def test_no_wait_goes_beyond_the_steps_deadline(tws: Server) -> None:
     assert took < 2.0
 
 
+def test_nothing_is_repeated_that_could_not_wait_its_turn_before_the_deadline(tws: Server) -> None:
+    """Between two tries up to 5 s go by; the step ends in 3."""
+    tws.faults.hang("reqPositions")
+    with gateway.line(tws, request_timeout=0.2, max_retries=9) as line:
+        line.finish_by(tws.clock.now() + timedelta(seconds=3))
+        held = positions(line, tws)
+
+    assert isinstance(held, Unknown)
+    assert 1 == len(tws.asked("reqPositions"))
+
+
+def test_the_brokers_own_waiting_time_ends_with_the_step(tws: Server) -> None:
+    """Bars asked for too often are asked for again after 16 s; the step ends in 2."""
+    ends = tws.clock.now() + timedelta(seconds=2)
+    with gateway.line(tws) as line:
+        line.finish_by(ends)
+        line.pause(timedelta(seconds=16))
+
+    assert tws.clock.now() - ends < timedelta(seconds=1)
+
+
 def test_past_the_deadline_nothing_is_asked(tws: Server) -> None:
     with gateway.line(tws) as line:
         line.finish_by(tws.clock.now())

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any, TypeVar
 
 import stamina
@@ -307,8 +308,8 @@ class Line:
             raise self._unanswered(what, error) from error
 
     def pause(self, duration: timedelta) -> None:
-        """Let the broker's own waiting time pass before something is repeated."""
-        self._clock.sleep(duration)
+        """Let the broker's own waiting time pass before something is repeated, up to the step's deadline."""
+        self._clock.sleep(timedelta(seconds=min(duration.total_seconds(), max(self._left, 0.0))))
         self.retries += 1
 
     def drop(self) -> None:
@@ -340,9 +341,10 @@ class Line:
             raise
 
     def _repeated(self, on: type[Exception], timeout: float | None = None) -> Iterator[Any]:
+        """Tries of what fails with such an error; none that the wait before it could push past the deadline."""
         return iter(
             stamina.retry_context(
-                on=on,
+                on=lambda error: isinstance(error, on) and self._left > LONGEST_WAIT_SECONDS,
                 attempts=self._attempts,
                 timeout=timeout,
                 wait_initial=FIRST_WAIT_SECONDS,
@@ -359,15 +361,18 @@ class Line:
 
     def _seconds(self, what: str, limit: float) -> float:
         """How long a wait may take. Raises BrokerUnavailable where its time is over."""
-        if self._deadline is None:
-            return limit
-        left = (self._deadline - self._clock.now()).total_seconds()
-        if left <= 0:
+        left = self._left
+        if self._deadline is not None and left <= 0:
             raise BrokerUnavailable(
                 f"no time left to ask IB about {what}: this step was to end by {self._deadline:%H:%M:%S} UTC",
                 hint="look at the Gateway: is it slow, or was the run started late?",
             )
         return min(limit, left)
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the step is to end, negative past it."""
+        return inf if self._deadline is None else (self._deadline - self._clock.now()).total_seconds()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in the line's own thread, and wait for it; every wait inside is bounded."""
