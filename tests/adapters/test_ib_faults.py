@@ -154,7 +154,7 @@ RUNS = {
     "366": bought(said(366)),
     # reading
     "history lost once": bought(lambda tws: tws.faults.drop(before="historicalData"), repeated=True),
-    "history lost behind its answer": bought(lambda tws: tws.faults.drop(after="historicalData"), repeated=True),
+    "history lost behind its answer": bought(lambda tws: tws.faults.drop(after="historicalData")),
     "history late": bought(fault("late", "historicalData", seconds=0.2, times=2)),
     "history too late once": bought(fault("late", "historicalData", seconds=1.5, times=1), repeated=True),
     "history silent": Row(
