@@ -416,12 +416,12 @@ READS = {
 def test_a_code_in_place_of_an_answer_is_known_or_unknown_and_never_empty(tws: Server, name: str, code: int) -> None:
     """What the terminal holds is told whole, or nothing is said of it."""
     tws.hold("MTUM", 7, 200.0)
+    with gateway.line(tws) as line:
+        gateway.broker(line, tws).submit(intent())
+    tws.fill(tws.orders[0], 5)
+    tws.faults.error(name, code, CODES.get(code, "something"))
     with gateway.line(tws, request_timeout=0.2, max_retries=0) as line:
-        broker = gateway.broker(line, tws)
-        broker.submit(intent())
-        tws.fill(tws.orders[0], 5)
-        tws.faults.error(name, code, CODES.get(code, "something"))
-        answer = READS[name](broker)
+        answer = READS[name](gateway.broker(line, tws))
 
     match answer:
         case Known(value=[only]):
