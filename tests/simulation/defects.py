@@ -330,7 +330,8 @@ def mismatch_not_looked_at(stack: ExitStack) -> None:
 def late_exit_as_an_auction_order(stack: ExitStack) -> None:
     """Past the hard stop an exit goes out as a market-on-close order all the same."""
     swap(stack, gates, "exit_block", lambda real: lambda e, p: real(replace(e, window=Window.OPEN), p))
-    swap(stack, order, "last_look", lambda _: lambda *_: None)
+    swap(stack, decision, "_decide_long", lambda real: lambda *all_: replace(real(*all_), is_late_exit=False))
+    hard_stop_read_too_early(stack)
 
 
 @defect

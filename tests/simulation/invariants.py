@@ -76,7 +76,7 @@ def never_beyond_the_cap_or_the_cash(world: World) -> Iterator[str]:
     cap = max(parameters.risk.max_position_size for parameters in world.settings_today)
     for (at, intent), usd in zip(world.broker.arrivals[-1:], world.broker.spendable[-1:], strict=True):
         cost = intent.shares * intent.decision_price_usd
-        if intent.side is Side.BUY and (cost > cap + CENT or cost > usd + CENT):
+        if intent.side is Side.BUY and intent.session == world.today and (cost > cap + CENT or cost > usd + CENT):
             yield f"{intent.shares} shares at {intent.decision_price_usd} with {usd:.2f} USD at {at}"
 
 

@@ -87,8 +87,10 @@ class Process:
         )
 
     def _given_up(self, reference: str) -> None:
-        """The program is about to write down that an order never reached the broker."""
+        """The program is about to write down that an order never reached the broker; later the owner may say so."""
         broker = self.world.broker
+        if str(self.world.today) not in reference:
+            return
         tries = [sent for sent in broker.sent[-5:] if sent.intent.reference == reference]
         if tries and None in self.said.values():
             self.world.given_up_blind.append(f"{reference} counts as never sent, and the broker has not said so")
@@ -143,6 +145,8 @@ class Process:
             arrives_at = self.world.clock.now() + timedelta(seconds=1 + 30 * size)
             self.world.broker.on_the_wire.append((arrives_at, intent))
             self.world.broker.last_id = max(self.world.broker.last_id, intent.order_id)
+        if size > 0.5:  # the line that swallowed the answer stays bad for a while: a list does not come either
+            self.world.broker.silent_until = self.world.clock.now() + timedelta(minutes=2)
         if what == "restarted":
             self.world.broker.restart()
         if what == "unanswered":

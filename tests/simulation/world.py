@@ -15,8 +15,8 @@ from mtum_eod.adapters.clock import SessionClock
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, Fill, Mode, Side
-from mtum_eod.errors import AlreadyRunning, MtumEodError
-from mtum_eod.jobs import wheel
+from mtum_eod.errors import AlreadyRunning, MtumEodError, StoreError
+from mtum_eod.jobs import reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.flatten import flatten
@@ -334,7 +334,11 @@ class World:
         return holding.shares if holding else 0
 
     def ledger(self) -> Ledger:
-        return ledger(CAPITAL, self.store.fills(), self.store.cash_flows())
+        """The book's own, by its executions; one that sells what it has not got is broken."""
+        try:
+            return ledger(CAPITAL, self.store.fills(), self.store.cash_flows())
+        except StoreError as error:
+            raise invariants.Broken("the_book_adds_up", error.message) from error
 
     def is_settled_truth(self) -> bool:
         """Whether the book has all that the broker ever executed, commissions included."""
@@ -419,6 +423,12 @@ class World:
         if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > self.by_hand_for:
             self.trade_by_hand(-self.broker.by_hand)
             self.by_hand_since = None
+        for order in self.store.open_orders():
+            session = order.intent.session
+            if len(calendar().sessions(session, self.today)) > 3:  # the statement says what became of it
+                fills = [e.fill for e in self.broker.executed if e.fill.reference == order.intent.reference]
+                done = sum(fill.shares for fill in fills)
+                self.typed(lambda desk, day=session, n=done: reconcile.resolve(desk, day, executed=n, by="owner"))
         self.put_book_right()
         halts = self.store.halts()
         if halts and len(calendar().sessions(calendar().local_date(halts[-1].halted_at), self.today)) > 2:
