@@ -91,6 +91,10 @@ def split(tws: Server) -> None:
     tws.market.splits["MTUM"] = (date(2024, 11, 5), 2.0)
 
 
+def contract(**values: Any) -> Trouble:
+    return lambda tws: tws.exchange.contracts.__setitem__(0, replace(MTUM, **values))
+
+
 def port_reset(tws: Server) -> None:
     tws.say(1300)
     tws.disconnect()
@@ -199,6 +203,12 @@ RUNS = {
     "euros only": Row(account("EUR", {"EUR": 9000.0}), 0, "daily_summary", "0.00 USD in cash, one share needs"),
     "euros and dollars": bought(account("EUR", {"EUR": 9000.0, "USD": 9000.0})),
     "no money": Row(lambda tws: tws.account.cash.update(USD=100.0), 0, "daily_summary", "convert first"),
+    # the contract
+    "no MOC": Row(contract(order_types="LMT,MKT"), 3, "run_failed", "does not take MOC"),
+    "listed elsewhere": Row(contract(primary_exchange="ARCA"), 3, "run_failed", "no such contract (200: "),
+    "hours": Row(
+        row_of("contractDetails", liquidHours="20241105:0930-20241105:1300"), 3, "run_failed", "09:30 to 13:00 at IB"
+    ),
     # sending
     **{f"{code} for the order": refused(code) for code in (110, 113, 200, 201, 320, 387, 460, 10243)},
     "read-only API (321)": Row(rules(read_only=True), 4, "run_failed", "321: "),
@@ -362,12 +372,8 @@ def preflight(trouble: Trouble, exit_code: int, told: str) -> Row:
 
 
 LOOKS = {
-    "no MOC": preflight(
-        lambda tws: tws.exchange.contracts.__setitem__(0, replace(MTUM, order_types="LMT,MKT")), 2, "does not take MOC"
-    ),
-    "listed elsewhere": preflight(
-        lambda tws: tws.exchange.contracts.__setitem__(0, replace(MTUM, primary_exchange="ARCA")), 3, "listed at ARCA"
-    ),
+    "no MOC": preflight(contract(order_types="LMT,MKT"), 2, "does not take MOC"),
+    "listed elsewhere": preflight(contract(primary_exchange="ARCA"), 3, "listed at ARCA"),
     "hours": preflight(row_of("contractDetails", liquidHours="20241105:0930-20241105:1300"), 3, "09:30 to 13:00 at IB"),
     "zone of the hours": preflight(row_of("contractDetails", timeZoneId="Mars/Olympus"), 3, "Mars/Olympus"),
     "200": preflight(error("reqContractDetails", 200), 3, "no such contract (200: "),
