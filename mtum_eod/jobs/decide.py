@@ -233,4 +233,6 @@ def summary(desk: TradingDesk, outcome: Outcome) -> str:
     head = f"{decision.action} {shares} {desk.book.symbol}" if shares else f"{decision.action} (flat)"
     if decision.blocked_by:
         return f"{head}, blocked by {decision.blocked_by}: {decision.reason}"
+    if decision.action is not Action.HOLD and not decision.shares:
+        return f"{head}, not sent: {decision.reason}"
     return f"{head}: {words.distances(evidence.indicators, position, desk.parameters.strategy)}"

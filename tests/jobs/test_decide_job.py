@@ -794,10 +794,13 @@ def test_an_exit_that_gets_no_order_id_is_kept_and_tried_again(bench: Bench):
     with pytest.raises(BrokerUnavailable):
         bench.decide(NEXT)
     kept = bench.sql("SELECT status, action FROM sessions JOIN signals USING (session) WHERE session = '2024-11-06'")
+    said = bench.notices("daily_summary")[-1][0]
     bench.broker.silent.clear()
     bench.decide(NEXT, before_close=18)
 
     assert [("skipped", "SELL")] == kept
+    assert "SELL 33 MTUM, not sent: VIX spike" in said
+    assert "no order id came" in said
     assert [SELL_KEY] == references(bench)[1:]
 
 

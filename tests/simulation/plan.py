@@ -63,6 +63,9 @@ WORLD: dict[str, tuple[str, ...]] = {
 }
 """What can befall a session from outside; `Trouble.minute` says when, where that matters."""
 
+TAKEN_BACK = ("cancels", "halts_and_cancels")
+"""The owner's acts that withdraw an order that is out."""
+
 POINTS = [(place, what) for table in (CALLS, WORLD) for place, kinds in table.items() for what in kinds]
 """Every point at which trouble can come; a long enough run reaches all of them."""
 
@@ -115,11 +118,14 @@ def drawn(seed: int, sessions: int) -> Life:
 def _trouble(session: int, chance: Random) -> Trouble:
     table = WORLD if chance.random() < 0.35 else CALLS  # as often as they matter, not as many as they are
     place, what = chance.choice([(place, what) for place, kinds in table.items() for what in kinds])
+    minute = chance.choice((chance.randint(-60, 60), chance.randint(-30, 24), chance.randint(14, 20)))
+    if what in TAKEN_BACK:  # between the order and the hard stop, where the broker is asked
+        minute = 15 + abs(minute) % 5
     return Trouble(
         session=session,
         place=place,
         what=what,
         nth=1 + int(chance.expovariate(1.2)) if place in CALLS else 1,
-        minute=chance.choice((chance.randint(-60, 60), chance.randint(-30, 24), chance.randint(14, 20))),
+        minute=minute,
         size=round(chance.random(), 3),
     )
