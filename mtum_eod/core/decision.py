@@ -61,6 +61,8 @@ def _decide_flat(evidence: Evidence, decision: Decision, p: Parameters) -> Decis
         reason = words.no_entry(evidence.indicators, decision.entry_rules, p.strategy)
         if evidence.approved_shares is not None:
             reason += f". Approved, and not bought: {words.counted(evidence.approved_shares, 'share')}"
+        if gate is Gate.DATA and evidence.fatal_findings:
+            reason += f". Blocked: {evidence.fatal_findings[0].words}"
         return replace(decision, blocked_by=gate, reason=reason)
 
     decision = replace(decision, action=Action.BUY, reason=words.entry(evidence.indicators, p.strategy))

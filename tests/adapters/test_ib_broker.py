@@ -43,6 +43,13 @@ def broker(line: Line, tws: Server) -> IbBroker:
     return gateway.broker(line, tws)
 
 
+@pytest.fixture
+def patient(tws: Server) -> Iterator[IbBroker]:
+    """For what is said beside an answer: a busy machine is not to cut it off."""
+    with gateway.line(tws, request_timeout=20.0) as line:
+        yield gateway.broker(line, tws)
+
+
 Again = Callable[..., Any]
 
 
@@ -262,18 +269,18 @@ def test_an_order_taken_for_another_session_is_withdrawn(tws: Server, broker: Ib
     assert "will not be placed" in withdrawn.words
 
 
-def test_an_order_cancelled_in_place_of_being_accepted_is_rejected(tws: Server, broker: IbBroker) -> None:
+def test_an_order_cancelled_in_place_of_being_accepted_is_rejected(tws: Server, patient: IbBroker) -> None:
     """202, as it may come for one that is too late; nobody asked for it."""
     tws.on("orderStatus", lambda _: tws.orders[0].is_live and tws.cancel(tws.orders[0], "too late"))
-    ended = broker.submit(intent())
+    ended = patient.submit(intent())
 
     assert (OrderStatus.REJECTED, True) == (ended.status, "too late" in ended.words)
 
 
-def test_a_rejection_behind_the_acknowledgement_is_heard(tws: Server, broker: IbBroker) -> None:
+def test_a_rejection_behind_the_acknowledgement_is_heard(tws: Server, patient: IbBroker) -> None:
     """Accepted, and refused a moment later."""
     tws.on("orderStatus", lambda _: tws.orders[0].is_live and tws.reject(tws.orders[0], "Order rejected - reason:no"))
-    rejected = broker.submit(intent())
+    rejected = patient.submit(intent())
 
     assert OrderStatus.REJECTED is rejected.status
     assert "reason:no" in rejected.words

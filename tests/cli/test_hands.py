@@ -131,9 +131,10 @@ def test_who_typed_is_on_record_with_machine_and_origin(person: Person, monkeypa
     person.at("2024-11-05", 30).types("cancel --why 'news at noon'")
     person.types("halt --why away")
     person.types("resume")
-    [(by, why)] = person.sql("SELECT acted_by, words FROM owner_act")
+    [(by, why), resumed] = person.sql("SELECT acted_by, words FROM owner_act")
 
     assert (f"@{os.uname().nodename} from 203.0.113.7", "news at noon") == (by[by.index("@") :], why)
+    assert (by, "") == resumed
     assert [(by, by)] == person.sql("SELECT halted_by, lifted_by FROM halt")
 
 

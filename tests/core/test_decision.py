@@ -111,6 +111,15 @@ def test_a_fault_in_the_data_is_told_with_the_decision():
     assert ("MTUM: volume 0", "MTUM 2024-10-09: no bar inside the window") == decision.warnings
 
 
+@pytest.mark.parametrize("rsi", [nan, 40.0])
+def test_a_session_without_trustworthy_bars_says_why(rsi: float):
+    """The ledger's row keeps the reason alone: 'RSI unknown' explains nothing."""
+    decision = decide(flat(numbers(rsi=rsi), findings=(HOLE,)), DEFAULTS)
+
+    assert (Gate.DATA, True) == (decision.blocked_by, decision.reason.startswith("No entry: RSI"))
+    assert decision.reason.endswith(". Blocked: MTUM 2024-10-09: no bar inside the window")
+
+
 # -- gates of an entry ------------------------------------------------------------------------------------------------
 
 # Each stands against an entry by itself. Keys: indicators, evidence, funds, settings. In the documented order.
