@@ -550,6 +550,7 @@ def report(door: Door, period: str, html: Path | None) -> None:
     from mtum_eod.views import files, text
 
     if html:
+        files.require("report", "jinja2", "plotly")
         files.look(html)
     place = door.workplace()
     with text.progress("measuring") as shown:
@@ -619,7 +620,10 @@ def backtest_command(
     plain = fill == "close" and not (slippage_pct or trials or folder or html)
     _usage(plain or not audit, "--audit looks at decisions: it goes with --from and --to alone", "backtest")
     if html:
+        files.require("report", "jinja2", "plotly")
         files.look(html)
+    if folder:
+        files.make(folder)
     place = door.workplace()
     if audit:
         _audit(door, place, first, last)
@@ -728,6 +732,8 @@ def sweep(
     from mtum_eod.views import files, text
     from mtum_eod.views import sweep as view
 
+    if picture:
+        files.require("sweep", "matplotlib")
     for path in filter(None, (table, picture)):
         files.look(path)
     place = door.workplace()

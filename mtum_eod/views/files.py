@@ -6,9 +6,19 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from mtum_eod.errors import SettingsError
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raise SettingsError where one of the packages of an extra is not installed: before long work, not after it."""
+    for name in packages:
+        if find_spec(name) is None:
+            raise SettingsError(
+                f"this needs the package {name}, which is not installed", hint=f"pip install 'mtum-eod[{extra}]'"
+            )
 
 
 def look(path: Path) -> None:
@@ -20,19 +30,23 @@ def look(path: Path) -> None:
         raise _refused(path, why)
 
 
-def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Put each of `contents` into `folder` under its name, as `write` does; the folder is made where it is absent.
-
-    Raises SettingsError where the folder cannot be had.
-    """
+def make(folder: Path) -> None:
+    """Make a folder for files; one that is there will do. Raises SettingsError where it cannot be had."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK) else "it is not yours to write in"
     except OSError as error:
-        taken = isinstance(error, FileExistsError | NotADirectoryError)
+        is_taken = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a file is in its place" if is_taken else error.strerror or str(error)
+    if why:
         raise SettingsError(
-            f"{folder} cannot be a folder: {'a file is in its place' if taken else error.strerror or error}",
+            f"{folder} cannot be a folder: {why}",
             hint="name a folder, new or yours to write in, such as ./backtest",
-        ) from error
+        )
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Put each of `contents` into `folder` under its name, as `write` does."""
     for name, content in contents.items():
         write(folder / name, content)
 

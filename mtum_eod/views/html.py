@@ -17,8 +17,8 @@ from mtum_eod.core.metrics import Metrics
 from mtum_eod.core.review import HORIZONS, Review
 from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.words import counted
-from mtum_eod.errors import SettingsError
 from mtum_eod.views.figures import figures
+from mtum_eod.views.files import require
 
 FEW_TRADES = 30
 """With fewer trades than this, chance explains a win rate as well as skill does."""
@@ -62,15 +62,11 @@ class Table:
 
 def page(one: Review, made_at: datetime) -> str:
     """The whole page. Raises SettingsError where the extra `report` is not installed."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise SettingsError(
-            f"the HTML report needs the package {error.name}, which is not installed",
-            hint="pip install 'mtum-eod[report]'",
-        ) from None
+    require("report", "jinja2", "plotly")
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
     env = Environment(
         loader=PackageLoader("mtum_eod.views"),
         autoescape=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtum_eod.core.backtest import Tape
 from mtum_eod.core.strategy import target_price
 from mtum_eod.core.trading import Action
-from mtum_eod.errors import SettingsError
+from mtum_eod.views.files import require
 
 if TYPE_CHECKING:
     from mtum_eod.core.indicators import Floats
@@ -26,13 +26,9 @@ def picture(outcome: Outcome, tape: Tape) -> bytes:
     Lines are final bars; the dots are the numbers that were decided on.
     Raises SettingsError where the extra `report` is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SettingsError(
-            f"the picture needs the package {error.name}, which is not installed",
-            hint="pip install 'mtum-eod[report]'",
-        ) from None
+    require("report", "matplotlib")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 9), dpi=110, layout="constrained", facecolor="white")
     price, volume, rsi, vix = figure.subplots(4, 1, sharex=True, height_ratios=(4, 1.4, 1.6, 1.6))
     _price(price, outcome, tape)

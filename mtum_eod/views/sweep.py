@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from mtum_eod.core.words import counted
-from mtum_eod.errors import SettingsError
+from mtum_eod.views.files import require
 from mtum_eod.views.text import dim, pct, plain, table
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def as_csv(one: Swept, progress: Progress) -> str:
 
 
 def as_png(one: Swept) -> bytes:
-    """Total returns over the two varied parameters, as a picture. Raises SettingsError without Matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SettingsError(
-            "--png needs Matplotlib, which is not installed", hint="pip install 'mtum-eod[sweep]'"
-        ) from error
+    """Total returns over the two varied parameters, as a picture.
+
+    Raises SettingsError where the extra `sweep` is not installed.
+    """
+    require("sweep", "matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     (row_name, rows), (column_name, columns) = one.grid.axes.items()
     values = _surface(one) * 100
     figure = Figure(figsize=(9, 6), layout="constrained")

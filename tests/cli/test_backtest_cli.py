@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from datetime import date
 from io import StringIO
 from pathlib import Path
@@ -112,6 +113,20 @@ def test_an_unwritable_folder_is_refused(owner: Person) -> None:
 
     assert (2, "") == (typed.exit_code, typed.out)
     assert "/proc/nobody cannot be a folder" in typed.err
+
+
+@pytest.mark.parametrize("asked", ["--csv taken", "--html nowhere/page.html", "--html page.html"])
+def test_what_cannot_be_written_is_told_before_the_work(
+    owner: Person, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """A long backtest is not to be lost for the want of a folder, or of the packages that draw its page."""
+    (owner.folder / "taken").write_text("mine")
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setattr("mtum_eod.jobs.backtest.run_backtest", None)
+    refused = owner.types(f"{TRADED} {asked} --json")
+
+    assert (2, "settings") == (refused.exit_code, refused.error["code"])
+    assert "page.html" != asked.split()[1] or "pip install 'mtum-eod[report]'" == refused.error["hint"]
 
 
 def test_an_interruption_leaves_no_half_written_file(owner: Person, monkeypatch: pytest.MonkeyPatch) -> None:

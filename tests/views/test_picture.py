@@ -73,7 +73,7 @@ def test_the_picture_shows_the_numbers_that_were_decided_on(bench: Bench, monkey
 
 
 def test_without_the_extra_the_cure_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
     with pytest.raises(SettingsError) as refused:
         picture(outcome(flat(), bench), tape(bench))
