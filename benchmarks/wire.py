@@ -83,15 +83,22 @@ def _type(command: str, tws: Server, folder: Path, settings: dict[str, str]) -> 
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
-class _Timed(sqlite3.Connection):
+class _Timed(sqlite3.Cursor):
     """Keeps when each commit began and ended."""
 
-    commits: list[tuple[float, float]] = []  # noqa: RUF012  # one list for all connections is what is wanted
+    commits: list[tuple[float, float]] = []  # noqa: RUF012  # one list for all of them is what is wanted
 
-    def commit(self) -> None:
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         started = time.monotonic()
-        super().commit()
-        self.commits.append((started, time.monotonic()))
+        answer = super().execute(statement, *values)
+        if statement == "COMMIT":
+            self.commits.append((started, time.monotonic()))
+        return answer
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = _Timed) -> Any:
+        return super().cursor(factory)
 
 
 def _be_the_program(command: str, at: datetime) -> None:
@@ -102,7 +109,7 @@ def _be_the_program(command: str, at: datetime) -> None:
 
     system: Any = bootstrap
     system.SystemClock = lambda: SessionClock(at)
-    sqlite3.connect = partial(sqlite3.connect, factory=_Timed)
+    sqlite3.connect = partial(sqlite3.connect, factory=_Connection)
     sys.argv = ["mtum-eod", command]
     try:
         main()
