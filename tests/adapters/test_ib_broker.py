@@ -271,7 +271,7 @@ def test_an_order_taken_for_another_session_is_withdrawn(tws: Server, broker: Ib
 
 def test_an_order_cancelled_in_place_of_being_accepted_is_rejected(tws: Server, patient: IbBroker) -> None:
     """202, as it may come for one that is too late; nobody asked for it."""
-    tws.on("orderStatus", lambda _: tws.orders[0].is_live and tws.cancel(tws.orders[0], "too late"))
+    tws.on("openOrder", lambda _: tws.orders[0].is_live and tws.cancel(tws.orders[0], "too late"))
     ended = patient.submit(intent())
 
     assert (OrderStatus.REJECTED, True) == (ended.status, "too late" in ended.words)
@@ -279,7 +279,7 @@ def test_an_order_cancelled_in_place_of_being_accepted_is_rejected(tws: Server, 
 
 def test_a_rejection_behind_the_acknowledgement_is_heard(tws: Server, patient: IbBroker) -> None:
     """Accepted, and refused a moment later."""
-    tws.on("orderStatus", lambda _: tws.orders[0].is_live and tws.reject(tws.orders[0], "Order rejected - reason:no"))
+    tws.on("openOrder", lambda _: tws.orders[0].is_live and tws.reject(tws.orders[0], "Order rejected - reason:no"))
     rejected = patient.submit(intent())
 
     assert OrderStatus.REJECTED is rejected.status

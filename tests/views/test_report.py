@@ -250,7 +250,7 @@ def test_the_page_says_where_total_return_is_not_known(bench: Bench):
     assert "Prices only on both sides: this source (arrays) does not tell dividends." in page(reviewed(bench), NOW)
 
 
-@pytest.mark.parametrize("absent", ["jinja2", "plotly.offline"])
+@pytest.mark.parametrize("absent", ["jinja2", "plotly"])
 def test_without_the_extra_the_cure_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch, absent: str):
     found = reviewed(bench)
     monkeypatch.setitem(sys.modules, absent, None)
