@@ -293,10 +293,15 @@ def test_preflight_finds_a_damaged_page_hours_before(person: Person, web: Receiv
     with person.database.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"rubbish " * (size // 8))
+    told_before = len(web.messages)
     typed = person.at("2024-11-06", 120).types("run --if-due --json")
+    found = f"database {person.database} is damaged or not a database (database disk image is malformed)"
+    cure = "`mtum-eod db restore` brings a backup back"
 
     assert 7 == typed.exit_code
-    assert True is any("Preflight of 2024-11-06 failed: database: " in text for _, text in web.messages)
+    assert [f"Preflight of 2024-11-06 failed: database: {found} ({cure})"] == [
+        text for _, text in web.messages[told_before:]
+    ]
 
 
 def test_a_read_only_database_is_told_once(person: Person, web: Received, full_disk: Path):
