@@ -111,6 +111,7 @@ class World:
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
         self.halted = ""  # what the owner's halts stand against: entries or all
+        self.deposits: list[float] = []  # USD, all that the owner ever paid in
         self.hand_usd = 0.0  # what the owner's own trades at the broker brought
         self.told: list[tuple[date, Notice]] = []
         self.notices_lost = False  # a message could not be kept today
@@ -403,6 +404,8 @@ class World:
 
     def restore(self, trouble: Trouble) -> None:
         """The owner brings back a backup: this morning's, or one of the last days."""
+        if trouble not in self.backups:  # a life cut short to show a fault may begin after it
+            return
         self.store.put_back(self.backups[trouble])
         self.forget(self.market.lived[trouble.session - backup_age(trouble) :])
 
@@ -430,6 +433,7 @@ class World:
                 done = sum(fill.shares for fill in fills)
                 self.typed(lambda desk, day=session, n=done: reconcile.resolve(desk, day, executed=n, by="owner"))
         self.put_book_right()
+        self.tell_deposits()
         halts = self.store.halts()
         if halts and len(calendar().sessions(calendar().local_date(halts[-1].halted_at), self.today)) > 2:
             self.resume()
@@ -466,9 +470,18 @@ class World:
             self.halted = ""
 
     def deposit(self, usd: float) -> None:
-        ended = self.typed(lambda desk: wheel.add_cash(desk, "deposit", usd, None, ""))
-        if ended.exit_code == 0:
-            self.broker.usd += usd
+        """The money is at the broker, whatever becomes of the command that tells of it."""
+        self.deposits.append(usd)
+        self.broker.usd += usd
+        self.tell_deposits()
+
+    def tell_deposits(self) -> None:
+        """The owner types again what the book has not got: a command failed, or a backup is from before it."""
+        for usd in self.untold_deposits():
+            self.typed(lambda desk, paid_in=usd: wheel.add_cash(desk, "deposit", paid_in, None, ""))
+
+    def untold_deposits(self) -> list[float]:
+        return list((Counter(self.deposits) - Counter(f.amount_usd for f in self.store.cash_flows())).elements())
 
     def change_settings(self, trouble: Trouble) -> None:
         """Other thresholds, periods and limits from the next run on."""
