@@ -289,7 +289,7 @@ def _run_dry(
     today = place.calendar.local_date(now)
     session = _session(place, day) if day else today
     if not place.calendar.is_session(session):
-        _show(door, place, no_session(place.desk(), session))
+        _show(door, place, no_session(place.desk(), session).with_document(dry_run=True))
     if session == today and now < place.calendar.close(session) and not held:
         _show(door, place, preview(place.desk(), session))
     outcomes = replay(

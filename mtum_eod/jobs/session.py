@@ -169,8 +169,7 @@ def standing(desk: Desk, session: date) -> Outcome | None:
         return None
     order = desk.store.order(session)
     if recorded is None:  # decided by hand: there is an order, and no rule was asked
-        outcome = _without_rules(desk, session, Gate.ALREADY_DECIDED, row.why)
-        return outcome.with_document(dry_run=False).with_order(order)
+        return _without_rules(desk, session, Gate.ALREADY_DECIDED, row.why).with_order(order)
     outcome = replay_recorded(recorded, desk.store, desk.calendar, desk.book)
     since = row.why.removeprefix(recorded.document["reason"]).lstrip("; ")  # such as how a question ended
     notes = (since,) if since else ()
@@ -237,4 +236,5 @@ def _without_rules(desk: Desk, day: date, gate: Gate, reason: str) -> Outcome:
         blocked_by=gate,
         reason=reason,
     )
-    return as_dry_run(evidence, decision, desk.parameters, desk.book, source=desk.prices.name)
+    outcome = as_dry_run(evidence, decision, desk.parameters, desk.book, source=desk.prices.name)
+    return outcome.with_document(dry_run=False)

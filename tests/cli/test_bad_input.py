@@ -110,16 +110,19 @@ def test_arguments_that_cannot_be_acted_on_are_refused_and_leave_nothing_behind(
     assert not person.database.exists() or [] == person.sql("SELECT * FROM session")
 
 
-def test_a_run_on_a_day_off_has_nothing_to_do(person: Person):
-    """Typed on a Saturday, without a date: no mistake, and nothing due."""
+@pytest.mark.parametrize(("command", "is_dry_run"), [("run", False), ("run --dry-run", True)])
+def test_a_run_on_a_day_off_has_nothing_to_do(person: Person, command: str, is_dry_run: bool):
+    """Typed on a Saturday, without a date: no mistake, and nothing due. Only a dry run is called one."""
     person.clock.set(person.clock.now().replace(day=9))
-    typed = person.types("run --json")
+    typed = person.types(f"{command} --json")
 
-    assert (0, "HOLD", "not_a_session") == (
+    assert (0, "HOLD", "not_a_session", is_dry_run) == (
         typed.exit_code,
         typed.document["action"],
         typed.document["blocked_by"],
+        typed.document["dry_run"],
     )
+    assert is_dry_run == ("dry run" in person.types(command).out)
     assert "the next is Monday 2024-11-11" in typed.document["reason"]
 
 
