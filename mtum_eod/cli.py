@@ -618,7 +618,7 @@ def backtest_command(
     from mtum_eod.views import files, text
 
     plain = fill == "close" and not (slippage_pct or trials or folder or html)
-    _usage(plain or not audit, "--audit looks at decisions: it goes with --from and --to alone", "backtest")
+    _usage(plain or not audit, "--audit looks at decisions: it goes with --from and --to alone")
     if html:
         files.require("report", "jinja2", "plotly")
         files.look(html)
@@ -724,10 +724,10 @@ def sweep(
     """Try other parameters on history: the best with hindsight, and how far that can be trusted."""
     from mtum_eod import settings
 
-    _usage(bool(texts), "nothing to vary; give at least one --vary NAME=FROM:TO:STEP", "sweep")
-    _usage((backend == "dask") == (address is not None), "--backend dask and --address go together", "sweep")
+    _usage(bool(texts), "nothing to vary; give at least one --vary NAME=FROM:TO:STEP")
+    _usage((backend == "dask") == (address is not None), "--backend dask and --address go together")
     axes = settings.varied(texts)
-    _usage(picture is None or len(axes) == 2, "--png draws two varied numbers, neither more nor fewer", "sweep")
+    _usage(picture is None or len(axes) == 2, "--png draws two varied numbers, neither more nor fewer")
     from mtum_eod.jobs.sweep import By, WalkForward, run_sweep
     from mtum_eod.views import files, text
     from mtum_eod.views import sweep as view
@@ -866,7 +866,7 @@ def _confirmed(place: Workplace) -> bool:
     desk = place.desk()
     session = session_today(desk)
     kind = text.ORDER_WORDS[sale_type(desk, session)]
-    _usage(_is_terminal(), "flatten asks back, and nobody is at a terminal; `flatten --yes` does not ask", "flatten")
+    _usage(_is_terminal(), "flatten asks back, and nobody is at a terminal; `flatten --yes` does not ask")
     held = f"all shares of {desk.book.name}, {desk.shares()} in the book"
     asked = f"Sell {held}, with a {kind} order of the session {session}?"
     return click.confirm(asked, err=True)
@@ -908,8 +908,8 @@ def reconcile(
 ) -> None:
     """Compare the book with the broker, and put it right."""
     forms = [form for form in (adopt, leave, fill, resolve) if form is not None]
-    _usage(len(forms) < 2, "--adopt, --leave, --fill and --resolve go one at a time", "reconcile")
-    _usage((adopt is None) == (entry_date is None), "--adopt and --entry-date go together", "reconcile")
+    _usage(len(forms) < 2, "--adopt, --leave, --fill and --resolve go one at a time")
+    _usage((adopt is None) == (entry_date is None), "--adopt and --entry-date go together")
     from mtum_eod.jobs import reconcile as job
     from mtum_eod.views import text
 
@@ -1129,8 +1129,9 @@ def config_check(door: Door) -> None:
 # -- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _usage(holds: bool, words: str, command: str = "run") -> None:
+def _usage(holds: bool, words: str) -> None:
     if not holds:
+        command = click.get_current_context().info_name
         raise SettingsError(words, hint=f"`mtum-eod {command} --help` shows the forms of this command")
 
 
