@@ -228,9 +228,13 @@ class Workplace:
         return upkeep.backup(self.database, self.backups, self.loaded.settings.backup.keep)
 
     def restore(self, backup: Path) -> Path | None:
-        """Where the database that was in place is kept, if there was one. Raises AlreadyRunning."""
+        """Where the database that was in place is kept, if there was one. Raises AlreadyRunning, StoreError."""
         from mtum_eod.adapters.store import upkeep
 
+        if not backup.is_file():
+            kept = upkeep.backups(self.database, self.backups)
+            newest = f"the newest is {kept[-1]}" if kept else f"there is none in {self.backups}; backup.dir says where"
+            raise StoreError(f"{backup}: there is no such backup", hint=newest)
         with self.locked():
             return upkeep.restore(backup, self.database)
 

@@ -316,6 +316,16 @@ def test_what_is_no_backup_is_not_restored(person: Person, name: str, code: int)
     assert (code, "store", before) == (typed.exit_code, typed.error["code"], person.database.read_bytes())
 
 
+def test_a_backup_that_is_not_there_is_answered_with_the_newest_there_is(person: Person):
+    person.types("run --date 2024-11-05")
+    without = person.types("db restore nothere.db --json").error
+    made = [person.types("db backup --json").document["backup"] for _ in range(2)]
+    beside = person.types("db restore nothere.db --json").error
+
+    assert {"nothere.db: there is no such backup"} == {without["message"], beside["message"]}
+    assert (True, f"the newest is {made[-1]}") == ("backup.dir says where" in without["hint"], beside["hint"])
+
+
 def test_upgrade_says_what_was_there(person: Person):
     documents = [person.types("db upgrade --json").document for _ in range(2)]
 
