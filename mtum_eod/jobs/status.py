@@ -49,7 +49,14 @@ class Status:
             },
             "cash": self.cash,
             "sizing_equity": self.sizing_equity,
-            "equity": mark and {"session": mark.session.isoformat(), "value": mark.value, "final": mark.is_final},
+            "equity": mark
+            and {
+                "session": mark.session.isoformat(),
+                "value": mark.value,
+                "realised": mark.realised,
+                "unrealised": mark.unrealised,
+                "final": mark.is_final,
+            },
             "last_session": row and {"session": row.session.isoformat(), "status": str(row.status), "why": row.why},
             "open_orders": [
                 {"key": order.intent.reference, "shares": order.intent.shares, "status": str(order.status)}

@@ -277,9 +277,13 @@ def status(now: Status, zone: str) -> str:
         ("position", held),
         ("cash", f"{now.cash:,.2f} USD, sizing equity {now.sizing_equity:,.2f}"),
         ("equity", f"{mark.value:,.2f} USD at the close of {mark.session}" if mark else "no session settled yet"),
+        *([("P&L", f"realised {mark.realised:+,.2f} USD, unrealised {mark.unrealised:+,.2f}")] if mark else ()),
         ("last session", f"{row.session} {row.status}: {row.why}" if row else "none yet"),
         ("now", agenda(now.agenda, zone)),
     ]
+    if now.agenda.due:
+        then = now.agenda.next
+        lines.append(("next", f"{then.step} of {then.session}, {instant(then.at, zone)}"))
     lines += [
         ("working", f"{order.intent.reference}, {counted(order.intent.shares, 'share')}, {order.status}")
         for order in now.open_orders

@@ -149,6 +149,19 @@ def test_status_tells_of_position_next_step_halts_and_errors(person: Person):
         assert words in text
 
 
+def test_status_tells_what_was_won_and_lost_and_the_next_step_beside_the_one_due(person: Person):
+    """One position sold, another held: the figures of the view, at the close that was settled last."""
+    person.types("run --from 2024-01-02 --to 2024-01-31")
+    person.at("2024-02-01", 20)
+    text, equity = person.types("status").out, person.types("status --json").document["equity"]
+    [(realised, unrealised)] = person.sql("SELECT realised, unrealised FROM equity ORDER BY session DESC LIMIT 1")
+
+    assert (True, realised, unrealised) == (bool(realised and unrealised), equity["realised"], equity["unrealised"])
+    assert f"realised {realised:+,.2f} USD, unrealised {unrealised:+,.2f}" in text
+    assert "due now: decide of 2024-02-01" in text
+    assert "settle of 2024-02-01, 2024-02-01 16:20 New York" in text
+
+
 def test_the_owners_zone_is_shown_beside_the_exchanges(person: Person):
     person.environment["MTUM_EOD_SCHEDULE__TIMEZONE"] = "Asia/Tokyo"
     person.at("2024-11-05", 130)
