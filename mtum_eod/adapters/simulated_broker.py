@@ -166,7 +166,10 @@ class SimulatedBroker:
         bars = self._prices.daily(self._symbol, order.session, order.session, max(self._clock.now(), close))
         price = bars.close_of(order.session)
         if price is None or not price > 0:
-            raise MarketDataError(f"{self._symbol}: no close for {order.session} at {self._prices.name}")
+            raise MarketDataError(
+                f"{self._symbol}: no close for {order.session} at {self._prices.name}",
+                hint="`mtum-eod data check` names every fault of the source's bars",
+            )
         return Fill(
             execution_id=f"SIM-{order.reference}",
             reference=order.reference,

@@ -11,7 +11,7 @@ from mtum_eod.core import second_opinion
 from mtum_eod.core.checks import Check
 from mtum_eod.core.market import VIX, BarStatus, FindingKind
 from mtum_eod.core.trading import Fill, Order, OrderIntent, OrderKind, OrderStatus, OrderType, Side, order_reference
-from mtum_eod.errors import BrokerUnavailable, MtumEodError, OrderStateUnknown, StoreError
+from mtum_eod.errors import MtumEodError, OrderStateUnknown, StoreError
 from mtum_eod.jobs import market, preflight
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.replay import replay_recorded
@@ -96,7 +96,7 @@ def examine_order(desk: Desk, session: date) -> Check:
     )
     answer = desk.broker.what_if(intent)
     if isinstance(answer, Unknown):
-        return Check(name="test order", passed=False, words=answer.why, exit_code=BrokerUnavailable.exit_code)
+        return preflight.unanswered("test order", answer)
     asked = f"{intent.order_type} for 1 {book.symbol}, asked and not placed"
     return Check(
         name="test order",
@@ -141,7 +141,7 @@ def _executions(desk: Desk) -> Check:
         return without
     answer = desk.broker.executions()
     if isinstance(answer, Unknown):
-        return Check(name="executions", passed=False, words=answer.why, exit_code=BrokerUnavailable.exit_code)
+        return preflight.unanswered("executions", answer)
     other = [fill for fill in answer.value if not _is_same(fill, ours.get(fill.execution_id))]
     words = f"the broker knows {len(answer.value)}, the book has them all"
     if other:

@@ -90,7 +90,8 @@ def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
         )
     fatal = quality.check(bars, window, is_index=symbol == VIX).fatal
     words = fatal[0].words if fatal else f"{counted(len(bars.days), 'bar')} up to {window[-1]} from {source.name}"
-    return Check(name=f"{symbol} bars", passed=not fatal, words=words)
+    cure = "`mtum-eod data check` names every fault of the source's bars" if fatal else ""
+    return Check(name=f"{symbol} bars", passed=not fatal, words=words, cure=cure)
 
 
 def broker(desk: Desk, session: date) -> Iterator[Check]:
@@ -101,7 +102,7 @@ def broker(desk: Desk, session: date) -> Iterator[Check]:
         return
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
-        yield Check(name="broker", passed=False, words=held.why, exit_code=BrokerUnavailable.exit_code)
+        yield unanswered("broker", held)
         return
     yield Check(name="broker", passed=True, words=f"{desk.broker.account} holds {counted(held.value, 'share')}")
 
@@ -109,4 +110,11 @@ def broker(desk: Desk, session: date) -> Iterator[Check]:
 def _calendar(desk: Desk, session: date) -> Check:
     known_until = desk.calendar.last_session
     passed = known_until - session > CALENDAR_MARGIN
-    return Check(name="calendar", passed=passed, words=f"sessions are known until {known_until}")
+    cure = "" if passed else "pip install --upgrade exchange_calendars"
+    return Check(name="calendar", passed=passed, words=f"sessions are known until {known_until}", cure=cure)
+
+
+def unanswered(name: str, answer: Unknown) -> Check:
+    """A link whose question the broker left open."""
+    cure = "ask again in a minute; where it stays so, restart the Gateway"
+    return Check(name=name, passed=False, words=answer.why, cure=cure, exit_code=BrokerUnavailable.exit_code)

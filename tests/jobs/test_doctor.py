@@ -1,6 +1,7 @@
 """The doctor looks at every link, names what will not do with its cure, and touches nothing."""
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -24,8 +25,11 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "book.db")
 
 
-def failures(checks: object) -> dict[str, tuple[str, int]]:
-    return {c.name: (c.words, c.exit_code) for c in checks if not c.passed}  # type: ignore[attr-defined]
+def failures(checks: Iterable[Check]) -> dict[str, tuple[str, int]]:
+    """What will not do, with its words and its exit code; none of it without a cure."""
+    failed = [check for check in checks if not check.passed]
+    assert [] == [check.name for check in failed if not check.cure]
+    return {check.name: (check.words, check.exit_code) for check in failed}
 
 
 def test_a_sound_chain_passes(bench: Bench):
@@ -116,7 +120,8 @@ def test_a_test_order_is_asked_for_and_never_placed(bench: Bench, answer: object
     check = doctor.examine_order(bench.desk, NEXT)
     placed: list[OrderIntent] = bench.broker.received
 
-    assert ([], expected[:2]) == (placed, (check.passed, check.exit_code))
+    assert ([], *expected[:2]) == (placed, check.passed, check.exit_code)
+    assert check.passed == (not check.cure)
     assert check.words.endswith(expected[2])
 
 

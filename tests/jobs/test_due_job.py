@@ -13,7 +13,7 @@ from simulation.market import KnownCalendar
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
 from mtum_eod.errors import BrokerUnavailable, MtumEodError
-from mtum_eod.jobs.due import agenda, do_due
+from mtum_eod.jobs.due import Done, agenda, do_due
 
 NEXT = date(2024, 11, 6)
 
@@ -43,6 +43,11 @@ def live_through(bench: Bench, first: datetime, last: datetime) -> list[tuple[st
                 done.append((f"{now - timedelta(hours=5):%d %H:%M}", str(result.step)))
         now += timedelta(minutes=1)
     return done
+
+
+def cures(done: Done) -> list[str]:
+    """What each failed link says to do."""
+    return [check.cure for check in done.checks if not check.passed]
 
 
 def test_each_step_of_a_day_is_done_once_and_in_its_time(bench: Bench):
@@ -76,9 +81,10 @@ def test_a_failing_preflight_is_repeated_and_told_on_change_only(bench: Bench):
     told = [words for words, _ in bench.notices("run_failed")]
 
     assert ["05 14:00", "05 14:15", "05 14:30"] == [at for at, _ in done]
+    silent = "broker: the list of positions never ended (ask again in a minute; where it stays so, restart the Gateway)"
     assert [
-        f"Preflight of {SESSION} failed: broker: the list of positions never ended",
-        f"Preflight of {SESSION} failed: VIX bars: VIX: no answer (wait); broker: the list of positions never ended",
+        f"Preflight of {SESSION} failed: {silent}",
+        f"Preflight of {SESSION} failed: VIX bars: VIX: no answer (wait); {silent}",
         f"Preflight of {SESSION} passes now",
     ] == told
     assert [4, 4, 4, 3, 0] == [code for (code,) in bench.sql("SELECT exit_code FROM runs ORDER BY id")]
@@ -97,6 +103,7 @@ def test_preflight_names_a_fault_in_the_bars(bench: Bench):
         ("calendar", True),
         ("clock and book", True),
     ] == [(check.name, check.passed) for check in done.checks]
+    assert ["`mtum-eod data check` names every fault of the source's bars"] == cures(done)
 
 
 def test_preflight_warns_of_a_calendar_that_ends_soon(bench: Bench):
@@ -106,6 +113,7 @@ def test_preflight_warns_of_a_calendar_that_ends_soon(bench: Bench):
     done = do_due(bench.desk)
 
     assert ("calendar", False) in [(check.name, check.passed) for check in done.checks]
+    assert "pip install --upgrade exchange_calendars" in cures(done)
 
 
 def test_a_session_skipped_for_its_data_is_due_until_the_close(bench: Bench):
