@@ -155,6 +155,7 @@ RUNS = {
     "2103": bought(said(2103)),
     "2105": bought(said(2105)),
     "2157": bought(said(2157)),
+    "farms idle, connecting and back": bought(said(2104, 2106, 2107, 2108, 2119, 2158)),
     "366": bought(said(366)),
     # reading
     "history lost once": bought(lambda tws: tws.faults.drop(before="historicalData"), repeated=True),
@@ -383,6 +384,7 @@ LOOKS = {
     "euros only": preflight(account("EUR", {"EUR": 9000.0}), 3, "0.00 USD"),
     "real money in mode paper": preflight(lambda tws: tws.managed_accounts.__setitem__(0, "U1"), 2, "it is real money"),
     "no Gateway": preflight(lambda tws: tws.refuse(), 4, "nothing takes connections"),
+    "client id in use": preflight(error("startApi", 326), 4, "client id 1 already"),
     **{
         str(code): preflight(on("reqAccountSummary", lambda tws, code=code: tws.say(code)), 3, f"{code}: ")
         for code in (1100, 2103, 2105, 2110, 2157)

@@ -12,7 +12,7 @@ from fakes import FakeClock
 from gateway import PaperPerson
 
 from mtum_eod import bootstrap
-from tws_server import Reply, Server
+from tws_server import Auction, Reply, Server
 
 KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
 
@@ -203,6 +203,41 @@ def test_a_position_is_sold_again(person: PaperPerson, tws: Server) -> None:
         shares,
         round(net, 6),
     )
+
+
+def test_an_exit_that_the_auction_fills_in_part_stays_due(person: PaperPerson, tws: Server) -> None:
+    """5 of 23 are sold and the rest cancelled; the next day no rule says sell, and the other 18 are sold all the same.
+
+    By then paper has shown all that live trading rests on.
+    """
+    person.types("run")
+    person.at("2024-11-05", -20).types("settle")
+    unproven = person.types("doctor --go-live")
+    person.environment["MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD"] = "1"
+    tws.exchange.auctions[date(2024, 11, 6)] = Auction(parts=((5, 207.0),))
+    with pytest.MonkeyPatch.context() as spike:
+        spike.setitem(person.environment, "MTUM_EOD_STRATEGY__VIX_EXIT_THRESHOLD", "1")
+        person.at("2024-11-06", 20).types("run")
+    person.at("2024-11-06", -20).types("settle")
+    rest = person.at("2024-11-07", 20).types("run --json").document
+    person.at("2024-11-07", -20).types("settle")
+
+    assert (["exit_pending"], 18) == (rest["exit_reasons"], rest["shares"])
+    assert [("BUY", 23.0), ("SELL", 5.0), ("SELL", 18.0)] == [(order.action, order.filled) for order in tws.orders]
+    assert [] == person.sql("SELECT * FROM position")
+    assert (5, 0) == (unproven.exit_code, person.types("doctor --go-live").exit_code)
+
+
+def test_where_the_listing_takes_no_close_order_a_market_order_goes_three_minutes_before(
+    person: PaperPerson, tws: Server
+) -> None:
+    person.environment["MTUM_EOD_IB__ORDER_TYPE"] = "MKT"
+    early = person.types("run --json").document["blocked_by"]
+    person.at("2024-11-05", 3).types("run")
+    person.at("2024-11-05", -20).types("settle")
+
+    assert ("outside_window", ["MKT"]) == (early, [order.order_type for order in tws.orders])
+    assert [(print_.price, 23) for print_ in tws.executions] == person.sql("SELECT price, quantity FROM fills")
 
 
 def test_the_doctor_names_a_silent_gateway_once_with_its_cure(person: PaperPerson, tws: Server) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import gateway
@@ -11,7 +11,7 @@ from gateway import PaperPerson
 
 from mtum_eod import cli
 from mtum_eod.adapters.lock import DatabaseLock
-from tws_server import Server
+from tws_server import Auction, Server
 
 BUY_KEY = "mtum-eod/paper/DU1234567/MTUM/2024-11-05/BUY"
 
@@ -109,6 +109,69 @@ def test_everything_is_sold_over_the_wire(person: PaperPerson, tws: Server):
 
     assert (0, ["BUY", "SELL"]) == (typed.exit_code, [order.action for order in tws.orders])
     assert [("flatten", 23)] == person.sql("SELECT exit_reason, shares FROM trades")
+
+
+def test_shares_bought_beside_the_book_are_named_and_left_to_their_owner(person: PaperPerson, tws: Server):
+    """23 are the book's, 5 were bought by hand at the same terminal: no order of ours, no execution of ours."""
+    person.types("run")
+    person.at("2024-11-05", -20).types("settle")
+    tws.trade_by_hand("BUY", "MTUM", 5, 200.0)
+    differs = person.types("reconcile --json")
+    left = person.types("reconcile --leave 5")
+    agrees = person.types("reconcile --json")
+
+    assert (5, ["position"]) == (differs.exit_code, [x["what"] for x in differs.document["lines"] if not x["agrees"]])
+    assert (0, 0, True) == (left.exit_code, agrees.exit_code, agrees.document["agree"])
+
+
+def test_shares_bought_by_hand_are_adopted_and_sold_by_the_rules(person: PaperPerson, tws: Server):
+    """The sale takes all 7 of them, at the price the book was told they cost."""
+    person.environment["MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD"] = "1"
+    person.types("run")
+    person.at("2024-11-05", -20).types("settle")
+    tws.hold("MTUM", 7, 200.0)
+    adopted = person.types("reconcile --adopt 7@200 --entry-date 2024-11-05")
+    agrees = person.types("reconcile")
+    person.environment["MTUM_EOD_STRATEGY__VIX_EXIT_THRESHOLD"] = "1"
+    person.at("2024-11-06", 20).types("run")
+    person.at("2024-11-06", -20).types("settle")
+    [sold] = tws.executions
+
+    assert (0, 0, 0.0) == (adopted.exit_code, agrees.exit_code, tws.positions["MTUM"].shares)
+    assert [(7, 200.0, round(7 * (sold.price - 200.0) - sold.commission, 6))] == [
+        (shares, price, round(net, 6))
+        for shares, price, net in person.sql("SELECT shares, entry_price, net_pnl FROM trades")
+    ]
+
+
+def test_an_estimate_is_replaced_by_what_the_statement_says(person: PaperPerson, tws: Server):
+    """Nobody asked before midnight, when IB forgets executions."""
+    person.types("run")
+    person.at("2024-11-06", 400).types("settle")
+    estimated = person.sql("SELECT quantity, estimated FROM fills")
+    [printed] = tws.executions
+    filled = person.types(f"reconcile --fill 2024-11-05 {printed.price} {printed.commission}")
+
+    assert ([(23, 1)], 0) == (estimated, filled.exit_code)
+    assert [(23, printed.price, printed.commission, 0)] == person.sql(
+        "SELECT quantity, price, commission, estimated FROM fills"
+    )
+
+
+def test_an_order_in_doubt_is_what_its_owner_says(person: PaperPerson, tws: Server):
+    """The Gateway died behind the order; 5 of 23 were executed, and the next day no list has any of it."""
+    tws.on("placeOrder", lambda _: tws.refuse(), "after")
+    person.types("run")
+    tws.accept()
+    tws.exchange.auctions[date(2024, 11, 5)] = Auction(parts=((5, 207.5),))
+    person.at("2024-11-06", 300)
+    doubtful = person.types("settle").exit_code, person.types("reconcile").exit_code
+    resolved = person.types("reconcile --resolve 2024-11-05 5")
+    agrees = person.types("reconcile")
+
+    assert ((5, 5), 0, 0) == (doubtful, resolved.exit_code, agrees.exit_code), resolved
+    assert [(5, 1)] == person.sql("SELECT quantity, estimated FROM fills")
+    assert [("partly_filled",)] == person.sql("SELECT status FROM order_intent")
 
 
 def test_the_first_live_run_asks_once_and_then_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
