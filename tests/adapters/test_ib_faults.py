@@ -10,6 +10,7 @@ from typing import Any
 
 import gateway
 import pytest
+from crash.test_kill_points import REPLIES, REQUESTS
 from gateway import PaperPerson, intent
 
 from mtum_eod.core.trading import OrderStatus
@@ -406,6 +407,35 @@ def test_runs_in_worker_threads_decide_as_any_other(person: PaperPerson, tws: Se
 
     assert (0, "working") == (typed.exit_code, typed.document["order"]["status"])
     assert 1 == len(tws.orders)
+
+
+# -- a line cut anywhere ----------------------------------------------------------------------------------------------
+
+CUTS = [
+    (step, name, when)
+    for step in ("run", "settle")
+    for name in f"{REQUESTS[step]} {REPLIES[step]}".split()
+    for when in ("before", "after")
+    if name != "position"  # there is none before the first purchase
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "name", "when"), CUTS)
+def test_a_line_cut_at_any_message_is_made_again(
+    person: PaperPerson, tws: Server, step: str, name: str, when: str
+) -> None:
+    """One repeat is allowed, and enough: one order, and its execution as the broker has it."""
+    codes = []
+    for command, before_close in (("run", 20), ("settle", -20)):
+        person.at("2024-11-05", before_close)
+        if command == step:
+            cut = tws.faults.drop(**{when: name})
+        codes.append(person.types(command).exit_code)
+    booked = person.sql("SELECT quantity, price, commission, estimated FROM fills")
+
+    assert ([0, 0], 1, 1) == (codes, cut.hit, len(tws.orders))
+    assert [(23, print_.price, print_.commission, 0) for print_ in tws.executions] == booked
 
 
 # -- every code, everywhere -------------------------------------------------------------------------------------------
