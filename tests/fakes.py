@@ -4,14 +4,15 @@ The store is never faked: it is the real one, in a file of the test's own.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -116,11 +117,16 @@ class ArrayData:
         self.volumes = dict.fromkeys(calendar().window(session, 20), before) | {session: today}
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 class ScriptedBroker:
     """A Broker that does as it is told. What is set here is how it behaves from then on.
 
     on_submit: `accept`; `reject`; `lose` (the connection drops before the order arrives); `drop` (the order arrives,
-    the connection drops before the answer does). Each of `silent` is a read that answers Unknown.
+    the connection drops before the answer does); `die` before the order leaves, `send and die` behind it.
+    Each of `silent` is a read that answers Unknown.
     """
 
     account = BOOK.account
@@ -166,6 +172,8 @@ class ScriptedBroker:
     def submit(self, intent: OrderIntent) -> BrokerOrder:
         if self.on_submit == "lose":
             raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")
+        if self.on_submit == "die":
+            raise Killed
         self.received.append(intent)
         rejected = self.on_submit == "reject"
         order = BrokerOrder(
@@ -181,6 +189,8 @@ class ScriptedBroker:
         self.at_broker[intent.reference] = order
         if self.on_submit == "drop":
             raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")
+        if self.on_submit == "send and die":
+            raise Killed
         return order
 
     def cancel(self, reference: str) -> Answer[BrokerOrder]:
@@ -294,6 +304,15 @@ class Bench:
         """Run the settle step so many minutes after the close."""
         self.at(session, -after_close)
         return settle_step(self.desk, session)
+
+    @contextmanager
+    def killed(self, where: Literal["before the wire", "behind the wire"]) -> Iterator[None]:
+        """The run inside ends as by a power cut, its intent committed: before its order leaves, or once it has it."""
+        self.broker.on_submit = "die" if where == "before the wire" else "send and die"
+        with suppress(Killed):
+            yield
+            raise AssertionError("no order was sent")
+        self.broker.on_submit = "accept"
 
     def buy(self, session: date, price: float | None = None, commission: float = 1.0) -> int:
         """Decide and fill an entry at `session`, by the rules; returns the shares."""

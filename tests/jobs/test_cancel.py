@@ -173,14 +173,8 @@ def test_a_cancel_while_the_order_is_on_its_way_is_carried_out_by_the_run(bench:
 
 def test_an_order_lost_on_its_way_is_not_sent_again_after_a_cancel(bench: Bench):
     """The run died between intent and wire; the owner cancels; the next run finds nothing at the broker."""
-
-    def die(intent: OrderIntent) -> BrokerOrder:
-        raise KeyboardInterrupt(intent.reference)
-
-    submit, bench.broker.submit = bench.broker.submit, die  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    with bench.killed("before the wire"):
         bench.decide()
-    bench.broker.submit = submit  # type: ignore[method-assign]
     bench.broker.silent.add("cancel")
     take_back(bench, 19)
     bench.decide(before_close=18)
@@ -190,14 +184,7 @@ def test_an_order_lost_on_its_way_is_not_sent_again_after_a_cancel(bench: Bench)
 
 def test_an_order_of_a_dead_run_is_withdrawn_once_it_is_found(bench: Bench):
     """The run died unacknowledged, and the owner's cancel had no answer; the next run finds the order and asks anew."""
-    send = bench.broker.submit
-
-    def send_and_die(intent: OrderIntent) -> BrokerOrder:
-        send(intent)
-        raise KeyboardInterrupt
-
-    bench.broker.submit = send_and_die  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    with bench.killed("behind the wire"):
         bench.decide()
     bench.broker.silent.add("cancel")
     take_back(bench, 19)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
-from mtum_eod.core.trading import OrderStatus
+from mtum_eod.core.trading import Fill, OrderStatus
 from mtum_eod.errors import OrderStateUnknown
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.flatten import flatten
@@ -316,14 +316,20 @@ def test_what_would_make_the_book_short_is_told_and_not_booked(bench: Bench):
     assert [True] == ["cannot be booked" in words and urgent == 1 for words, urgent in bench.notices("mismatch")]
 
 
-def test_an_estimate_gives_way_to_the_executions_it_stands_for(bench: Bench):
-    """They had vanished at midnight; a terminal that keeps a week of them shows them again."""
+def estimated_past_midnight(bench: Bench) -> Fill:
+    """33 were bought, and nobody asked before the next run estimated them; the execution that it never saw."""
     bench.decide()
     bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
     [kept] = bench.broker.executed
     midnight(bench)
     bench.data.edit(VIX, NEXT, close=26.0)
     bench.decide(NEXT)
+    return kept
+
+
+def test_an_estimate_gives_way_to_the_executions_it_stands_for(bench: Bench):
+    """They had vanished at midnight; a terminal that keeps a week of them shows them again."""
+    kept = estimated_past_midnight(bench)
     estimated = fills(bench)
     bench.broker.executed.append(kept)
     bench.settle(NEXT)
@@ -334,12 +340,7 @@ def test_an_estimate_gives_way_to_the_executions_it_stands_for(bench: Bench):
 @pytest.mark.parametrize("shares", [20, 34])
 def test_an_estimate_does_not_give_way_to_other_executions(bench: Bench, shares: int):
     """The position said 33: a list that adds up to something else lacks some, or has one of another order."""
-    bench.decide()
-    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
-    [kept] = bench.broker.executed
-    midnight(bench)
-    bench.data.edit(VIX, NEXT, close=26.0)
-    bench.decide(NEXT)
+    kept = estimated_past_midnight(bench)
     bench.broker.executed.append(replace(kept, shares=shares))
     bench.settle(NEXT)
 
@@ -347,12 +348,7 @@ def test_an_estimate_does_not_give_way_to_other_executions(bench: Bench, shares:
 
 
 def test_what_the_owner_took_from_the_statement_stands(bench: Bench):
-    bench.decide()
-    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
-    [kept] = bench.broker.executed
-    midnight(bench)
-    bench.data.edit(VIX, NEXT, close=26.0)
-    bench.decide(NEXT)
+    kept = estimated_past_midnight(bench)
     reconcile.fill(bench.desk, SESSION, 150.1, 1.1, by="owner")
     bench.broker.executed.append(kept)
     bench.settle(NEXT)

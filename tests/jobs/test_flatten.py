@@ -11,12 +11,11 @@ from fakes import KEY, SESSION, Bench
 
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
-from mtum_eod.core.trading import OrderIntent, OrderStatus, OrderType
+from mtum_eod.core.trading import OrderStatus, OrderType
 from mtum_eod.errors import BrokerUnavailable, OrderStateUnknown, SettingsError
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.wheel import cancel, halt
-from mtum_eod.ports import BrokerOrder
 
 NEXT = date(2024, 11, 6)
 AFTER = date(2024, 11, 7)
@@ -312,14 +311,8 @@ def test_a_sale_of_unknown_fate_needs_a_person(bench: Bench):
 
 def test_a_sale_that_died_before_the_wire_is_sent_by_the_next_run(bench: Bench):
     """The intent is durable; the decide step of the session finds it absent at the broker and sends it, once."""
-
-    def die(intent: OrderIntent) -> BrokerOrder:
-        raise KeyboardInterrupt(intent.reference)
-
-    submit, bench.broker.submit = bench.broker.submit, die  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    with bench.killed("before the wire"):
         sell(bench, 200)
-    bench.broker.submit = submit  # type: ignore[method-assign]
     bench.decide(NEXT)
     bench.decide(NEXT, before_close=19)
 

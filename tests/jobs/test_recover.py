@@ -19,40 +19,21 @@ from mtum_eod.ports import BrokerOrder, Unknown
 BUY_KEY, NEXT = f"{KEY}/2024-11-05/BUY", date(2024, 11, 6)
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "book.db")
 
 
-def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
-    raise Killed
-
-
-def kill_before_the_wire(bench: Bench, session: date = SESSION) -> None:
+def kill_before_the_wire(bench: Bench, session: date = SESSION, before_close: float = 20) -> None:
     """The intent is committed and the run is killed before it sends."""
-    send = bench.broker.submit
-    bench.broker.submit = die  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        bench.decide(session)
-    bench.broker.submit = send  # type: ignore[method-assign]
+    with bench.killed("before the wire"):
+        bench.decide(session, before_close)
 
 
 def kill_behind_the_wire(bench: Bench) -> None:
     """The order is at the broker and the run is killed before it writes that down."""
-    send = bench.broker.submit
-
-    def send_and_die(intent: OrderIntent) -> BrokerOrder:
-        send(intent)
-        raise Killed
-
-    bench.broker.submit = send_and_die  # type: ignore[method-assign]
-    with pytest.raises(Killed):
+    with bench.killed("behind the wire"):
         bench.decide()
-    bench.broker.submit = send  # type: ignore[method-assign]
 
 
 def state(bench: Bench) -> list[tuple[str, int]]:
@@ -110,12 +91,7 @@ def test_a_late_exit_may_still_go_out_late(bench: Bench):
     """A market order has no auction to miss; 2 min before the close it has."""
     bench.buy(SESSION)
     bench.data.edit(VIX, NEXT, close=31.0)
-    bench.at(NEXT, 12)
-    kill = bench.broker.submit
-    bench.broker.submit = die  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        bench.decide(NEXT, before_close=12)
-    bench.broker.submit = kill  # type: ignore[method-assign]
+    kill_before_the_wire(bench, NEXT, before_close=12)
     bench.decide(NEXT, before_close=8)
 
     assert [("BUY", "MOC"), ("SELL", "MKT")] == [(i.side, i.order_type) for i in bench.broker.received]
@@ -145,11 +121,8 @@ def test_the_market_order_is_committed_before_it_leaves(bench: Bench):
     bench.buy(SESSION)
     bench.data.edit(VIX, NEXT, close=31.0)
     kill_before_the_wire(bench, NEXT)
-    send, bench.broker.submit = bench.broker.submit, die  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        bench.decide(NEXT, before_close=13)
+    kill_before_the_wire(bench, NEXT, before_close=13)
     committed = bench.sql("SELECT order_type, status FROM order_intent WHERE side = 'SELL'")
-    bench.broker.submit = send  # type: ignore[method-assign]
     bench.decide(NEXT, before_close=12)
 
     assert [("MKT", "intent")] == committed
@@ -382,18 +355,9 @@ def test_the_new_id_is_committed_before_the_order_leaves(bench: Bench):
     reissue(bench, 9)
     kill_before_the_wire(bench)
     reissue(bench, 3)
-    with pytest.raises(Killed):
-        kill_at_submit(bench)
+    kill_before_the_wire(bench, before_close=18)
 
     assert [("intent", 3)] == state(bench)
-
-
-def kill_at_submit(bench: Bench) -> None:
-    def die(intent: OrderIntent) -> BrokerOrder:  # noqa: ARG001
-        raise Killed
-
-    bench.broker.submit = die  # type: ignore[method-assign]
-    bench.decide(before_close=18)
 
 
 def test_without_a_next_id_nothing_is_sent_and_the_next_minute_tries_again(bench: Bench):
