@@ -1109,9 +1109,7 @@ def config_show(door: Door) -> None:
     rows = [(key, origin, value) for key, value, origin in settings.describe(loaded)]
     origins = {key: origin for key, origin, _ in rows}
     document = {"settings": settings.to_document(loaded.settings), "origins": origins}
-    door.say(
-        document, lambda: text.table(("key", "from", "value"), [(key, origin, value) for key, value, origin in rows])
-    )
+    door.say(document, lambda: text.table(("key", "from", "value"), rows))
 
 
 @config.command("check", epilog=examples("mtum-eod config check"))

@@ -375,6 +375,18 @@ def test_settings_are_shown_with_their_origin_and_without_secrets(person: Person
     assert "hunter2" not in text + json.dumps(document)
 
 
+def test_each_column_of_the_settings_shown_holds_what_its_head_says(person: Person):
+    person.environment |= {"MTUM_EOD_STRATEGY__MA_PERIOD": "40"}
+    heads, *rows = person.types("config show").out.splitlines()
+    [line] = [row for row in rows if row.startswith("strategy.ma_period ")]
+
+    assert ["key", "from", "value"] == heads.split()
+    assert ["environment MTUM_EOD_STRATEGY__MA_PERIOD", "40"] == [
+        line[heads.index("from") : heads.index("value")].strip(),
+        line[heads.index("value") :].strip(),
+    ]
+
+
 def test_good_settings_are_called_good(person: Person):
     defaults = person.types("config check").out
     person.settings("capital = 8000\n")
