@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtum_eod.core.market import BarStatus, DailyBars, Days, Finding, Floats
+from mtum_eod.core.market import VIX, BarStatus, DailyBars, Days, Finding, Floats
 from mtum_eod.ports import Calendar
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def daily_bars(
@@ -43,8 +47,11 @@ def daily_bars(
     )
 
 
-def with_built(bars: DailyBars, today: date, row: Sequence[float], as_of: datetime) -> DailyBars:
-    """The bars with today's `row`, known up to `as_of`, in the place of whatever they had of today."""
+def with_built(bars: DailyBars, today: date, minutes: pd.DataFrame, as_of: datetime) -> DailyBars:
+    """The bars with today's from intraday ones, known up to `as_of`, in the place of whatever they had of today."""
+    volume = np.nan if bars.symbol == VIX else minutes["volume"].sum()
+    opened, closed = minutes["open"].iloc[0], minutes["close"].iloc[-1]
+    row = [opened, minutes["high"].max(), minutes["low"].min(), closed, volume]
     kept = bars.days != np.datetime64(today)
     return replace(
         bars,
@@ -54,6 +61,23 @@ def with_built(bars: DailyBars, today: date, row: Sequence[float], as_of: dateti
         as_of=as_of,
         last_status=BarStatus.BUILT,
     )
+
+
+def between(minutes: pd.DataFrame, first: datetime, last: datetime) -> pd.DataFrame:
+    """The intraday bars that begin from `first` to `last`."""
+    return minutes[(minutes.index >= first) & (minutes.index <= last)]
+
+
+def volumes_by(
+    calendar: Calendar, minutes: pd.DataFrame, size: timedelta, cuts: Mapping[date, datetime]
+) -> dict[date, float]:
+    """Volume by session of the intraday bars of that size that ended by each cut; absent where it is not known."""
+    answer = {}
+    for session, cut in cuts.items():
+        volume = between(minutes, calendar.open(session), cut - size)["volume"]
+        if len(volume) and volume.notna().all():
+            answer[session] = float(volume.sum())
+    return answer
 
 
 def last_known(calendar: Calendar, last: date, as_of: datetime) -> date:

@@ -11,12 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import stamina
 
-from mtum_eod.adapters.bars import daily_bars, last_known, with_built
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars, arrays_of
+from mtum_eod.adapters.bars import between, daily_bars, last_known, volumes_by, with_built
+from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Floats, arrays_of
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.ports import Calendar
 
@@ -63,11 +62,7 @@ class YahooData:
         last = last_known(self._calendar, last, as_of)
         table = self._ask(symbol, first, last, "1d")
         days = pd.DatetimeIndex(table.index).tz_localize(None).normalize()  # midnights where the symbol is traded
-        frame = pd.DataFrame(
-            table[PRICE_COLUMNS].to_numpy(dtype=np.float64),
-            index=days.astype("datetime64[ns]").rename("session"),
-            columns=list(COLUMNS),
-        )
+        frame = _frame(table[PRICE_COLUMNS], days)
         if symbol == VIX:
             frame["volume"] = np.nan  # Yahoo says 0 where an index has no volume
         adjusted = table[ADJUSTED].to_numpy(dtype=np.float64) if ADJUSTED in table else None
@@ -87,31 +82,17 @@ class YahooData:
         }
         if symbol == VIX or not wanted:
             return {}
-        volume = self._intraday(symbol, min(wanted), max(wanted))["Volume"]
-        answer = {}
-        for session, cut in wanted.items():
-            bars = volume[_between(volume.index, self._calendar.open(session), cut - INTRADAY_BAR)]
-            if len(bars) and bars.notna().all():
-                answer[session] = float(bars.sum())
-        return answer
+        minutes = self._intraday(symbol, min(wanted), max(wanted))
+        return volumes_by(self._calendar, minutes, INTRADAY_BAR, wanted)
 
     def _with_built(self, bars: DailyBars, today: date) -> DailyBars:
         """The bars with today's from the 5-minute ones, known up to the end of the newest; unchanged without any."""
         minutes = self._intraday(bars.symbol, today, today)
         newest = min(bars.as_of, self._calendar.close(today)) - INTRADAY_BAR  # a running bar may know more than as_of
-        minutes = minutes[_between(minutes.index, self._calendar.open(today), newest)].dropna(subset=PRICE_COLUMNS[:4])
+        minutes = between(minutes, self._calendar.open(today), newest).dropna(subset=COLUMNS[:4])
         if minutes.empty:
             return bars
-        volume = np.nan if bars.symbol == VIX else minutes["Volume"].sum()
-        whole = [
-            minutes["Open"].iloc[0],
-            minutes["High"].max(),
-            minutes["Low"].min(),
-            minutes["Close"].iloc[-1],
-            volume,
-        ]
-        known = minutes.index[-1].to_pydatetime() + INTRADAY_BAR
-        return with_built(bars, today, whole, known)
+        return with_built(bars, today, minutes, minutes.index[-1].to_pydatetime() + INTRADAY_BAR)
 
     def _intraday(self, symbol: str, first: date, last: date) -> pd.DataFrame:
         """5-minute bars of regular hours on the UTC instants they start at; empty where Yahoo gives none.
@@ -121,8 +102,8 @@ class YahooData:
         try:
             table = self._ask(symbol, first, last, "5m")
         except MarketDataError:
-            return pd.DataFrame(columns=PRICE_COLUMNS, index=pd.DatetimeIndex([], tz=UTC), dtype="float64")
-        return table.set_axis(pd.DatetimeIndex(table.index).tz_convert(UTC))
+            return _frame(np.empty((0, len(COLUMNS))), pd.DatetimeIndex([], tz=UTC))
+        return _frame(table[PRICE_COLUMNS], pd.DatetimeIndex(table.index).tz_convert(UTC))
 
     def _ask(self, symbol: str, first: date, last: date, interval: str) -> pd.DataFrame:
         """Columns PRICE_COLUMNS of one symbol, and ADJUSTED where Yahoo has it; at least one row."""
@@ -169,8 +150,9 @@ class YahooData:
         return table
 
 
-def _between(stamps: pd.Index, first: datetime, last: datetime) -> npt.NDArray[np.bool_]:
-    return np.asarray((stamps >= pd.Timestamp(first)) & (stamps <= pd.Timestamp(last)))
+def _frame(prices: pd.DataFrame | Floats, stamps: pd.DatetimeIndex) -> pd.DataFrame:
+    """Yahoo's columns under our names."""
+    return pd.DataFrame(np.asarray(prices, dtype=np.float64), index=stamps, columns=list(COLUMNS))
 
 
 def _vendor_download(*args: object, **settings: object) -> pd.DataFrame | None:

@@ -8,10 +8,9 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from mtum_eod.adapters.bars import daily_bars, last_known, with_built
+from mtum_eod.adapters.bars import between, daily_bars, last_known, volumes_by, with_built
 from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.line import Line, Refusal, Talk
 from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
@@ -32,8 +31,6 @@ PACE = timedelta(seconds=16)
 
 DELAY = timedelta(minutes=10)
 """A newest bar older than this, while the exchange is open, is a delayed feed's, or nothing trades."""
-
-Stamps = npt.NDArray[np.datetime64]
 
 
 class BarsUnreachable(BrokerUnavailable, MarketDataError):
@@ -71,13 +68,7 @@ class IbData:
         if symbol == VIX or not wanted:
             return {}
         sessions = len(self._calendar.sessions(min(wanted), self._calendar.local_date(as_of)))
-        volume = self._minutes(symbol, VOLUME_BAR, sessions, as_of)["volume"]
-        answer = {}
-        for day, cut in wanted.items():
-            seen = volume[_between(volume.index, self._calendar.open(day), cut - VOLUME_BAR)]
-            if len(seen):
-                answer[day] = float(seen.sum())
-        return answer
+        return volumes_by(self._calendar, self._minutes(symbol, VOLUME_BAR, sessions, as_of), VOLUME_BAR, wanted)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -88,7 +79,7 @@ class IbData:
         if has_row and bars.as_of >= closed:
             return bars
         minutes = self._minutes(bars.symbol, PRICE_BAR, 1, bars.as_of)
-        minutes = minutes[_between(minutes.index, opened, min(bars.as_of, closed) - timedelta(seconds=1))]
+        minutes = between(minutes, opened, min(bars.as_of, closed) - timedelta(seconds=1))
         if minutes.empty:
             unknown = MAX_VIX_AGE + PRICE_BAR if bars.symbol == VIX else MAX_EXIT_PRICE_AGE
             # Of unknown age: as old as buys nothing, and may still sell.
@@ -100,15 +91,7 @@ class IbData:
             bars = replace(bars, findings=(*bars.findings, _delayed(bars.symbol, today, late)))
         if has_row:
             return replace(bars, as_of=known)
-        volume = np.nan if bars.symbol == VIX else minutes["volume"].sum()
-        whole = [
-            minutes["open"].iloc[0],
-            minutes["high"].max(),
-            minutes["low"].min(),
-            minutes["close"].iloc[-1],
-            volume,
-        ]
-        return with_built(bars, today, whole, known)
+        return with_built(bars, today, minutes, known)
 
     def _minutes(self, symbol: str, size: timedelta, sessions: int, as_of: datetime) -> pd.DataFrame:
         """Intraday bars on the UTC instants they start at; empty where IB gives none.
@@ -177,11 +160,6 @@ def _duration(first: date, last: date) -> str:
     """A duration in IB's words that reaches from the end back to `first`; more than asked for is left out later."""
     days = (last - first).days + 1
     return f"{days} D" if days <= 365 else f"{days // 365 + 1} Y"
-
-
-def _between(stamps: pd.Index, first: datetime, last: datetime) -> npt.NDArray[np.bool_]:
-    inside: npt.NDArray[np.bool_] = (stamps >= first) & (stamps <= last)
-    return inside
 
 
 def _delayed(symbol: str, today: date, late: timedelta) -> Finding:
