@@ -123,7 +123,7 @@ class Inspection:
             words = f"IB tells the hours of {self.symbol} in the zone {zone}, New York's expected"
             return Check(name="hours", passed=False, words=words, cure=codes.cure(200))
         shown = " to ".join(f"{at.astimezone(NEW_YORK):%H:%M}" for at in expected)
-        if hours == () or hours != expected:
+        if hours != expected:
             at_ib = " to ".join(f"{at.astimezone(NEW_YORK):%H:%M}" for at in hours) or "closed"
             words = f"{session}: {at_ib} at IB, {shown} in the calendar"
             cure = "look at the exchange's own page, and pip install --upgrade exchange_calendars"
