@@ -3,8 +3,6 @@
 The calendar is the real one; what each day must have done is written in New York's wall time, by Python's own zones.
 """
 
-import os
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,8 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from machine_time import MachineTime
 
 from mtum_eod.adapters.calendar import ExchangeCalendar
+from mtum_eod.adapters.clock import SystemClock
 from mtum_eod.core.parameters import ScheduleParameters
 from mtum_eod.core.timing import EVENING_AT, Due, EveningFacts, SessionFacts, due, is_eve_of_a_week, timetable
 from mtum_eod.core.trading import OrderType, Step
@@ -28,18 +28,6 @@ OFF = (("18:00", "evening"),)
 
 HALF_DAYS = {"2013-07-03", "2013-11-29", "2013-12-24", "2018-12-24", "2019-07-03", "2023-07-03", "2024-12-24"}
 """Some, as the exchange published them."""
-
-
-@pytest.fixture(params=["America/New_York", "UTC", "Europe/Berlin", "Asia/Tokyo", "Pacific/Kiritimati"])
-def server_zone(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = request.param
-    time.tzset()
-    yield request.param
-    os.environ.pop("TZ")
-    if before is not None:
-        os.environ["TZ"] = before
-    time.tzset()
 
 
 @dataclass
@@ -92,9 +80,9 @@ class Walker:
             now += MINUTE
 
     def at(self, now: datetime) -> None:
-        """What cron does at that minute, its server's own time turned into an instant as the system does."""
-        local = datetime.fromtimestamp(now.timestamp()).astimezone()  # the server's zone is the point
-        instant = local.astimezone(UTC)
+        """What cron does at that minute: the program asks the machine's own clock what time it is."""
+        MachineTime.set(now)
+        instant = SystemClock().now()
         if self.calendar.local_date(instant) != self.day:
             return
         assert self.evening is not None
@@ -130,7 +118,7 @@ def expected(calendar: ExchangeCalendar, day: date) -> tuple[tuple[str, str], ..
     return {16: FULL, 13: HALF}[calendar.close(day).astimezone(NEW_YORK).hour]
 
 
-@pytest.mark.usefixtures("server_zone")
+@pytest.mark.usefixtures("server_time")
 @pytest.mark.parametrize("steps", ["boundaries", pytest.param("every_minute", marks=pytest.mark.slow)])
 def test_on_every_day_each_step_is_due_exactly_once_at_its_wall_time(steps: str):
     """Half days, holidays, weekends and both weeks in which the clocks change, over all the years there are."""

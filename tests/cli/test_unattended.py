@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from machine_time import MachineTime
 from receivers import Received, mail_server, web_server
 from terminal import Person
 
+from mtum_eod import bootstrap
+from mtum_eod.adapters.clock import SystemClock
 from mtum_eod.adapters.store import upkeep
 
 TOKEN = "5ecc0ded-watchman-token"  # noqa: S105
@@ -62,6 +66,35 @@ def test_a_day_pings_the_watchman_at_each_step_and_never_between(person: Person,
 
     assert ["start", "success"] * 4 == friday
     assert ["start", "success"] == pings(web)[8:]
+
+
+@pytest.mark.parametrize(
+    ("session", "steps"),
+    [
+        ("2024-11-04", {"14:00": "preflight", "15:40": "decide", "16:20": "settle", "18:00": "evening"}),
+        ("2024-11-29", {"11:00": "preflight", "12:40": "decide", "13:20": "settle", "18:00": "evening"}),
+    ],
+)
+def test_each_step_is_done_at_its_minute_whatever_the_servers_zone(
+    person: Person,
+    server_time: type[MachineTime],
+    monkeypatch: pytest.MonkeyPatch,
+    session: str,
+    steps: dict[str, str],
+):
+    """The day after the clocks went back, and a half day; cron asks in the minute before each step, and at it."""
+    monkeypatch.setattr(bootstrap, "SystemClock", SystemClock)
+    expected = []
+    for wall_time, step in steps.items():
+        at = datetime.fromisoformat(f"{session}T{wall_time}").replace(tzinfo=ZoneInfo("America/New_York"))
+        for instant in (at - timedelta(minutes=1), at):
+            server_time.set(instant)
+            person.types("run --if-due")
+        expected.append((step, session, at))
+    runs = person.sql("SELECT step, session, started_at, exit_code FROM runs ORDER BY id")
+
+    assert expected == [(step, of, datetime.fromisoformat(at)) for step, of, at, _ in runs]
+    assert {0} == {code for *_, code in runs}
 
 
 def test_a_day_tells_the_order_the_fill_and_the_summary(person: Person, web: Received):
