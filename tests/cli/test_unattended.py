@@ -376,9 +376,10 @@ main()
 """
 
 
-def test_a_missing_time_zone_database_is_named(tmp_path: Path):
+def test_a_missing_time_zone_database_is_named(person: Person, web: Received, tmp_path: Path):
     """A slim container: no zones in the system, none in Python."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MTUM_EOD_")}
+    environment |= person.environment | {"TMPDIR": str(tmp_path)}
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_ZONES, "run", "--if-due"],
         cwd=tmp_path,
@@ -390,6 +391,7 @@ def test_a_missing_time_zone_database_is_named(tmp_path: Path):
 
     assert (2, "error: this computer has no time-zone database") == (ended.returncode, ended.stderr[:46]), ended.stderr
     assert "pip install tzdata" in ended.stderr
+    assert [True] == ["pip install tzdata" in text for _, text in web.messages]
 
 
 # -- secrets ----------------------------------------------------------------------------------------------------------
@@ -411,15 +413,16 @@ def test_planted_secrets_are_nowhere_after_two_days(person: Person, web: Receive
                 out.append(person.types("run --if-due --json"))
                 person.clock.sleep(timedelta(minutes=10))
         looks = ("status", "config show", "config show --json", "doctor", "notify test", "notify test --json")
-        out += [person.types(look) for look in (*looks, "report", "report --html report.html", "db backup")]
+        looks += ("explain", "export signals", "export tax", "reconcile", "report", "report --html report.html")
+        out += [person.types(look) for look in (*looks, "backtest --from 2024-09-03 --html backtest.html", "db backup")]
         person.settings(f'[notifications]\nurls = ["{mailto}"]\ncaptial = "{TOKEN}"\n')
         out += [person.types("run --if-due"), person.types("config check --json")]
     files = [file for file in person.folder.parent.rglob("*") if file.is_file() and file.name != "settings.toml"]
     kept = {file.name: file.read_bytes().decode("utf-8", "replace") for file in files}
     said = "\n".join(text for _, text in web.messages) + "\n".join(typed.out + typed.err for typed in out)
 
-    assert {"mtum-eod.log", "mtum-eod-simulated.db", "report.html"} <= set(kept)
-    assert 3 < len(kept)
+    assert {"mtum-eod.log", "mtum-eod-simulated.db", "report.html", "backtest.html"} <= set(kept)
+    assert 3 == sum(file.parent.name == "backups" for file in files)  # of two nights, and the one asked for
     assert [] == [(secret, name) for name, text in kept.items() for secret in SECRETS if secret in text]
     assert [] == [secret for secret in SECRETS if secret in said]
 
