@@ -307,6 +307,7 @@ def _run_dry(
 def _run_one(door: Door, place: Workplace, day: date | None) -> None:
     from mtum_eod.jobs.history import run_range
     from mtum_eod.jobs.session import decide_step, no_session
+    from mtum_eod.views import text
 
     now = place.clock.now()
     today = place.calendar.local_date(now)
@@ -315,7 +316,7 @@ def _run_one(door: Door, place: Workplace, day: date | None) -> None:
         _show(door, place, no_session(place.desk(), session))
     if session == today:
         _ask_for_consent(place)
-        with place.trading() as desk:
+        with place.trading() as desk, text.progress("deciding"):
             outcome = decide_step(desk, session)
         _show(door, place, outcome)
     clock = place.session_clock()
@@ -376,7 +377,7 @@ def settle(door: Door) -> None:
     from mtum_eod.views import text
 
     place = door.workplace()
-    with place.trading() as desk:
+    with place.trading() as desk, text.progress("settling"):
         settlements = settle_all(desk)
     door.say([s.document for s in settlements], lambda: text.settlements(settlements))
     sys.exit(max((s.exit_code for s in settlements), default=0))
@@ -915,7 +916,8 @@ def reconcile(
 
     place = door.workplace()
     if not forms:
-        compared = job.compare(place.desk())
+        with text.progress("comparing"):
+            compared = job.compare(place.desk())
         door.say(compared.document, lambda: text.comparison(compared))
         sys.exit(compared.exit_code)
     by = _user()
@@ -1023,7 +1025,8 @@ def data_check(door: Door, first: date | None, last: date | None) -> None:
     from mtum_eod.views import text
 
     place = door.workplace()
-    report = check_bars(place.desk(), first, last)
+    with text.progress("checking"):
+        report = check_bars(place.desk(), first, last)
     door.say(report.document, lambda: text.bars_report(report))
     sys.exit(report.exit_code)
 

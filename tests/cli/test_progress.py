@@ -10,21 +10,28 @@ from threading import Thread
 
 import pytest
 
+RANGE = "--from 2024-01-02 --to 2024-06-28"
 LONG = {
-    "backtest --audit": ("auditing", "2024-06-28"),
-    "backtest --decision-noise 300": ("deciding early", ""),
-    "sweep --vary ma_period=20:100:1 --vary atr_multiplier=1:10:0.1 --by sharpe": ("trying", ""),
+    f"backtest --audit {RANGE}": ("auditing", "2024-06-28"),
+    f"backtest --decision-noise 300 {RANGE}": ("deciding early", ""),
+    f"sweep --vary ma_period=20:100:1 --vary atr_multiplier=1:10:0.1 --by sharpe {RANGE}": ("trying", ""),
 }
 """Commands on half a year of the sample, and what their bars are called; the audit's names its last session."""
+
+WAITING = {
+    "settle": "settling",
+    "reconcile": "comparing",
+    "data check": "checking",
+}
+"""Commands that last as long as somebody else takes to answer, and what their bars are called."""
 
 
 def seen_on_a_terminal(command: str, folder: Path) -> tuple[str, str]:
     """What the command answers on standard output, and all that a terminal on standard error was sent."""
     mine, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "XDG_CONFIG_HOME": str(folder)}
-    arguments = [*command.split(), "--from", "2024-01-02", "--to", "2024-06-28", "--json"]
     typed = subprocess.Popen(
-        [sys.executable, "-m", "mtum_eod", *arguments],
+        [sys.executable, "-m", "mtum_eod", *command.split(), "--json"],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -58,6 +65,16 @@ def test_long_work_shows_a_bar_that_reaches_its_end_and_goes_away(command: str, 
     assert json.loads(out)
     assert (True, True, True) == (name in seen, last in seen, "100%" in seen)
     assert seen.rstrip().endswith("\x1b[2K")  # the line is empty again
+
+
+@pytest.mark.parametrize("command", WAITING)
+def test_waiting_shows_a_bar_that_goes_away(command: str, tmp_path: Path) -> None:
+    """How long it will be nobody knows: the bar has no end to reach."""
+    out, seen = seen_on_a_terminal(command, tmp_path)
+
+    assert json.loads(out) is not None
+    assert WAITING[command] in seen
+    assert seen.rstrip().endswith("\x1b[2K")
 
 
 def test_without_a_terminal_there_is_no_bar(tmp_path: Path) -> None:
