@@ -194,7 +194,7 @@ def _words(text: str, kind: str = "") -> Cell:
 
 
 def _day(session: date) -> Cell:
-    return Cell(session.isoformat(), session.isoformat(), is_number=False)
+    return Cell(session.isoformat(), session.isoformat(), "day", is_number=False)
 
 
 def _number(value: float, digits: int = 2, *, signed: bool = False) -> Cell:

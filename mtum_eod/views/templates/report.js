@@ -18,7 +18,7 @@
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "x unified",
     font: { family: "system-ui, sans-serif", size: 12, color: "@dim" },
     hoverlabel: { bgcolor: "@sheet", bordercolor: "@rule", font: { color: "@ink" } },
-    margin: { l: 8, r: 8, t: 30, b: 8 },
+    margin: { l: 8, r: 8, t: touch.matches ? 52 : 30, b: 8 }, // buttons that always show stand above the legend
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
     modebar: { color: "@dim", activecolor: "@strategy", bgcolor: "rgba(0,0,0,0)" },
   };
