@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
 import threading
 import time
@@ -27,7 +26,7 @@ from typing import Any, TypeAlias
 
 from mtum_eod.adapters.heartbeat import Heartbeat
 from mtum_eod.adapters.secrets import hider
-from mtum_eod.core.events import Beat, Event
+from mtum_eod.core.events import Beat, Event, in_kind
 from mtum_eod.errors import MtumEodError
 from mtum_eod.ports import Clock, Notice, Store, UnsentNotice
 
@@ -132,11 +131,6 @@ def _kind(notice: Notice) -> Kind:
 def _subject_order(notice: Notice) -> tuple[bool, bool]:
     """Before others what is urgent, behind them the summary that comes every day."""
     return not notice.is_urgent, notice.event is Event.DAILY_SUMMARY
-
-
-def in_kind(words: str) -> str:
-    """The words without their numbers."""
-    return re.sub(r"\d+", "#", words)
 
 
 def is_time(unsent: Iterable[UnsentNotice], sent_lately: Collection[Notice], now: datetime) -> bool:

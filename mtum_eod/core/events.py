@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -27,3 +28,8 @@ class Event(StrEnum):
     POSITION_UNATTENDED = "position_unattended"
     DAILY_LOSS = "daily_loss"
     DAILY_SUMMARY = "daily_summary"
+
+
+def in_kind(words: str) -> str:
+    """The words without their numbers: what makes a failure the same one as before, a minute or a share later."""
+    return re.sub(r"\d+", "#", words)

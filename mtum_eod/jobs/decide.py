@@ -7,7 +7,7 @@ from datetime import date
 
 from mtum_eod.core import parameters, snapshot, words
 from mtum_eod.core.decision import decide
-from mtum_eod.core.events import Event
+from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.evidence import Decision, Evidence, Gate, Window
 from mtum_eod.core.market import Finding, FindingKind
 from mtum_eod.core.trading import (
@@ -26,7 +26,6 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
 from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.preflight import in_kind
 from mtum_eod.jobs.replay import inputs_of, outcome_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.ports import Answer, Notice, Recording, SessionRow, Unknown

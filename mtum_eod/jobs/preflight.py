@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
 from mtum_eod.core import quality
 from mtum_eod.core.checks import Check, told_once
-from mtum_eod.core.events import Event
+from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
 from mtum_eod.core.words import counted
@@ -45,11 +44,6 @@ def conclude(desk: TradingDesk, run: Filing, looked_at: Sequence[Check], before:
         desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} failed: {said}", is_urgent=True))
     elif not failed and before is not None and before.exit_code:
         desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} passes now"))
-
-
-def in_kind(outcome: str) -> str:
-    """The words without their numbers."""
-    return re.sub(r"\d+", "#", outcome)
 
 
 def checks(desk: Desk, session: date) -> tuple[Check, ...]:

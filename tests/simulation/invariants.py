@@ -8,8 +8,8 @@ from datetime import date
 from math import isclose
 from typing import TYPE_CHECKING
 
-from mtum_eod.adapters.notices import in_kind
 from mtum_eod.core.backtest import Tape, backtest
+from mtum_eod.core.events import in_kind
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.parameters import parameters_from
 from mtum_eod.core.trading import Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
