@@ -507,13 +507,14 @@ def doctor(door: Door, full: bool, place_test_order: bool, go_live: bool) -> Non
 
 def _examined(place: Workplace, *, full: bool, with_order: bool) -> Iterator[Check]:
     """Each check as soon as it is done: one of them may wait for a broker that does not answer."""
+    from mtum_eod.core.checks import failed
     from mtum_eod.jobs import doctor
 
     yield place.examine_database()
     try:
         desk = place.desk()
     except MtumEodError as error:
-        yield doctor.failed("desk", error)
+        yield failed("desk", error)
         return
     session = doctor.session_in_hand(desk)
     yield from doctor.examine(desk, session)
@@ -524,7 +525,7 @@ def _examined(place: Workplace, *, full: bool, with_order: bool) -> Iterator[Che
             with place.restored() as restored:
                 yield from doctor.examine_fully(desk, restored)
         except MtumEodError as error:
-            yield doctor.failed("restore", error)
+            yield failed("restore", error)
 
 
 def _proven(place: Workplace) -> Iterator[Check]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from mtum_eod.errors import MtumEodError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -15,6 +17,11 @@ class Check:
     words: str
     cure: str = ""
     exit_code: int = 3  # of the command, where this failed
+
+
+def failed(name: str, error: MtumEodError) -> Check:
+    """A link that could not even be looked at."""
+    return Check(name=name, passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code)
 
 
 SAME_REASON = "for the same reason as"

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from mtum_eod.core import second_opinion
-from mtum_eod.core.checks import Check
+from mtum_eod.core.checks import Check, failed
 from mtum_eod.core.market import VIX, BarStatus, FindingKind
 from mtum_eod.core.trading import Fill, Order, OrderIntent, OrderKind, OrderStatus, OrderType, Side, order_reference
 from mtum_eod.errors import MtumEodError, OrderStateUnknown, StoreError
@@ -48,11 +48,6 @@ def session_in_hand(desk: Desk) -> date:
     if desk.calendar.is_session(today) and now < desk.calendar.close(today):
         return today
     return desk.calendar.nearest(today)[1]
-
-
-def failed(name: str, error: MtumEodError) -> Check:
-    """A link that could not even be looked at."""
-    return Check(name=name, passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code)
 
 
 def examine(desk: Desk, session: date) -> Iterator[Check]:

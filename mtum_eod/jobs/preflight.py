@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
 from mtum_eod.core import quality
-from mtum_eod.core.checks import Check, told_once
+from mtum_eod.core.checks import Check, failed, told_once
 from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Step
@@ -36,13 +36,13 @@ def conclude(desk: TradingDesk, run: Filing, looked_at: Sequence[Check], before:
 
     Numbers do not count as news: a clock 31 seconds wrong is the fault it was at 30.
     """
-    failed = [check for check in looked_at if not check.passed]
+    faults = [check for check in looked_at if not check.passed]
     run.exit_code = exit_code(looked_at)
-    run.outcome = "; ".join(f"{check.name}: {check.words}" for check in failed) or "passed"
-    if failed and (before is None or in_kind(before.outcome) != in_kind(run.outcome)):
-        said = "; ".join(f"{check.name}: {check.words}{f' ({check.cure})' * bool(check.cure)}" for check in failed)
+    run.outcome = "; ".join(f"{check.name}: {check.words}" for check in faults) or "passed"
+    if faults and (before is None or in_kind(before.outcome) != in_kind(run.outcome)):
+        said = "; ".join(f"{check.name}: {check.words}{f' ({check.cure})' * bool(check.cure)}" for check in faults)
         desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} failed: {said}", is_urgent=True))
-    elif not failed and before is not None and before.exit_code:
+    elif not faults and before is not None and before.exit_code:
         desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=f"{what} passes now"))
 
 
@@ -79,9 +79,7 @@ def _readable(desk: Desk, symbol: str, window: list[date]) -> Check:
     try:
         bars = source.daily(symbol, window[0], window[-1], desk.wall_clock.now())
     except MtumEodError as error:
-        return Check(
-            name=f"{symbol} bars", passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code
-        )
+        return failed(f"{symbol} bars", error)
     fatal = quality.check(bars, window, is_index=symbol == VIX).fatal
     words = fatal[0].words if fatal else f"{counted(len(bars.days), 'bar')} up to {window[-1]} from {source.name}"
     cure = "`mtum-eod data check` names every fault of the source's bars" if fatal else ""

@@ -11,7 +11,7 @@ from typing import Any
 from mtum_eod.adapters.calendar import NEW_YORK
 from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.line import Line, Refusal, Said, Talk
-from mtum_eod.core.checks import Check
+from mtum_eod.core.checks import Check, failed
 from mtum_eod.core.trading import OrderType
 from mtum_eod.core.words import SET_CLOCK
 from mtum_eod.errors import BrokerUnavailable, MtumEodError, SettingsError
@@ -48,9 +48,7 @@ class Inspection:
         try:
             account = self.line.account
         except MtumEodError as error:
-            return [
-                Check(name="IB login", passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code)
-            ]
+            return [failed("IB login", error)]
         return [
             Check(name="IB login", passed=True, words=f"account {account}, client id {self.line.client_id}"),
             *self._orders(),
@@ -165,9 +163,7 @@ class Inspection:
         try:
             told = self.line.connected().said
         except BrokerUnavailable as error:  # it died at the last question
-            yield Check(
-                name="IB servers", passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code
-            )
+            yield failed("IB servers", error)
             return
         down: dict[str, Said] = {}
         for said in told:
@@ -192,7 +188,7 @@ class Inspection:
             said = refusal.said
             return Check(name=name, passed=False, words=said.words, cure=codes.cure(said.code))
         except BrokerUnavailable as error:
-            return Check(name=name, passed=False, words=error.message, cure=error.hint, exit_code=error.exit_code)
+            return failed(name, error)
 
 
 NEW_YORK_NAMES = ("America/New_York", "US/Eastern", "EST", "EST5EDT")
