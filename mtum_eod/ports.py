@@ -221,7 +221,10 @@ class Broker(Protocol):
     def cancel(self, reference: str) -> Answer[BrokerOrder]: ...
 
     def orders(self) -> Answer[list[BrokerOrder]]:
-        """All orders of ours the broker still knows, working and done."""
+        """All orders of ours the broker still knows, working and done.
+
+        And those without a reference, which may be the owner's: only a permanent id says whose they are.
+        """
         ...
 
     def executions(self) -> Answer[list[Fill]]:

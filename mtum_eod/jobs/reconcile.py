@@ -85,7 +85,7 @@ def _orders(desk: Desk) -> Iterator[Compared]:
     if isinstance(answer, Unknown):
         yield _unsaid("open orders", ", ".join(ours) or "none", answer)
         return
-    theirs = {order.reference: order for order in answer.value if order.status.is_open}
+    theirs = {order.reference: order for order in answer.value if order.reference and order.status.is_open}
     for reference, order in ours.items():
         found = order_among(desk, order.intent, answer.value)
         agrees = bool(found and found.status is order.status)

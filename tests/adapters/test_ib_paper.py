@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import gateway
 import pytest
 from fakes import FakeClock
-from gateway import PaperPerson
+from gateway import PaperPerson, intent
 
 from mtum_eod import bootstrap
 from tws_server import Auction, Reply, Server
@@ -169,6 +170,28 @@ def test_what_was_repeated_is_filed_with_the_run(person: PaperPerson, tws: Serve
     person.types("run --json")
 
     assert [(1,)] == person.sql("SELECT retries FROM runs")
+
+
+def test_an_order_whose_reference_ibs_lists_have_lost_is_known_by_its_permanent_id(
+    person: PaperPerson, tws: Server
+) -> None:
+    """The exchange cancels it. Another one of the owner's, which never had a reference, is nobody's business."""
+    person.types("run")
+    with gateway.line(tws, client_id=9) as owners:
+        gateway.broker(owners, tws).submit(replace(intent(), reference=""))
+    tws.exchange.auctions[date(2024, 11, 5)] = Auction(cancels="Order Canceled - reason:No closing auction")
+    for name in ("openOrder", "completedOrder"):
+        tws.on(name, lambda row: row.values.update(orderRef=""))
+    compared = person.types("reconcile")
+    settled = person.at("2024-11-05", -20).types("settle")
+    [(told,)] = person.sql("SELECT words FROM notice WHERE event = 'order_rejected'")
+
+    assert (0, 0, [("cancelled",)]) == (
+        compared.exit_code,
+        settled.exit_code,
+        person.sql("SELECT status FROM order_intent"),
+    )
+    assert "No closing auction" in told
 
 
 def test_an_order_the_book_has_forgotten_is_adopted_as_the_broker_has_it(person: PaperPerson, tws: Server) -> None:

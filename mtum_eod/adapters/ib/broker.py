@@ -89,7 +89,7 @@ class IbBroker:
         return list(self._inspection.contract(session))
 
     def orders(self) -> Answer[list[BrokerOrder]]:
-        """Orders of ours, the working ones first. One that ends between the two lists is in the second."""
+        """As the port says, the working ones first. One that ends between the two lists is in the second."""
         working = self._answer("open orders", self._read_open)
         if isinstance(working, Unknown):
             return working
@@ -200,13 +200,13 @@ class IbBroker:
             return Unknown(f"{what}: {refusal}")
 
     async def _read_open(self, talk: Talk) -> dict[int, BrokerOrder]:
-        """The working orders of ours, by permanent id."""
-        trades = _ours(await talk.ib.reqAllOpenOrdersAsync(), talk.account)
+        """The working orders that may be ours, by permanent id."""
+        trades = _perhaps_ours(await talk.ib.reqAllOpenOrdersAsync(), talk.account, self._symbol)
         return {t.order.permId: _open_order(t) for t in trades}
 
     async def _read_completed(self, talk: Talk) -> dict[int, BrokerOrder]:
-        """The finished orders of ours, by permanent id, each with the words on how it ended."""
-        trades = _ours(await talk.ib.reqCompletedOrdersAsync(False), talk.account)
+        """The finished orders that may be ours, by permanent id, each with the words on how it ended."""
+        trades = _perhaps_ours(await talk.ib.reqCompletedOrdersAsync(False), talk.account, self._symbol)
         return {t.order.permId: _completed_order(t, talk.ends.get(t.order.permId, "")) for t in trades}
 
     async def _read_executions(self, talk: Talk) -> list[Fill]:
@@ -390,6 +390,14 @@ def _is_of(row: Any, account: str, symbol: str) -> bool:
 
 def _ours(trades: list[Any], account: str) -> list[Any]:
     return [t for t in trades if t.order.orderRef.startswith(OURS) and t.order.account in ("", account)]
+
+
+def _perhaps_ours(trades: list[Any], account: str, symbol: str) -> list[Any]:
+    """Ours, and those of the symbol without a reference: no document says that every list keeps one."""
+    nameless = [
+        t for t in trades if not t.order.orderRef and t.contract.symbol == symbol and t.order.account == account
+    ]
+    return [*_ours(trades, account), *nameless]
 
 
 def _order(intent: OrderIntent, account: str) -> Any:
