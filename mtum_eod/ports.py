@@ -424,7 +424,10 @@ class BookReader(Protocol):
     def signal(self, session: date) -> RecordedSignal | None: ...
 
     def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:
-        """The first session after `entry_session` whose recorded action is SELL, with its reason in words."""
+        """The first session after `entry_session` whose recorded action is SELL, with its reason in words.
+
+        An order to sell says so too, but for the owner's own: a restored book may have no more of the decision.
+        """
         ...
 
     def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]: ...

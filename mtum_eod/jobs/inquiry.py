@@ -74,6 +74,15 @@ def executions_of(intent: OrderIntent, executions: Iterable[Fill]) -> list[Fill]
     return [fill for fill in executions if fill.reference == intent.reference]
 
 
+def is_told_by_position(desk: Desk, intent: OrderIntent) -> bool:
+    """Whether how far the position moved says how much of it is the order's.
+
+    Where book and broker differed before the order went out, it does not.
+    """
+    decided = desk.store.signal(intent.session)
+    return not (decided and decided.inputs.get("mismatch"))
+
+
 def executions_vanished(desk: Desk, session: date) -> bool:
     """Whether the broker's lists may have lost that session's executions: they begin at its midnight."""
     return desk.calendar.local_date(desk.clock.now()) > session

@@ -32,7 +32,7 @@ from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
-from mtum_eod.jobs.inquiry import executions_vanished, had_already, look_twice
+from mtum_eod.jobs.inquiry import Seen, executions_vanished, had_already, is_told_by_position, look_twice
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
@@ -189,6 +189,8 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
     elif seen.fills:
         # Executed though no list names the order: it is alive or done, settlement will book what it did.
         status, words = OrderStatus.WORKING, "known by its executions"
+    elif not is_told_by_position(desk, intent):
+        words = f"{_moved(seen)}, and it differed from the book before"
     elif same_shares(seen.moved, 0):
         if may_send:
             _send_again(desk, intent)
@@ -197,9 +199,13 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
     elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent.session):
         status, words = OrderStatus.WORKING, "known by the position alone"
     else:
-        words = f"no list has it, but the position moved its way by {counted(seen.moved, 'share')}"
+        words = _moved(seen)
     words = "; ".join(filter(None, (words, doubt)))
     desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
+
+
+def _moved(seen: Seen) -> str:
+    return f"no list has it, but the position moved its way by {counted(seen.moved, 'share')}"
 
 
 # -- forgotten --------------------------------------------------------------------------------------------------------

@@ -267,8 +267,8 @@ def resolve(desk: TradingDesk, session: date, *, executed: int | None, by: str) 
         status = OrderStatus.FILLED
         words = f"{intent.reference} was filled, {counted(missing, 'share')} of it estimated"
     elif done + missing:
-        said = f"{done + missing} of {counted(intent.shares, 'share')} executed of {intent.reference}"
-        status, words = OrderStatus.PARTLY_FILLED, f"{said}, {missing} of them estimated"
+        said = f"{done + missing:,} of {counted(intent.shares, 'share')} executed of {intent.reference}"
+        status, words = OrderStatus.PARTLY_FILLED, f"{said}, {missing:,} of them estimated"
     else:
         status = OrderStatus.CANCELLED if order.perm_id is not None else OrderStatus.NOT_SENT
         words = f"nothing was executed of {intent.reference}"
@@ -315,12 +315,13 @@ def _refuse_open_orders(desk: Desk) -> None:
 
 
 def _refuse_shares(executed: int, done: int, intent: OrderIntent) -> None:
-    """A part that is more than the order, all of it, or less than what is booked."""
-    if executed >= intent.shares or executed < done:
+    """More than the order, or less than what is booked of it."""
+    if not done <= executed <= intent.shares:
         booked_words = f", and {done} of it are booked" if done else ""
         raise SettingsError(
-            f"no part of {intent.reference}: {counted(executed, 'share')}, it is for {intent.shares}{booked_words}",
-            hint=f"say none, filled, or a number from {max(done, 1)} to {intent.shares - 1}",
+            f"{counted(executed, 'share')} cannot have been executed of {intent.reference}: "
+            f"it is for {intent.shares:,}{booked_words}",
+            hint=f"say none, filled, or a number from {max(done, 1)} to {intent.shares}",
         )
 
 

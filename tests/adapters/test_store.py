@@ -580,6 +580,19 @@ def test_an_exit_stays_due_from_the_first_sell_after_the_entry(store: Store):
     )
 
 
+def test_an_exit_stays_due_from_its_order_where_the_decision_is_forgotten(store: Store, run_id: int):
+    """A backup came back, and of what it had decided since only the order is told by the broker."""
+    forgotten = intent("01-04", Side.SELL, 20)
+    store.record(replace(recording(run_id, "01-04", intent=forgotten), signal=None))
+    by_hand = replace(intent("01-05", Side.SELL, 20), kind=OrderKind.FLATTEN)
+    store.record(replace(recording(run_id, "01-05", intent=by_hand), signal=None))
+
+    assert ((day("01-04"), f"order {forgotten.reference}"), None) == (
+        store.exit_decided_since(day("01-03")),
+        store.exit_decided_since(day("01-04")),
+    )
+
+
 # -- what the broker, and the owner's hands, can do to a book ---------------------------------------------------------
 
 

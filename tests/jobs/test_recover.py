@@ -16,7 +16,7 @@ from mtum_eod.jobs.order import recover
 from mtum_eod.jobs.session import settle_all
 from mtum_eod.ports import BrokerOrder, Unknown
 
-BUY_KEY, NEXT = f"{KEY}/2024-11-05/BUY", date(2024, 11, 6)
+BUY_KEY, NEXT, THIRD = f"{KEY}/2024-11-05/BUY", date(2024, 11, 6), date(2024, 11, 7)
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def kill_before_the_wire(bench: Bench, session: date = SESSION, before_close: fl
         bench.decide(session, before_close)
 
 
-def kill_behind_the_wire(bench: Bench) -> None:
+def kill_behind_the_wire(bench: Bench, session: date = SESSION) -> None:
     """The order is at the broker and the run is killed before it writes that down."""
     with bench.killed("behind the wire"):
-        bench.decide()
+        bench.decide(session)
 
 
 def state(bench: Bench) -> list[tuple[str, int]]:
@@ -422,6 +422,20 @@ def test_an_unknown_order_resolves_itself_by_the_before_or_the_after_state_only(
     assert ([("unknown", 1)], [(status, 1)]) == (before, state(bench))
     assert fills == bench.sql("SELECT quantity, price, round(commission, 6), estimated FROM fills")
     assert (5 if status == "unknown" else 0) == outcome.exit_code
+
+
+def test_beside_a_mismatch_no_move_of_the_position_resolves_an_order(bench: Bench):
+    """The owner has one share more; all 33 of the book's go, and a move of 33 might be half of it the owner's."""
+    bench.buy(SESSION)
+    bench.broker.shares = 34.0
+    bench.data.edit(VIX, NEXT, close=31.0)
+    kill_behind_the_wire(bench, NEXT)
+    bench.broker.at_broker.clear()
+    bench.broker.shares = 0.0
+    later = [bench.decide(THIRD, minutes).exit_code for minutes in (20, 19)]
+
+    assert ([5, 5], "unknown") == (later, bench.sql("SELECT status FROM order_intent")[-1][0])
+    assert [1] == [sum("it differed from the book before" in words for words, _ in bench.notices("run_failed"))]
 
 
 def test_what_stays_unknown_tells_what_to_look_at(bench: Bench):

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import islice
 from math import isnan
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +35,7 @@ from mtum_eod.core.trading import (
     OrderType,
     OwnerAct,
     SessionStatus,
+    Side,
     Split,
     Step,
 )
@@ -348,11 +350,14 @@ class FakeStore(FakeViews):
 
     def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:
         sells = self._signals.marked_keys
-        place = bisect_left(sells, (entry_session, NO_END))
-        if place == len(sells):
-            return None
-        recorded = self._signals.rows[sells[place]].recorded
-        return recorded.session, recorded.document["reason"]
+        place, found = bisect_left(sells, (entry_session, NO_END)), []
+        if place < len(sells):
+            recorded = self._signals.rows[sells[place]].recorded
+            found.append((recorded.session, recorded.document["reason"]))
+        after = (intent.order.intent for intent in self._orders.between(entry_session + timedelta(days=1), None))
+        sales = (order for order in after if order.side is Side.SELL and order.kind is not OrderKind.FLATTEN)
+        found += [(order.session, f"order {order.reference}") for order in islice(sales, 1)]
+        return min(found, key=lambda exit_: exit_[0], default=None)
 
     def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]:
         return self._marks.between(first, last)

@@ -43,6 +43,7 @@ from mtum_eod.core.trading import (
     Halt,
     Order,
     OrderIntent,
+    OrderKind,
     OrderStatus,
     OwnerAct,
     Side,
@@ -197,6 +198,16 @@ EXIT_DECIDED = (
     .order_by(_signal.session, _signal.id)
     .limit(1)
 )
+EXIT_ORDERED = (
+    select(_order_intent.session, _order_intent.reference)
+    .where(
+        _order_intent.session > bindparam("entry_session"),
+        _order_intent.side == Side.SELL,
+        _order_intent.kind != OrderKind.FLATTEN,
+    )
+    .order_by(_order_intent.session)
+    .limit(1)
+)
 
 _marks = _fields(EquityMark, schema.equity_mark)
 MARKS = Question(
@@ -305,8 +316,12 @@ class BookQueries(ABC):
         return self._first(SIGNAL, session=session)
 
     def exit_decided_since(self, entry_session: date) -> tuple[date, str] | None:
-        rows = self.rows(EXIT_DECIDED, entry_session=entry_session)
-        return next(((row.session, row.document["reason"]) for row in rows), None)
+        decided = self.rows(EXIT_DECIDED, entry_session=entry_session)
+        # Of a decision that a restored backup has forgotten, its order may be all there is.
+        ordered = self.rows(EXIT_ORDERED, entry_session=entry_session)
+        exits = [(row.session, str(row.document["reason"])) for row in decided]
+        exits += [(row.session, f"order {row.reference}") for row in ordered]
+        return min(exits, key=lambda exit_: exit_[0], default=None)
 
     def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]:
         return self._all(MARKS, first=first or date.min, last=last or date.max)
