@@ -52,6 +52,7 @@ class Sent:
     at: datetime
     intent: OrderIntent
     halted: str  # what stood still by the owner's word
+    booked: int  # shares the book held
     beside: int  # the owner's own shares when the run began
     next_id: int  # that the broker would have given
     is_again: bool  # a try of the same order left before
@@ -122,7 +123,7 @@ class VirtualBroker:
         fill = Fill(
             execution_id=f"hand.{len(self.executed)}",
             reference="by hand",
-            session=calendar().nearest(session)[0],
+            session=session,
             executed_at=self.now,
             side=Side.BUY if shares > 0 else Side.SELL,
             shares=abs(shares),

@@ -79,6 +79,7 @@ class Process:
                 at=world.clock.now(),
                 intent=intent,
                 halted=world.halted,
+                booked=world.book_shares(),
                 beside=world.by_hand_at_decision,
                 next_id=broker.last_id + 1,
                 is_again=any(sent.intent.reference == intent.reference for sent in broker.sent[-5:]),

@@ -14,7 +14,7 @@ from typing import Any
 from mtum_eod.adapters.clock import SessionClock
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
-from mtum_eod.core.trading import Book, Fill, Mode, Side
+from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, Side
 from mtum_eod.errors import AlreadyRunning, MtumEodError, StoreError
 from mtum_eod.jobs import reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
@@ -107,11 +107,14 @@ class World:
         self.minute = MINUTE
         self.settings_today = [self.parameters]
         self._oracles: dict[StrategyParameters, Oracle] = {}
-        self.ratio, self.ratio_ever = 1, 1  # new shares for one since yesterday, and since the beginning
+        self.ratio = 1  # new shares for one since yesterday
+        self.splits: list[tuple[date, int]] = []  # each with the first session on its new scale
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
         self.halted = ""  # what the owner's halts stand against: entries or all
         self.deposits: list[float] = []  # USD, all that the owner ever paid in
+        self.misjudged: set[str] = set()  # orders whose end had to be estimated while the owner traded
+        self.hand_trades: list[date] = []  # when the owner traded past the program
         self.hand_usd = 0.0  # what the owner's own trades at the broker brought
         self.told: list[tuple[date, Notice]] = []
         self.notices_lost = False  # a message could not be kept today
@@ -122,7 +125,7 @@ class World:
         self.recent: tuple[date, date] = (self.today, self.today)
         self.entry: tuple[float, int] | None = None
         self.entry_is_blurred = False
-        self.exit_decided = False
+        self.exits_decided: list[date] = []  # of the position held
         self.is_untroubled = True
         self.by_hand_at_decision = 0  # the owner's own shares when the last run began
         self.runs_at_once = 0
@@ -156,9 +159,11 @@ class World:
         self.runs_today = 0
         self.put_right()
         self.entry = self.held()
+        entered = self.market.days[self.entry[1]].item() if self.entry else session
+        self.exits_decided = [day for day in self.exits_decided if day > entered]
         holding = self.ledger().holding
         booked = (round(holding.entry_price / self.ratio, 6), holding.entry_session) if holding else None
-        true = self.entry and (round(self.entry[0], 6), self.market.days[self.entry[1]].item())
+        true = self.entry and (round(self.entry[0], 6), entered)
         self.entry_is_blurred = booked != true
         self.is_untroubled = not (
             self.entry_is_blurred
@@ -181,10 +186,10 @@ class World:
     def end(self) -> None:
         """Two hours after the close, all is as it will be today."""
         self.check(invariants.AT_SESSION_END)
-        recorded = self.store.signal(self.today)
-        if recorded and recorded.document["action"] == "SELL":
-            self.exit_decided = True
-        self.exit_decided = self.exit_decided and self.broker.ours > 0
+        recorded, order = self.store.signal(self.today), self.store.order(self.today)
+        is_sale = order and order.intent.side is Side.SELL and order.intent.kind is not OrderKind.FLATTEN
+        if is_sale or (recorded and recorded.document["action"] == "SELL"):
+            self.exits_decided.append(self.today)
         self.told = [told for told in self.told if told[0] >= self.recent[0]]
         self.post.sent = [sent for sent in self.post.sent if calendar().local_date(sent[0]) >= self.recent[0]]
 
@@ -230,7 +235,7 @@ class World:
             self.broker.split(ratio)
             self._oracles.clear()
             self.ratio *= ratio
-            self.ratio_ever *= ratio
+            self.splits.append((session, ratio))
             if trouble.what == "split_booked_late":
                 self.broker.unscaled = ratio
         elif self.is_session(session) and number > self.life.first:
@@ -296,6 +301,7 @@ class World:
             raise invariants.Broken("nothing_unexpected", f"{type(error).__name__}: {error}") from error
         if isinstance(self.store, FileStore) and not self.runs_at_once:
             self.store.end_of_process()
+        self.count_as_the_book_must()
         self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
         if ended.step or not needs_lock:
             self.say(f"{ended.step or 'done'} -> {ended.exit_code} {ended.error}".rstrip())
@@ -333,6 +339,37 @@ class World:
     def book_shares(self) -> int:
         holding = self.ledger().holding
         return holding.shares if holding else 0
+
+    def may_misjudge(self, fill: Fill) -> bool:
+        """Whether the book had to estimate it by how the position moved while the owner traded past the program."""
+        return fill.is_estimated and any(
+            day >= fill.session and len(calendar().sessions(fill.session, day)) <= 5 for day in self.hand_trades
+        )
+
+    def count_as_the_book_must(self) -> None:
+        """Past midnight the position tells how an order ended; what the owner traded in the same hours looks like it.
+
+        From then on such shares are the book's, and not the owner's.
+        """
+        for fill in self.book_fills()[-2:]:
+            if fill.reference in self.misjudged or not self.may_misjudge(fill):
+                continue
+            self.misjudged.add(fill.reference)
+            booked = sum(other.shares for other in self.book_fills() if other.reference == fill.reference)
+            executed = sum(e.shares for e in self.broker.executed if e.fill.reference == fill.reference)
+            if differ := fill.side.sign * (booked - executed):
+                self.broker.by_hand -= differ
+                self.broker.correct(differ, fill.session, fill.price_usd)
+                self.say(f"{differ} of the owner's shares count as the book's")
+
+    def book_shares_today(self) -> int:
+        """The same in shares of today, also where the book has not followed a split since it bought them."""
+        holding = self.ledger().holding
+        if holding is None:
+            return 0
+        happened = prod(ratio for session, ratio in self.splits if session > holding.entry_session)
+        followed = prod(split.ratio for split in self.store.splits() if split.session > holding.entry_session)
+        return holding.shares * round(happened / followed)
 
     def ledger(self) -> Ledger:
         """The book's own, by its executions; one that sells what it has not got is broken."""
@@ -373,7 +410,7 @@ class World:
                 day = day if shares else self.market.position[fill.session]
                 shares, paid = shares + execution.shares, paid + fill.shares * fill.price_usd
             else:
-                paid -= paid / shares * execution.shares
+                paid -= paid / shares * execution.shares if shares else 0.0
                 shares -= execution.shares
         return (paid / shares, day) if shares > 0 else None
 
@@ -407,7 +444,7 @@ class World:
         if trouble not in self.backups:  # a life cut short to show a fault may begin after it
             return
         self.store.put_back(self.backups[trouble])
-        self.forget(self.market.lived[trouble.session - backup_age(trouble) :])
+        self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
 
     def forget(self, lost: Sequence[date]) -> None:
         """The book has lost what happened in these sessions, or part of it."""
@@ -418,13 +455,15 @@ class World:
         self.ledger_checked_from = None
         self.entry_is_blurred = True  # till tomorrow: what the book holds now is not what it held this morning
         self.missed_told.difference_update(lost)
+        self.exits_decided = [day for day in self.exits_decided if day not in lost]
         manual = [halt for halt in self.store.halts() if not halt.is_daily_loss]
         self.halted = ("entries" if manual[0].allow_exits else "all") if manual else ""
 
     def put_right(self) -> None:
         """What the owner does in the morning: let go, undo trades of last week, replace what was estimated."""
         if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > self.by_hand_for:
-            self.trade_by_hand(-self.broker.by_hand)
+            if self.broker.by_hand:
+                self.trade_by_hand(-self.broker.by_hand)
             self.by_hand_since = None
         for order in self.store.open_orders():
             session = order.intent.session
@@ -451,8 +490,7 @@ class World:
 
         That happens after a backup some sessions old, which lacks what the broker forgot at midnight.
         """
-        followed = prod(split.ratio for split in self.store.splits())
-        differ = self.broker.ours - self.book_shares() * round(self.ratio_ever / followed)
+        differ = self.broker.ours - self.book_shares_today()
         if not differ or self.broker.by_hand or self.store.open_orders() or self.store.book() is None:
             self.apart_since = None
             return
@@ -461,7 +499,7 @@ class World:
             price = self.market.price(self.clock.now())
             self.broker.usd += differ * price
             self.hand_usd += differ * price
-            self.broker.correct(-differ, self.today, price)
+            self.broker.correct(-differ, calendar().nearest(self.today)[0], price)
             self.say(f"owner trades {-differ} shares to put the book right")
 
     def resume(self) -> None:
@@ -492,6 +530,7 @@ class World:
         """The owner trades the same symbol past the program."""
         price = self.market.price(self.clock.now())
         self.broker.by_hand += shares
+        self.hand_trades.append(calendar().local_date(self.clock.now()))
         self.by_hand_since = self.by_hand_since or self.today
         self.by_hand_for = 2 + abs(shares) * 3
         self.broker.usd -= shares * price
