@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 from random import Random
 from typing import Any
 
@@ -25,7 +26,7 @@ class Resting:
     intent: OrderIntent
     perm_id: int
     status: OrderStatus
-    arrived_at: datetime
+    arrived_on: date
     filled: int = 0
     words: str = ""
 
@@ -35,6 +36,7 @@ class Execution:
     """An execution, and when the broker first tells of it and of its commission."""
 
     fill: Fill
+    happened_on: date
     told_from: datetime
     commission_from: datetime
     scales: list[int] = field(default_factory=lambda: [1])  # today's shares for one of its own, after each split
@@ -73,7 +75,8 @@ class VirtualBroker:
     ours: int = 0  # shares that our own executions add up to
     by_hand: int = 0  # shares the owner bought elsewhere, less those sold there
     unscaled: int = 1  # how many times fewer shares it says it holds, while a split is not booked yet
-    resting: dict[str, Resting] = field(default_factory=dict)
+    resting: list[Resting] = field(default_factory=list)  # all that ever rested, in the order they came
+    working: list[Resting] = field(default_factory=list)  # those that may still be executed
     executed: list[Execution] = field(default_factory=list)
     arrivals: list[tuple[datetime, OrderIntent]] = field(default_factory=list)  # all that ever came over the wire
     spendable: list[float] = field(default_factory=list)  # when each of these arrived
@@ -105,9 +108,10 @@ class VirtualBroker:
         for arrives_at, intent in [wired for wired in self.on_the_wire if wired[0] <= instant]:
             self.on_the_wire.remove((arrives_at, intent))
             self._arrive(intent, arrives_at)
-        for order in self.resting.values():
+        for order in self.working:
             if order.status is OrderStatus.WORKING and instant >= calendar().close(order.intent.session):
                 self._auction(order, calendar().close(order.intent.session))
+        self.working = [order for order in self.working if order.status is OrderStatus.WORKING]
         self.now = instant
 
     def split(self, ratio: int) -> None:
@@ -131,7 +135,7 @@ class VirtualBroker:
             commission_usd=0.0,
         )
         never = calendar().open(calendar().last_session)
-        self.executed.append(Execution(fill, never, never))
+        self.executed.append(Execution(fill, calendar().local_date(self.now), never, never))
 
     def restart(self) -> None:
         """The Gateway comes up again: what was on the wire is lost, ids begin anew below those used."""
@@ -144,14 +148,16 @@ class VirtualBroker:
         return any(arrived.reference == intent.reference for _, arrived in self.arrivals)
 
     def _arrive(self, intent: OrderIntent, at: datetime) -> None:
-        since_restart = list(self.resting.values())[self.restarted_at :]
+        since_restart = self.resting[self.restarted_at :]
         known = next((order for order in since_restart if order.intent.order_id == intent.order_id), None)
         if known is not None and known.intent == intent:
             return  # the same order again under its own id: the broker sees one
         self.arrivals.append((at, intent))
         self.spendable.append(self._spendable())
-        order = Resting(intent, perm_id=1000 + len(self.arrivals), status=OrderStatus.WORKING, arrived_at=at)
-        self.resting[f"{intent.reference}#{len(self.arrivals)}"] = order
+        perm_id, day = 1000 + len(self.arrivals), calendar().local_date(at)
+        order = Resting(intent, perm_id=perm_id, status=OrderStatus.WORKING, arrived_on=day)
+        self.resting.append(order)
+        self.working.append(order)
         if known is not None:
             order.status, order.words = OrderStatus.REJECTED, "103: duplicate order id"
         elif self.rejects:
@@ -200,10 +206,7 @@ class VirtualBroker:
         )
         told_from = at + timedelta(minutes=self.differs.get("late_report", 0.05))
         commission_from = max(told_from, at + timedelta(minutes=self.differs.get("late_commission", 0.1)))
-        self.executed.append(Execution(fill, told_from, commission_from))
-
-    def _today(self, instant: datetime) -> bool:
-        return calendar().local_date(instant) == calendar().local_date(self.now)
+        self.executed.append(Execution(fill, calendar().local_date(at), told_from, commission_from))
 
     # -- what it says -------------------------------------------------------------------------------------------------
 
@@ -234,7 +237,7 @@ class VirtualBroker:
         return self._report(self._order(intent))
 
     def cancel(self, reference: str) -> Answer[BrokerOrder]:
-        found = [o for o in self.resting.values() if o.intent.reference == reference]
+        found = [o for o in self.resting if o.intent.reference == reference]
         if self.is_away or not found:
             return Unknown("no answer to the cancellation")
         self.cancels.append((self.now, found[-1].intent))
@@ -245,16 +248,20 @@ class VirtualBroker:
     def orders(self) -> Answer[list[BrokerOrder]]:
         if self.is_away:
             return Unknown("the broker is away")
-        return Known([self._report(order) for order in self.resting.values() if self._today(order.arrived_at)])
+        today = calendar().local_date(self.now)
+        newest = takewhile(lambda order: order.arrived_on == today, reversed(self.resting))
+        return Known([self._report(order) for order in newest][::-1])
 
     def executions(self) -> Answer[list[Fill]]:
         if self.is_away:
             return Unknown("the broker is away")
+        today = calendar().local_date(self.now)
+        newest = takewhile(lambda execution: execution.happened_on >= today, reversed(self.executed))
         return Known(
             [
                 e.fill if self.now >= e.commission_from else replace(e.fill, commission_usd=None)
-                for e in self.executed
-                if self._today(e.fill.executed_at) and self.now >= e.told_from
+                for e in list(newest)[::-1]
+                if self.now >= e.told_from
             ]
         )
 
@@ -276,7 +283,7 @@ class VirtualBroker:
         return self.usd - (self.proceeds[1] if self.proceeds and is_unsettled else 0.0)
 
     def _order(self, intent: OrderIntent) -> Resting:
-        return next(o for o in reversed(self.resting.values()) if o.intent.reference == intent.reference)
+        return next(o for o in reversed(self.resting) if o.intent.reference == intent.reference)
 
     def _report(self, order: Resting) -> BrokerOrder:
         return BrokerOrder(

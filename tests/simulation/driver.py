@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 
@@ -22,11 +23,11 @@ def live(life: Life, store: Callable[[], AnyStore] = FakeStore) -> World:
     try:
         lives = Driver(world)
         for number in range(life.first, life.sessions):
-            lives.through(number, world.market.lived[number])
+            lives.through(number)
         if is_calm(life.seed) and not life.troubles:
             world.check((invariants.the_whole_life_is_the_backtests,))
     except invariants.Broken as broken:
-        broken.world, broken.session = world, world.market.lived.index(world.today)
+        broken.world, broken.session = world, world.number
         raise
     finally:
         world.store.close()
@@ -39,11 +40,14 @@ class Driver:
     def __init__(self, world: World) -> None:
         self.world = world
         self.off_until: datetime | None = None
+        self.troubles: dict[int, list[Trouble]] = defaultdict(list)
+        for trouble in world.life.troubles:
+            self.troubles[trouble.session].append(trouble)
 
-    def through(self, number: int, session: date) -> None:
+    def through(self, number: int) -> None:
         """One session from its open to two hours after its close."""
-        troubles = [trouble for trouble in self.world.life.troubles if trouble.session == number]
-        self.world.begin(session, troubles)
+        session, troubles = self.world.market.lived[number], self.troubles[number]
+        self.world.begin(number, troubles)
         self._play(session, troubles)
         self.world.end()
 

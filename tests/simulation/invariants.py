@@ -159,9 +159,8 @@ def _is_of(fill: Fill, true: Execution) -> bool:
 
 def a_decision_stands(world: World) -> Iterator[str]:
     """A session once decided keeps its decision."""
-    rows = world.store.ledger(world.today, world.today)
-    recorded = world.store.signal(world.today)
-    if recorded and rows and rows[0].status is SessionStatus.DECIDED:
+    row, recorded = world.row(), world.recorded()
+    if recorded and row and row.status is SessionStatus.DECIDED:
         document = {name: recorded.document[name] for name in ("action", "shares", "reason", "as_of")}
         before = world.decided.setdefault(world.today, document)
         if before != document:
@@ -184,7 +183,7 @@ def every_session_has_a_row(world: World) -> Iterator[str]:
 
 def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
     """What a settled session's order has booked is what the broker executed for it."""
-    for row in world.store.ledger(*world.recent):
+    for row in world.recent_rows():
         if row.is_settled and row.session not in world.restored:
             fills = [fill for fill in world.book_fills() if fill.session == row.session]
             booked = sum(fill.shares for fill in fills)
@@ -205,7 +204,7 @@ def money_adds_up(world: World) -> Iterator[str]:
 
 def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     """An exit once decided is sold, stays pending, or is told."""
-    recorded = world.store.signal(world.today)
+    recorded = world.recorded()
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
     if recorded is None or recorded.document["action"] != "SELL" or left <= 0:
         return
@@ -227,7 +226,7 @@ def an_order_that_failed_is_told(world: World) -> Iterator[str]:
 
 def what_was_missed_is_told(world: World) -> Iterator[str]:
     """A session nobody ran is told of."""
-    for row in world.store.ledger(*world.recent):
+    for row in world.recent_rows():
         if row.status is not SessionStatus.MISSED or row.session in world.missed_told:
             continue
         if world.notices_lost:  # the day its message was refused: it will not be said again
@@ -238,7 +237,7 @@ def what_was_missed_is_told(world: World) -> Iterator[str]:
 
 def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
     """An exit is held back by a halt, a doubt about order or position, the clock, or a missing price: nothing else."""
-    recorded = world.store.signal(world.today)
+    recorded = world.recorded()
     if recorded and recorded.document["action"] == "SELL":
         gate, close = recorded.document["blocked_by"], recorded.document["close"]
         allowed = (None, "halted", "outside_window", "already_decided", "order_unknown", "reconcile_mismatch")
@@ -255,7 +254,7 @@ def no_entry_beside_a_mismatch(world: World) -> Iterator[str]:
 
 def decided_as_the_rules_say(world: World) -> Iterator[str]:
     """On whole data the action is the one that plain loops over the truth come to."""
-    recorded = world.store.signal(world.today)
+    recorded = world.recorded()
     if recorded is None or world.entry_is_blurred or not world.market.is_open(world.today):
         return
     document, strategy = recorded.document, parameters_from(recorded.settings).strategy
@@ -274,11 +273,10 @@ def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
     """Where nothing came between, the session is decided, its order sent and filled, its books closed."""
     if not world.is_untroubled:
         return
-    rows = world.store.ledger(world.today, world.today)
-    recorded = world.store.signal(world.today)
-    if not rows or rows[0].status is not SessionStatus.DECIDED or recorded is None:
-        yield f"{world.today} is not decided: {rows}"
-    elif not rows[0].is_settled:
+    row, recorded = world.row(), world.recorded()
+    if row is None or row.status is not SessionStatus.DECIDED or recorded is None:
+        yield f"{world.today} is not decided: {row}"
+    elif not row.is_settled:
         yield f"{world.today} is not settled"
     elif recorded.document["action"] != "HOLD" and recorded.document["blocked_by"] not in ("daily_loss", "size"):
         arrived = any(intent.session == world.today for _, intent in world.broker.arrivals)

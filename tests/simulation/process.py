@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.trading import OrderIntent, OrderStatus
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
-from mtum_eod.ports import Event, Known, Notice, Unknown
+from mtum_eod.ports import BookReader, Event, Known, Notice, Unknown
 from simulation.broker import Sent
 from simulation.owner import WorldNotices
 from simulation.plan import CALLS, TORN
@@ -21,6 +21,9 @@ from simulation.stores import FileStore, Torn
 
 if TYPE_CHECKING:
     from simulation.world import World
+
+READS = frozenset(dir(BookReader))
+"""What only looks into the book."""
 
 
 class Died(BaseException):
@@ -56,6 +59,19 @@ class Process:
         self.is_dead = True
         self.world.notices_lost = True
         raise Died
+
+    def pass_on(self, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
+        """Call `real`, where no trouble ever waits."""
+        if self.is_dead:
+            raise Died
+        return real(*args, **values)
+
+    def write(self, place: str, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
+        """Call `real`, after which the book is another, whatever becomes of the call."""
+        try:
+            return self.call(place, real, *args, **values)
+        finally:
+            self.world.book_is_written(place)
 
     def call(self, place: str, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
         """Call `real` as the trouble that waits there will have it."""
@@ -97,7 +113,7 @@ class Process:
             self.world.given_up_blind.append(f"{reference} counts as never sent, and the broker has not said so")
 
     def _through(self, place: str, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
-        trouble = self.world.trouble_at(place) if place in CALLS else None
+        trouble = self.world.trouble_at(place)
         if trouble is None:
             answer = real(*args, **values)
             if place == "store.add_notice":
@@ -167,9 +183,14 @@ class Port:
         real = getattr(self._real, name)
         if not callable(real):
             return real
-        place = f"{self._name}.{name}"
-        call = self._transaction if name == "transaction" else self._process.call
-        self.__dict__[name] = asked = partial(call, place, real)  # found at once the next time
+        place, process = f"{self._name}.{name}", self._process
+        if name == "transaction":
+            asked = partial(self._transaction, place, real)
+        elif self._name == "store" and name not in READS:
+            asked = partial(process.write, place, real)
+        else:
+            asked = partial(process.call, place, real) if place in CALLS else partial(process.pass_on, real)
+        self.__dict__[name] = asked  # found at once the next time
         return asked
 
     @contextmanager

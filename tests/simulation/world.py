@@ -20,7 +20,7 @@ from mtum_eod.jobs import reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.flatten import flatten
-from mtum_eod.ports import Notice
+from mtum_eod.ports import Notice, RecordedSignal, SessionRow
 from simulation import invariants
 from simulation.broker import ACCOUNT, VirtualBroker
 from simulation.market import SYMBOL, KnownCalendar, Market, calendar
@@ -32,6 +32,10 @@ from simulation.stores import AnyStore, FileStore
 
 CAPITAL = 5000.0
 MINUTE = timedelta(minutes=1)
+
+
+BESIDE_THE_BOOKS = ("store.start_run", "store.end_run", "store.add_notice", "store.notice_tried")
+"""What writes no row that an invariant asks for."""
 
 
 class WorldClock(SessionClock):
@@ -103,7 +107,8 @@ class World:
             self.broker.commission = lambda usd: risk.transaction_cost * usd
         self.lock = VirtualLock()
         self.waiting: dict[str, list[tuple[int, Trouble]]] = {}  # by place: at how many calls from now
-        self.today: date = self.market.lived[self.life.first]
+        self.number = self.life.first
+        self.today: date = self.market.lived[self.number]
         self.minute = MINUTE
         self.settings_today = [self.parameters]
         self._oracles: dict[StrategyParameters, Oracle] = {}
@@ -124,6 +129,7 @@ class World:
         self.ledger_checked_from: date | None = None
         self.recent: tuple[date, date] = (self.today, self.today)
         self.entry: tuple[float, int] | None = None
+        self.flat_at = 0  # how many executions there had been when they last added up to nothing
         self.entry_is_blurred = False
         self.exits_decided: list[date] = []  # of the position held
         self.is_untroubled = True
@@ -131,14 +137,20 @@ class World:
         self.runs_at_once = 0
         self.by_hand_since: date | None = None
         self.by_hand_for = 0  # sessions until they are undone
+        self._read: dict[str, Any] = {}  # of the book, since it was last written
+        self._ledger_of: tuple[Any, Ledger] | None = None  # executions and cash flows, and what they add up to
         self.backups: dict[Trouble, Any] = {}
+        self.restores: dict[int, list[Trouble]] = {}  # by the session whose morning's backup will come back
+        for trouble in self.life.troubles:
+            if trouble.what == "restores":
+                self.restores.setdefault(trouble.session - backup_age(trouble), []).append(trouble)
 
     # -- the days -----------------------------------------------------------------------------------------------------
 
-    def begin(self, session: date, troubles: list[Trouble]) -> None:
+    def begin(self, number: int, troubles: list[Trouble]) -> None:
         """The exchange opens."""
-        self.today = session
-        number = self.market.lived.index(session)
+        self.number, self.today = number, self.market.lived[number]
+        session = self.today
         self.settings_today = [self.parameters]
         self.ratio, self.broker.unscaled = 1, 1
         for trouble in troubles:
@@ -147,11 +159,11 @@ class World:
         for learns_in, day in [due for due in self.to_learn if due[0] <= number]:
             self.to_learn.remove((learns_in, day))
             self.calendar.learn_closed(day)
-        for trouble in self.life.troubles:
-            if trouble.what == "restores" and trouble.session - backup_age(trouble) == number:
-                self.backups[trouble] = self.store.image()
+        for trouble in self.restores.get(number, ()):
+            self.backups[trouble] = self.store.image()
         self.clock.set(calendar().open(session))
         self.recent = (calendar().window(session, 4)[0], session)
+        self.book_is_written()  # no longer yesterday
         for trouble in troubles:
             if trouble.place in CALLS:
                 self.waiting.setdefault(trouble.place, []).append((trouble.nth, trouble))
@@ -186,7 +198,7 @@ class World:
     def end(self) -> None:
         """Two hours after the close, all is as it will be today."""
         self.check(invariants.AT_SESSION_END)
-        recorded, order = self.store.signal(self.today), self.store.order(self.today)
+        recorded, order = self.recorded(), self.store.order(self.today)
         is_sale = order and order.intent.side is Side.SELL and order.intent.kind is not OrderKind.FLATTEN
         if is_sale or (recorded and recorded.document["action"] == "SELL"):
             self.exits_decided.append(self.today)
@@ -228,7 +240,7 @@ class World:
     def overnight(self, trouble: Trouble, session: date) -> None:
         """What happens before the exchange opens, or instead of it."""
         self.reach(trouble)
-        number = self.market.lived.index(session)
+        number = self.number
         if trouble.what.startswith("split"):
             ratio = 2 + int(2.999 * trouble.size)
             self.market.split(ratio)
@@ -327,8 +339,31 @@ class World:
 
     # -- what invariants ask for ---------------------------------------------------------------------------------------
 
+    def book_is_written(self, place: str = "") -> None:
+        """Whatever was read of the book may be otherwise now."""
+        if place not in BESIDE_THE_BOOKS:
+            self._read.clear()
+
+    def _once(self, name: str, read: Callable[[], Any]) -> Any:
+        """What `read` gives, asked again only after the book was written: invariants ask the same after every run."""
+        if name not in self._read:
+            self._read[name] = read()
+        return self._read[name]
+
     def book_fills(self) -> list[Fill]:
-        return self.store.fills()
+        return self._once("fills", self.store.fills)  # type: ignore[no-any-return]
+
+    def recorded(self) -> RecordedSignal | None:
+        """Today's newest decision."""
+        return self._once("signal", lambda: self.store.signal(self.today))  # type: ignore[no-any-return]
+
+    def recent_rows(self) -> list[SessionRow]:
+        """The ledger's rows of the last sessions, today's among them."""
+        return self._once("rows", lambda: self.store.ledger(*self.recent))  # type: ignore[no-any-return]
+
+    def row(self) -> SessionRow | None:
+        """The ledger's row of today."""
+        return next((row for row in self.recent_rows() if row.session == self.today), None)
 
     def oracle(self, strategy: StrategyParameters) -> Oracle:
         """What the rules say under these parameters, of the market as it is scaled now."""
@@ -374,9 +409,15 @@ class World:
     def ledger(self) -> Ledger:
         """The book's own, by its executions; one that sells what it has not got is broken."""
         try:
-            return ledger(CAPITAL, self.store.fills(), self.store.cash_flows())
+            return self._once("ledger", self._ledger)  # type: ignore[no-any-return]
         except StoreError as error:
             raise invariants.Broken("the_book_adds_up", error.message) from error
+
+    def _ledger(self) -> Ledger:
+        written = self.book_fills(), self.store.cash_flows()
+        if self._ledger_of is None or self._ledger_of[0] != written:
+            self._ledger_of = written, ledger(CAPITAL, *written)
+        return self._ledger_of[1]
 
     def is_settled_truth(self) -> bool:
         """Whether the book has all that the broker ever executed, commissions included."""
@@ -404,7 +445,7 @@ class World:
     def held(self) -> tuple[float, int] | None:
         """Average price and day of the position our executions add up to, None where they add up to nothing."""
         shares, paid, day = 0, 0.0, 0
-        for execution in self.broker.executed:
+        for number, execution in enumerate(self.broker.executed[self.flat_at :], self.flat_at + 1):
             fill = execution.fill
             if fill.side is Side.BUY:
                 day = day if shares else self.market.position[fill.session]
@@ -412,6 +453,8 @@ class World:
             else:
                 paid -= paid / shares * execution.shares if shares else 0.0
                 shares -= execution.shares
+            if not shares:
+                self.flat_at, paid = number, 0.0
         return (paid / shares, day) if shares > 0 else None
 
     # -- the owner ----------------------------------------------------------------------------------------------------
@@ -443,11 +486,12 @@ class World:
         """The owner brings back a backup: this morning's, or one of the last days."""
         if trouble not in self.backups:  # a life cut short to show a fault may begin after it
             return
-        self.store.put_back(self.backups[trouble])
+        self.store.put_back(self.backups.pop(trouble))
         self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
 
     def forget(self, lost: Sequence[date]) -> None:
         """The book has lost what happened in these sessions, or part of it."""
+        self.book_is_written()
         self.notices_lost = True
         self.restored.update(lost)
         for session in lost:
