@@ -43,6 +43,13 @@ class ExitReason(StrEnum):
 
 
 ENTRY_RULES = tuple(EntryRule)
+NOISE_RATIO = 1e-9
+"""How far a mean may stand from another way to add up the same numbers: a close this near its mean equals it.
+
+A mean of cents can be the close to the cent. TA-Lib adds and takes away as it goes, so the last digits of its mean
+depend on where it began, and would say above of one window and below of a longer one.
+"""
+
 EXIT_RULES = (ExitReason.TREND, ExitReason.VIX, ExitReason.RSI, ExitReason.ATR_PROFIT, ExitReason.STOP_LOSS)
 
 
@@ -51,16 +58,17 @@ def entry_rules(
 ) -> tuple[Any, Any, Any, Any]:
     """Whether each of ENTRY_RULES holds, in order: booleans, or arrays of them.
 
-    All comparisons are strict: a VIX of exactly 25 is not below 25.
+    All comparisons are strict: a VIX of exactly 25 is not below 25, and a close that equals its mean is not above it.
     """
-    return close > ma, vix < p.vix_entry_threshold, rsi > p.rsi_entry_threshold, volume > volume_ma
+    trend, confirmed = close > ma * (1 + NOISE_RATIO), volume > volume_ma * (1 + NOISE_RATIO)
+    return trend, vix < p.vix_entry_threshold, rsi > p.rsi_entry_threshold, confirmed
 
 
 def market_exits(
     close: Numbers, ma: Numbers, rsi: Numbers, vix: Numbers, p: StrategyParameters
 ) -> tuple[Any, Any, Any]:
     """Whether the first three of EXIT_RULES hold, which ask nothing of the entry: booleans, or arrays of them."""
-    return close < ma, vix > p.vix_exit_threshold, rsi < p.rsi_exit_threshold
+    return close < ma * (1 - NOISE_RATIO), vix > p.vix_exit_threshold, rsi < p.rsi_exit_threshold
 
 
 def price_exits(close: Numbers, entry_price: float, entry_atr: float, p: StrategyParameters) -> tuple[Any, Any]:

@@ -2,10 +2,12 @@
 
 from math import inf, isnan, nan, nextafter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtum_eod.core.indicators import sma
 from mtum_eod.core.parameters import StrategyParameters
 from mtum_eod.core.strategy import (
     EntryRule,
@@ -42,7 +44,8 @@ ENTRY = {"close": 200.0, "ma": 190.0, "rsi": 60.0, "volume": 1.2e6, "volume_ma":
         ({}, None),
         ({"close": 189.0}, TREND),
         ({"close": 190.0}, TREND),
-        ({"close": a_hair_above(190.0)}, None),
+        ({"close": a_hair_above(190.0)}, TREND),  # the noise of a mean
+        ({"close": 190.000001}, None),
         ({"vix": 26.0}, VIX),
         ({"vix": 25.0}, VIX),  # VIX has closed at exactly 25.00
         ({"vix": a_hair_below(25.0)}, None),
@@ -51,6 +54,7 @@ ENTRY = {"close": 200.0, "ma": 190.0, "rsi": 60.0, "volume": 1.2e6, "volume_ma":
         ({"rsi": a_hair_above(50.0)}, None),
         ({"volume": 9e5}, VOLUME),
         ({"volume": 1e6}, VOLUME),
+        ({"volume": a_hair_above(1e6)}, VOLUME),
         ({"volume": 1_000_001.0}, None),
         ({"close": nan}, TREND),
         ({"ma": nan}, TREND),
@@ -83,6 +87,23 @@ def test_entry_thresholds_are_the_owners(setting, value, rule):
     assert rule not in entry_rules_fired(**ENTRY, p=p)
 
 
+def test_a_close_that_is_its_mean_to_the_cent_is_neither_above_nor_below_it():
+    """However long the window that TA-Lib's mean has run over; the cents are added up as whole numbers here."""
+    cents = 10_000 + np.random.RandomState(1).randint(-30, 31, 40_000)
+    close = cents / 100
+    ties = [day for day in range(500, 40_000) if 5 * cents[day] == cents[day - 4 : day + 1].sum()]
+    means = [(sma(close[: day + 1], 5)[-1], sma(close[day - 399 : day + 1], 5)[-1]) for day in ties[:100]]
+    fired = [
+        (TREND in entry_rules_fired(close[day], ma, 60.0, 2.0, 1.0, 18.0, DEFAULTS))
+        or ExitReason.TREND in exit_rules_fired(close[day], ma, 60.0, 18.0, 200.0, 9.0, DEFAULTS)
+        for day, both in zip(ties, means, strict=False)
+        for ma in both
+    ]
+
+    assert any(long != short for long, short in means)
+    assert [False] * 200 == fired
+
+
 # -- exit -------------------------------------------------------------------------------------------------------------
 
 # Bought at 245.80 with an ATR of 4.00: profit is taken at 261.80, a loss of 10 % is cut at 221.22.
@@ -110,7 +131,8 @@ def test_a_loss_is_cut_at_its_percentage_under_the_entry_price():
         ({}, []),
         ({"close": 239.99}, ["trend"]),
         ({"close": 240.0}, []),  # close == MA: neither entry nor exit
-        ({"close": a_hair_below(240.0)}, ["trend"]),
+        ({"close": a_hair_below(240.0)}, []),
+        ({"close": 239.999999}, ["trend"]),
         ({"vix": 31.2}, ["vix"]),
         ({"vix": 30.0}, []),
         ({"vix": a_hair_above(30.0)}, ["vix"]),
