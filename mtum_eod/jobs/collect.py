@@ -9,7 +9,7 @@ from mtum_eod.core import quality
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.money import TOLERANCE_USD
-from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, same_shares, whole_shares
+from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, Side, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -155,11 +155,17 @@ def _present(desk: Desk, order: Order) -> Order:
 def _collect_open(desk: TradingDesk, order: Order) -> Collected:
     intent = order.intent
     orders, executions = desk.broker.orders(), desk.broker.executions()
+    beyond = 0
     if isinstance(executions, Known):
-        desk.store.add_fills(executions_of(intent, executions.value))  # is kept, whatever the rest says
+        shown = executions_of(intent, executions.value)
+        beyond = _beyond_the_book(desk, intent, shown)
+        desk.store.add_fills([] if beyond else shown)  # is kept, whatever the rest says
     found = order_among(desk, intent, orders.value) if isinstance(orders, Known) else None
     silent = next((answer.why for answer in (executions, orders) if isinstance(answer, Unknown)), None)
-    verdict = _judge(desk, order, found) if silent is None else _judge_silence(desk, order, found, silent)
+    if beyond:
+        verdict: Verdict | None = _judge_beyond(beyond)
+    else:
+        verdict = _judge(desk, order, found) if silent is None else _judge_silence(desk, order, found, silent)
     if verdict is None:
         return Collected(_present(desk, order))
     is_news = (verdict.status, verdict.words) != (order.status, order.words)
@@ -176,6 +182,25 @@ def _collect_open(desk: TradingDesk, order: Order) -> Collected:
         alarm=verdict.words if verdict.is_alarm else "",
         silence=verdict.words if verdict.is_silence else "",
     )
+
+
+def _beyond_the_book(desk: Desk, intent: OrderIntent, shown: list[Fill]) -> int:
+    """How many of the shares sold the book does not hold: a restored one may have forgotten their purchase.
+
+    Booked, they would leave a book that adds up to less than nothing, and no step could go on from there.
+    """
+    if intent.side is Side.BUY:
+        return 0
+    known = {fill.execution_id for fill in booked(desk, intent)}
+    return max(0, _shares([fill for fill in shown if fill.execution_id not in known]) - desk.shares())
+
+
+def _judge_beyond(shares: int) -> Verdict:
+    words = (
+        f"it sold {counted(shares, 'share')} that this book does not know to have bought: a newer backup may "
+        "(`mtum-eod db restore`); without one say `none` tomorrow, and the sale stays out of this book"
+    )
+    return Verdict(OrderStatus.WORKING, words, is_alarm=True)
 
 
 def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | None:

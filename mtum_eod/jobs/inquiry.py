@@ -42,7 +42,7 @@ def look(desk: Desk, intent: OrderIntent) -> Seen | Unknown:
             return Seen(
                 order=order_among(desk, intent, orders),
                 fills=tuple(fills),
-                moved=intent.side.sign * (held - desk.store.shares_left() - desk.shares()),
+                moved=intent.side.sign * (held - desk.store.shares_left() - desk.shares()) or 0.0,  # never -0
             )
     return next(answer for answer in answers if isinstance(answer, Unknown))
 

@@ -263,6 +263,7 @@ def resolve(desk: TradingDesk, session: date, *, executed: int | None, by: str) 
     missing = (intent.shares if executed is None else executed or done) - done
     if missing:
         _refuse_session(desk, session)
+        _refuse_short(desk, intent, missing)
     if done + missing == intent.shares:
         status = OrderStatus.FILLED
         words = f"{intent.reference} was filled, {counted(missing, 'share')} of it estimated"
@@ -322,6 +323,16 @@ def _refuse_shares(executed: int, done: int, intent: OrderIntent) -> None:
             f"{counted(executed, 'share')} cannot have been executed of {intent.reference}: "
             f"it is for {intent.shares:,}{booked_words}",
             hint=f"say none, filled, or a number from {max(done, 1)} to {intent.shares}",
+        )
+
+
+def _refuse_short(desk: Desk, intent: OrderIntent, missing: int) -> None:
+    """A sale of more than the book holds: it has forgotten the purchase."""
+    if intent.side is Side.SELL and missing > (held := desk.shares()):
+        raise SettingsError(
+            f"{intent.reference} cannot have sold {counted(missing, 'share')} of this book: it holds {held:,}",
+            hint="a newer backup may know their purchase (`mtum-eod db restore`); without one say "
+            f"{f'{held} or ' if held else ''}none, and the rest of the sale stays out of this book",
         )
 
 

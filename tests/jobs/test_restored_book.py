@@ -11,9 +11,10 @@ from fakes import KEY, SESSION, Bench
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Act, OrderStatus, OwnerAct
 from mtum_eod.errors import BrokerUnavailable, SettingsError
+from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.flatten import flatten
 
-BUY_KEY, NEXT = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6)
+BUY_KEY, NEXT, THIRD = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6), date(2024, 11, 7)
 
 
 @pytest.fixture
@@ -140,3 +141,35 @@ def test_nothing_is_sent_before_the_broker_has_said_what_it_had(tmp_path: Path) 
     bench.decide(before_close=18)
 
     assert (0, 1) == (before, len(bench.broker.received))
+
+
+def test_a_sale_of_shares_that_the_restored_book_never_bought_is_told_and_not_booked(tmp_path: Path) -> None:
+    """The backup is from before the entry. Booked, the sale would leave the book short, and stop every later step."""
+    before, after = tmp_path / "before.db", tmp_path / "after.db"
+    bench = Bench(before)
+    bench.store.close()
+    copyfile(before, after)
+    bench = Bench(before)
+    shares = bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    restored = Bench(after, data=bench.data, broker=bench.broker)
+    restored.decide(NEXT, before_close=18)
+    restored.broker.execute(f"{KEY}/{NEXT}/SELL", shares, 140.0, 1.0)
+    evening = restored.settle(NEXT)
+    told = [words for words, _ in restored.notices("mismatch") if "does not know to have bought" in words]
+    restored.broker.at_broker.clear()
+    restored.broker.executed.clear()
+    tomorrow = restored.decide(THIRD)
+    with pytest.raises(SettingsError) as refused:
+        reconcile.resolve(restored.desk, NEXT, executed=None, by="me")
+    reconcile.resolve(restored.desk, NEXT, executed=0, by="me")
+
+    assert (False, 5, [], 1) == (evening.is_settled, evening.exit_code, restored.store.fills(), len(told))
+    assert (5, "it holds 0", "say none" in refused.value.hint) == (
+        tomorrow.exit_code,
+        refused.value.message[-10:],
+        True,
+    )
+    assert [("SELL", shares, "cancelled")] == orders(restored)
+    assert all(line.agrees for line in reconcile.compare(restored.desk).lines)

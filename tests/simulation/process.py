@@ -210,16 +210,16 @@ class Port:
             process.unsaid = []
         try:
             yield
-            process.call(place, commit)
-            for notice in process.unsaid or () if is_outermost else ():
-                self._process.world.hear(notice)
+            process.write(place, commit)
         except BaseException as error:
             if not done:
                 block.__exit__(type(error), error, error.__traceback__)
             raise
         finally:
-            if is_outermost:
-                process.unsaid = None
+            said, process.unsaid = process.unsaid or (), None if is_outermost else process.unsaid
+            # Durable is durable, whatever became of the process; of a torn log nobody knows.
+            for notice in said if done and is_outermost and not process.torn else ():
+                process.world.hear(notice)
 
 
 def _spoilt(bars: DailyBars, what: str) -> DailyBars:
