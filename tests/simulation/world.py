@@ -32,6 +32,7 @@ from simulation.stores import AnyStore, FileStore
 
 CAPITAL = 5000.0
 MINUTE = timedelta(minutes=1)
+CHEAPEST = 20.0  # USD a share after a split
 
 
 BESIDE_THE_BOOKS = ("store.start_run", "store.end_run", "store.add_notice", "store.notice_tried")
@@ -239,10 +240,11 @@ class World:
 
     def overnight(self, trouble: Trouble, session: date) -> None:
         """What happens before the exchange opens, or instead of it."""
-        self.reach(trouble)
-        number = self.number
         if trouble.what.startswith("split"):
-            ratio = 2 + int(2.999 * trouble.size)
+            ratio = min(2 + int(2.999 * trouble.size), int(self.market.price(self.clock.now()) / CHEAPEST))
+            if ratio < 2:
+                return  # nobody splits a share that is cheap already
+            self.reach(trouble)
             self.market.split(ratio)
             self.broker.split(ratio)
             self._oracles.clear()
@@ -250,11 +252,12 @@ class World:
             self.splits.append((session, ratio))
             if trouble.what == "split_booked_late":
                 self.broker.unscaled = ratio
-        elif self.is_session(session) and number > self.life.first:
+        elif self.is_session(session) and self.number > self.life.first:
+            self.reach(trouble)
             self.market.close_exchange(session)
             self._oracles.clear()
             later = int(6 * trouble.size) if trouble.what == "closure_known_late" else 0
-            self.to_learn.append((number + later, session))
+            self.to_learn.append((self.number + later, session))
 
     def is_session(self, day: date) -> bool:
         """Whether the exchange opened that day, whatever any calendar says."""
