@@ -29,8 +29,13 @@ EPOCH = date(1970, 1, 1)
 """Where numpy begins to count days."""
 
 
-def days_of(sessions: Sequence[date]) -> Days:
-    """The sessions as numpy's days, by their ordinals: numpy reads a list of dates fifty times slower."""
+def days_of(sessions: Sequence[date] | Days) -> Days:
+    """The sessions as numpy's days, by their ordinals: numpy reads a list of dates fifty times slower.
+
+    What is days already comes back as it is.
+    """
+    if isinstance(sessions, np.ndarray):
+        return sessions
     ordinals = np.fromiter(map(date.toordinal, sessions), dtype=np.int64, count=len(sessions))
     return (ordinals - EPOCH.toordinal()).astype("datetime64[D]")
 

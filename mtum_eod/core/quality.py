@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
-from math import isfinite, nan
+from math import inf, isfinite, nan
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,7 @@ class Checked:
 
 
 def check(
-    raw: DailyBars, sessions: Sequence[date], *, needed: int = MIN_HISTORY_BARS, is_index: bool = False
+    raw: DailyBars, sessions: Sequence[date] | Days, *, needed: int = MIN_HISTORY_BARS, is_index: bool = False
 ) -> Checked:
     """The bars repaired, and all findings at once.
 
@@ -86,17 +86,34 @@ def check(
     needed: fewer believable bars than this are an insufficient history.
     is_index: only the decision session's close can be fatal; holes, ranges and volume say nothing about an index.
     """
-    return _Check(raw, sessions, is_index).run(needed)
+    window = days_of(sessions)
+    if len(window) >= needed and np.array_equal(raw.days, window) and _is_faultless(raw.values, is_index):
+        bars = replace(raw, findings=(), adjusted=None)
+        return Checked(bars=bars, findings=raw.findings, has_session=True)
+    return _Check(raw, window, is_index).run(needed)
+
+
+def _is_faultless(values: Floats, is_index: bool) -> bool:
+    """Whether `_Check` would find nothing in these rows, one a session: the rule, and told in a third of its time.
+
+    Prices a rounding outside the range are not called faultless either: `_Check` knows the tolerance.
+    """
+    opened, high, low, close, volume = values.T.copy()  # columns in one piece, which numpy reads faster
+    if is_index:
+        return bool(close.min() > 0 and close.max() < inf)
+    good = (low > 0) & (low <= opened) & (low <= close) & (opened <= high) & (close <= high) & (high < inf)
+    good &= (volume > 0) & (high <= close * (1 + OUTLIER_RANGE_RATIO)) & (low >= close * (1 - OUTLIER_RANGE_RATIO))
+    return bool(good.all() and (np.abs(close[1:] / close[:-1] - 1) <= OUTLIER_MOVE_RATIO).all())
 
 
 class _Check:
     """One look at one table; each step narrows `days` and `values` and adds what it found."""
 
-    def __init__(self, raw: DailyBars, sessions: Sequence[date], is_index: bool) -> None:
+    def __init__(self, raw: DailyBars, window: Days, is_index: bool) -> None:
         self.raw = raw
         self.symbol = raw.symbol
         self.is_index = is_index
-        self.window = days_of(sessions)
+        self.window = window
         self.findings = list(raw.findings)
         self.days = raw.days
         self.values = raw.values

@@ -157,9 +157,9 @@ class History:
 
 def history_of(prices: DailyBars, vix: DailyBars, sessions: list[date]) -> History:
     """The bars checked, on the calendar's sessions."""
-    checked = quality.check(prices, sessions, needed=0)
-    checked_vix = quality.check(vix, sessions, needed=0, is_index=True)
     days = days_of(sessions)
+    checked = quality.check(prices, days, needed=0)
+    checked_vix = quality.check(vix, days, needed=0, is_index=True)
     columns = dict(zip(COLUMNS, checked.bars.on(days).T.copy(), strict=True))
     return History(
         prices=prices,

@@ -12,7 +12,17 @@ import numpy as np
 from mtum_eod.core import gates, quality
 from mtum_eod.core.evidence import Indicators
 from mtum_eod.core.indicators import atr, rsi, sma
-from mtum_eod.core.market import VIX, BarStatus, DailyBars, Finding, FindingKind, Floats, StoredBars, VolumeBasis
+from mtum_eod.core.market import (
+    VIX,
+    BarStatus,
+    DailyBars,
+    Finding,
+    FindingKind,
+    Floats,
+    StoredBars,
+    VolumeBasis,
+    days_of,
+)
 from mtum_eod.core.parameters import StrategyParameters, VolumeChoice
 from mtum_eod.core.timing import volume_cuts
 from mtum_eod.errors import MarketDataError
@@ -81,8 +91,9 @@ def measure(
     A number that faulty data would make wrong is NaN: the session's own bar spoils the close and all that follows
     from it, a fault elsewhere in the window spoils the averages only.
     """
-    checked = quality.check(prices, window)
-    checked_vix = quality.check(vix, window, is_index=True)
+    days = days_of(window)
+    checked = quality.check(prices, days)
+    checked_vix = quality.check(vix, days, is_index=True)
     bars = checked.bars
     close = bars.close
     found = Indicators(vix=float(checked_vix.bars.close[-1]) if checked_vix.has_session else nan)
