@@ -42,16 +42,21 @@ def days_of(sessions: Sequence[date] | Days) -> Days:
 
 def among(days: Days, ascending: Days) -> npt.NDArray[np.bool_]:
     """Which of `days` stand in `ascending`; numpy's isin sorts, which takes longer than a whole check of bars."""
-    if not len(ascending):
-        return np.zeros(len(days), dtype=bool)
-    found = np.searchsorted(ascending, days)
-    return np.asarray(ascending[np.minimum(found, len(ascending) - 1)] == days)
+    return _found(days, ascending)[0]
 
 
 def shared(one: Days, other: Days) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Where the sessions that both know stand in each; both are ascending."""
-    known = among(one, other)
-    return np.flatnonzero(known), np.searchsorted(other, one[known])
+    known, places = _found(one, other)
+    return np.flatnonzero(known), places[known]
+
+
+def _found(days: Days, ascending: Days) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Which of `days` stand in `ascending`, and where each does or would."""
+    places = np.searchsorted(ascending, days)
+    if not len(ascending):
+        return np.zeros(len(days), dtype=bool), places
+    return np.asarray(ascending[np.minimum(places, len(ascending) - 1)] == days), places
 
 
 def arrays_of(frame: pd.DataFrame) -> tuple[Days, Floats]:
@@ -185,7 +190,8 @@ class StoredBars(BarTable):
 
     @property
     def is_final(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.statuses == BarStatus.FINAL, dtype=bool)
+        # as plain text, which numpy compares faster than an enum's member
+        return np.asarray(self.statuses == BarStatus.FINAL.value, dtype=bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
