@@ -26,7 +26,7 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
 from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
 from mtum_eod.jobs.outcome import Outcome
-from mtum_eod.jobs.replay import inputs_of, outcome_of
+from mtum_eod.jobs.replay import as_dry_run, inputs_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.ports import Answer, Notice, Recording, SessionRow, Unknown
 
@@ -43,8 +43,8 @@ def preview(desk: Desk, session: date) -> Outcome:
     evidence = gathered.evidence
     if gathered.split:
         evidence = as_after_split(desk, evidence, gathered.split)
-    evidence = _with_contract(desk, evidence)
-    return outcome_of(evidence, desk.parameters, desk.book, source=desk.prices.name)
+    evidence, decision = _decided(desk, evidence)
+    return as_dry_run(evidence, decision, desk.parameters, desk.book, source=desk.prices.name)
 
 
 def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
@@ -60,8 +60,8 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     if gathered.split:
         follow_split(desk, gathered.split)
         gathered = gather(desk, session)
-    evidence = _with_contract(desk, replace(gathered.evidence, approved_shares=approved_shares(desk, session)))
-    decision = decide(evidence, desk.parameters)
+    evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
+    evidence, decision = _decided(desk, evidence)
     try:
         intent, unsent = _intent(desk, evidence, decision, had), None
     except BrokerUnavailable as error:
@@ -98,12 +98,15 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     return outcome.with_order(desk.store.order(session))
 
 
-def _with_contract(desk: Desk, evidence: Evidence) -> Evidence:
-    """The evidence, with what the contract's details at the broker have against an entry that would go out else."""
+def _decided(desk: Desk, evidence: Evidence) -> tuple[Evidence, Decision]:
+    """The evidence and the decision on it, what the contract's details at the broker have against an entry included.
+
+    They are asked for only where an entry would go out else.
+    """
     decision = decide(evidence, desk.parameters)
     if decision.action is not Action.BUY or decision.blocked_by not in (None, Gate.AWAITING_APPROVAL):
-        return evidence
-    doubts = (
+        return evidence, decision
+    doubts = [
         Finding(
             kind=FindingKind.CONTRACT,
             symbol=desk.book.symbol,
@@ -113,8 +116,11 @@ def _with_contract(desk: Desk, evidence: Evidence) -> Evidence:
         )
         for check in desk.broker.contract(evidence.session)
         if not check.passed
-    )
-    return replace(evidence, findings=(*evidence.findings, *doubts))
+    ]
+    if doubts:
+        evidence = replace(evidence, findings=(*evidence.findings, *doubts))
+        decision = decide(evidence, desk.parameters)
+    return evidence, decision
 
 
 def is_final(outcome: Outcome) -> bool:
