@@ -87,7 +87,7 @@ def check(
     is_index: only the decision session's close can be fatal; holes, ranges and volume say nothing about an index.
     """
     window = days_of(sessions)
-    if len(window) >= needed and np.array_equal(raw.days, window) and _is_faultless(raw.values, is_index):
+    if len(window) >= max(needed, 1) and np.array_equal(raw.days, window) and _is_faultless(raw.values, is_index):
         bars = replace(raw, findings=(), adjusted=None)
         return Checked(bars=bars, findings=raw.findings, has_session=True)
     return _Check(raw, window, is_index).run(needed)

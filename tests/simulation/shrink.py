@@ -35,11 +35,17 @@ def shrunk(life: Life, broken: Broken, lived: Live = live) -> Life:
 
     last = broken.session + 1
     life = replace(life, sessions=last, troubles=tuple(t for t in life.troubles if t.session < last))
+    life = _later(life, still)
     life = _fewer_troubles(life, still)
-    for before in (1, 2, 5, 10, 20, 50, 100):
-        later = replace(life, first=max(life.first, last - before))
-        kept = tuple(trouble for trouble in life.troubles if trouble.session >= later.first)
-        if len(kept) == len(life.troubles) and still(later):
+    return _later(life, still)
+
+
+def _later(life: Life, still: Callable[[Life], bool]) -> Life:
+    """Begin later, without what happened before: a few sessions only, or some more."""
+    for before in (1, 3, 10, 30, 100, 300):
+        later = replace(life, first=max(life.first, life.sessions - before))
+        later = replace(later, troubles=tuple(t for t in life.troubles if t.session >= later.first))
+        if later.first > life.first and still(later):
             return later
     return life
 
