@@ -7,6 +7,7 @@ Interrupted, it goes on where it was, if it was given `--results`.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -34,6 +35,7 @@ def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
     """Live one seed; what it came to, ready for JSON."""
     seed, sessions, store, defect = task
     logging.disable(logging.CRITICAL)
+    gc.disable()  # what a life leaves behind in circles is swept up after it
     began = time.process_time()
     life, broken, world, test = drawn(seed, sessions), None, None, ""
 
@@ -49,6 +51,7 @@ def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
         if broken:
             test = as_test(shrunk(life, broken, lived), broken, STORES[store])
     assert world is not None
+    gc.collect()
     return {
         "seed": seed,
         "sessions": sessions,

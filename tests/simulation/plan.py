@@ -42,7 +42,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "store.add_act": WRITES,
     "store.add_notice": WRITES,
     "store.order": ("dies_before", "refused"),
-    "store.fills": ("dies_before", "refused"),
+    "store.since_flat": ("dies_before", "refused"),
     "store.signal": ("dies_before", "refused"),
     "store.ledger": ("dies_before", "refused"),
     "store.halts": ("dies_before", "refused"),

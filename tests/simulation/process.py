@@ -98,7 +98,7 @@ class Process:
                 booked=world.book_shares(),
                 beside=world.by_hand_at_decision,
                 next_id=broker.last_id + 1,
-                is_again=any(sent.intent.reference == intent.reference for sent in broker.sent[-5:]),
+                is_again=any(sent.intent.reference == intent.reference for sent in broker.sent[world.sent_before :]),
                 said=dict(self.said),
             )
         )
@@ -108,7 +108,7 @@ class Process:
         broker = self.world.broker
         if str(self.world.today) not in reference:
             return
-        tries = [sent for sent in broker.sent[-5:] if sent.intent.reference == reference]
+        tries = [sent for sent in broker.sent[self.world.sent_before :] if sent.intent.reference == reference]
         if tries and None in self.said.values():
             self.world.given_up_blind.append(f"{reference} counts as never sent, and the broker has not said so")
 

@@ -141,6 +141,7 @@ class World:
         self._read: dict[str, Any] = {}  # of the book, since it was last written
         self._ledger_of: tuple[Any, Ledger] | None = None  # executions and cash flows, and what they add up to
         self.backups: dict[Trouble, Any] = {}
+        self.sent_before = 0  # tries to send that the book knows nothing of, or that are over
         self.restores: dict[int, list[Trouble]] = {}  # by the session whose morning's backup will come back
         for trouble in self.life.troubles:
             if trouble.what == "restores":
@@ -153,6 +154,7 @@ class World:
         self.number, self.today = number, self.market.lived[number]
         session = self.today
         self.settings_today = [self.parameters]
+        self.sent_before = len(self.broker.sent)
         self.ratio, self.broker.unscaled = 1, 1
         for trouble in troubles:
             if trouble.place == "night":
@@ -490,6 +492,7 @@ class World:
         if trouble not in self.backups:  # a life cut short to show a fault may begin after it
             return
         self.store.put_back(self.backups.pop(trouble))
+        self.sent_before = len(self.broker.sent)
         self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
 
     def forget(self, lost: Sequence[date]) -> None:
