@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mtum_eod.adapters.store.schema import HEAD
+from mtum_eod.adapters.store.statements import driver
 from mtum_eod.errors import StoreError
 
 PATIENCE = timedelta(seconds=5)
@@ -149,10 +150,11 @@ def _engine(connect: Callable[[], sqlite3.Connection], pool: type[QueuePool] | t
 @contextmanager
 def together(db: Connection) -> Iterator[None]:
     """What the block writes becomes durable together at its end. Where it fails, nothing does, and `db` is closed."""
-    db.exec_driver_sql("BEGIN IMMEDIATE")
+    run = driver(db).execute
     try:
+        run("BEGIN IMMEDIATE")  # in here, since an interrupt while it waits for a lock is raised when it has begun
         yield
-        db.exec_driver_sql("COMMIT")  # refused where SQLite has taken all back by itself, as on a full disk
+        run("COMMIT")  # refused where SQLite has taken all back by itself, as on a full disk
     except BaseException:
         db.close()  # the pool takes back what was written, or throws away a connection on which that fails
         raise
@@ -161,15 +163,16 @@ def together(db: Connection) -> Iterator[None]:
 @contextmanager
 def apart(db: Connection) -> Iterator[None]:
     """A part of what `together` writes: where the block fails, its own writes are taken back, and only these."""
-    db.exec_driver_sql("SAVEPOINT apart")
+    run = driver(db).execute
+    run("SAVEPOINT apart")
     try:
         yield
     except BaseException:
-        with suppress(DBAPIError):  # SQLite has taken all back by itself: then there is nothing to commit either
-            db.exec_driver_sql("ROLLBACK TO apart")
-            db.exec_driver_sql("RELEASE apart")
+        with suppress(sqlite3.Error):  # SQLite has taken all back by itself: then there is nothing to commit either
+            run("ROLLBACK TO apart")
+            run("RELEASE apart")
         raise
-    db.exec_driver_sql("RELEASE apart")
+    run("RELEASE apart")
 
 
 # -- reading without a trace ------------------------------------------------------------------------------------------

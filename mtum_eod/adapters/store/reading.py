@@ -1,11 +1,12 @@
 """Every question a book answers, on SQLAlchemy Core; and `SqlReader`, which asks them without leaving a trace.
 
 The statements are composed once, on import: composing one costs more than SQLite takes to answer it. What varies is
-bound by name when it is asked.
+bound by name when it is asked; `statements` runs them.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -16,7 +17,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from sqlalchemy import (
     FromClause,
-    Row,
     Select,
     Text,
     and_,
@@ -29,10 +29,10 @@ from sqlalchemy import (
     text,
     type_coerce,
 )
-from sqlalchemy.exc import DBAPIError
 
 from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.connect import Reading, read_copy, refusals
+from mtum_eod.adapters.store.statements import Statement
 from mtum_eod.core.ledger import SinceFlat
 from mtum_eod.core.market import COLUMNS, StoredBars
 from mtum_eod.core.trading import (
@@ -61,12 +61,12 @@ T = TypeVar("T")
 class Question(Generic[T]):
     """A statement, and what a row of its answer is read as: its columns are the arguments of `kind`, by name."""
 
-    def __init__(self, kind: Callable[..., T], statement: Select[Any]) -> None:
-        self.statement = statement
+    def __init__(self, kind: Callable[..., T], composed: Select[Any]) -> None:
+        self.statement = Statement(composed)
         self._kind = kind
-        self._names = tuple(str(column.key) for column in statement.selected_columns)
+        self._names = tuple(str(column.key) for column in composed.selected_columns)
 
-    def read(self, row: Row[Any]) -> T:
+    def read(self, row: tuple[Any, ...]) -> T:
         """The row as its value."""
         return self._kind(**dict(zip(self._names, row, strict=True)))
 
@@ -97,10 +97,10 @@ _act, _notice, _signal, _mark, _run = (
 )
 
 BOOK = Question(Book, _fields(Book, schema.book))
-CAPITAL = select(schema.book.c.capital_usd).where(select(_execution.id).exists())
+CAPITAL = Statement(select(schema.book.c.capital_usd).where(select(_execution.id).exists()))
 
 # Of columns beside max(), SQLite gives those of the row that has it. Sessions stay text: numpy reads hundreds at once.
-BARS = (
+BARS = Statement(
     select(type_coerce(_bar.session, Text), *(_bar[name] for name in (*COLUMNS, "status")), func.max(_bar.revision))
     .where(
         _bar.symbol == bindparam("symbol"),
@@ -111,7 +111,7 @@ BARS = (
     .order_by(_bar.session)
 )
 NEWEST_REVISION = 2**63 - 1
-BARS_REVISION = select(func.coalesce(func.max(_bar.revision), 0))
+BARS_REVISION = Statement(select(func.coalesce(func.max(_bar.revision), 0)))
 
 _fills = _fields(Fill, schema.execution).order_by(_execution.executed_at, _execution.id)
 FILLS = Question(Fill, _fills)
@@ -142,7 +142,7 @@ SINCE_FLAT = Question(
 
 CASH_FLOWS = Question(CashFlow, _fields(CashFlow, schema.cash_flow).order_by(_flow.session, _flow.id))
 SPLITS = Question(Split, _fields(Split, schema.split).order_by(_split.session))
-SHARES_LEFT = select(schema.left_shares.c.shares).order_by(schema.left_shares.c.id.desc()).limit(1)
+SHARES_LEFT = Statement(select(schema.left_shares.c.shares).order_by(schema.left_shares.c.id.desc()).limit(1))
 
 _orders = _fields(OrderIntent, schema.order_intent, "status", "intended_at", "perm_id", "words")
 _is_open = or_(*(_order_intent.status == status for status in OrderStatus if status.is_open))
@@ -185,11 +185,13 @@ SIGNAL = Question(
     .join(schema.settings_version, schema.settings_version.c.id == _signal.settings_id)
     .where(_signal.id == _newest_signal.scalar_subquery()),
 )
-ENTRY_ATR = select(
-    select(_basis.atr).where(_basis.entry_session == bindparam("session")).scalar_subquery(),
-    select(_signal.document).where(_signal.id == _newest_signal.scalar_subquery()).scalar_subquery(),
+ENTRY_ATR = Statement(
+    select(
+        select(_basis.atr).where(_basis.entry_session == bindparam("session")).scalar_subquery(),
+        select(_signal.document).where(_signal.id == _newest_signal.scalar_subquery()).scalar_subquery(),
+    )
 )
-EXIT_DECIDED = (
+EXIT_DECIDED = Statement(
     select(_signal.session, _signal.document)
     .where(
         _signal.session > bindparam("entry_session"),
@@ -198,7 +200,7 @@ EXIT_DECIDED = (
     .order_by(_signal.session, _signal.id)
     .limit(1)
 )
-EXIT_ORDERED = (
+EXIT_ORDERED = Statement(
     select(_order_intent.session, _order_intent.reference)
     .where(
         _order_intent.session > bindparam("entry_session"),
@@ -230,14 +232,14 @@ class BookQueries(ABC):
     """Every question a BookReader answers, each one statement."""
 
     @abstractmethod
-    def rows(self, statement: Select[Any], **bound: Any) -> Sequence[Row[Any]]:
+    def rows(self, statement: Statement, **values: Any) -> Sequence[tuple[Any, ...]]:
         """All rows of one statement, from one state of the database. Raises StoreError."""
 
-    def _all(self, question: Question[T], **bound: Any) -> list[T]:
-        return [question.read(row) for row in self.rows(question.statement, **bound)]
+    def _all(self, question: Question[T], **values: Any) -> list[T]:
+        return [question.read(row) for row in self.rows(question.statement, **values)]
 
-    def _first(self, question: Question[T], **bound: Any) -> T | None:
-        return next(iter(self._all(question, **bound)), None)
+    def _first(self, question: Question[T], **values: Any) -> T | None:
+        return next(iter(self._all(question, **values)), None)
 
     def book(self) -> Book | None:
         return self._first(BOOK)
@@ -284,7 +286,7 @@ class BookQueries(ABC):
         return next((float(shares) for (shares,) in self.rows(SHARES_LEFT)), 0.0)
 
     def entry_atr(self, entry_session: date) -> float | None:
-        basis, entry = tuple(self.rows(ENTRY_ATR, session=entry_session)[0])
+        basis, entry = self.rows(ENTRY_ATR, session=entry_session)[0]
         atr = entry["atr"] if basis is None and entry else basis
         return None if atr is None else float(atr)
 
@@ -319,8 +321,8 @@ class BookQueries(ABC):
         decided = self.rows(EXIT_DECIDED, entry_session=entry_session)
         # Of a decision that a restored backup has forgotten, its order may be all there is.
         ordered = self.rows(EXIT_ORDERED, entry_session=entry_session)
-        exits = [(row.session, str(row.document["reason"])) for row in decided]
-        exits += [(row.session, f"order {row.reference}") for row in ordered]
+        exits = [(session, str(document["reason"])) for session, document in decided]
+        exits += [(session, f"order {reference}") for session, reference in ordered]
         return min(exits, key=lambda exit_: exit_[0], default=None)
 
     def equity_marks(self, first: date | None = None, last: date | None = None) -> list[EquityMark]:
@@ -340,9 +342,9 @@ class BookQueries(ABC):
 
     def view(self, name: str) -> Records:
         """As the port says. Raises StoreError."""
-        rows = self.rows(select(text("*")).select_from(table(name)))
-        columns = self.rows(select(text("name")).select_from(text(f"pragma_table_info('{name}')")))
-        return Records(columns=tuple(column for (column,) in columns), rows=tuple(tuple(row) for row in rows))
+        rows = self.rows(Statement(select(text("*")).select_from(table(name))))
+        columns = self.rows(Statement(select(text("name")).select_from(text(f"pragma_table_info('{name}')"))))
+        return Records(columns=tuple(column for (column,) in columns), rows=tuple(rows))
 
 
 class SqlReader(BookQueries):
@@ -352,11 +354,11 @@ class SqlReader(BookQueries):
         self._path = path
         self._reading = reading
 
-    def rows(self, statement: Select[Any], **bound: Any) -> Sequence[Row[Any]]:
+    def rows(self, statement: Statement, **values: Any) -> Sequence[tuple[Any, ...]]:
         with refusals(self._path):
             try:
-                rows = self._reading.db.execute(statement, bound).all()
-            except DBAPIError:
+                rows = statement.rows(self._reading.db, values)
+            except sqlite3.Error:
                 if self._reading.is_current():
                     raise
             else:
@@ -365,7 +367,7 @@ class SqlReader(BookQueries):
             # Another process wrote into the file under our hands: what was read may be torn.
             self.close()
             self._reading = read_copy(self._path)
-            return self._reading.db.execute(statement, bound).all()
+            return statement.rows(self._reading.db, values)
 
     def close(self) -> None:
         """Close the database."""

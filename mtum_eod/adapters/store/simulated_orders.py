@@ -7,28 +7,29 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any, Protocol
 
-from sqlalchemy import Row, Select, bindparam, case, func, insert, select, update
+from sqlalchemy import bindparam, case, func, insert, select, update
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.reading import Question
 from mtum_eod.adapters.store.sql_store import SqlStore
+from mtum_eod.adapters.store.statements import Statement
 from mtum_eod.core.trading import Side
 
 _table, _order = schema.simulated_order, schema.simulated_order.c
 _signed = case((_order.side == Side.BUY, _order.shares), else_=-_order.shares)
 
-ADD = insert(_table)
-CANCEL = update(_table).where(_order.reference == bindparam("of"))
+ADD = Statement(insert(_table))
+CANCEL = Statement(update(_table).where(_order.reference == bindparam("of")))
 NEWEST = Question(SimulatedOrder, select(_table).order_by(_order.order_id.desc()).limit(bindparam("count")))
-LAST_ID = select(func.max(_order.order_id))
-SHARES = select(func.sum(_signed)).where(_order.session <= bindparam("last"), ~_order.is_cancelled)
+LAST_ID = Statement(select(func.max(_order.order_id)))
+SHARES = Statement(select(func.sum(_signed)).where(_order.session <= bindparam("last"), ~_order.is_cancelled))
 
 
 class Rows(Protocol):
     """Where rows are read: a store, a reader, or the book that is not there yet."""
 
-    def rows(self, statement: Select[Any], **bound: Any) -> Sequence[Row[Any]]: ...
+    def rows(self, statement: Statement, **values: Any) -> Sequence[tuple[Any, ...]]: ...
 
 
 class SimulatedOrders:
@@ -41,12 +42,12 @@ class SimulatedOrders:
     def add(self, order: SimulatedOrder) -> None:
         """Keep a new order. Raises StoreError where its reference is known already."""
         with self._writable().writing() as db:
-            db.execute(ADD, asdict(order))
+            ADD.run(db, asdict(order))
 
     def cancel(self, reference: str) -> None:
         """Withdraw an order."""
         with self._writable().writing() as db:
-            db.execute(CANCEL, {"of": reference, "is_cancelled": True})
+            CANCEL.run(db, {"of": reference, "is_cancelled": True})
 
     def newest(self, count: int) -> list[SimulatedOrder]:
         """The newest orders, oldest of them first."""
@@ -60,8 +61,8 @@ class SimulatedOrders:
         """Shares bought less shares sold by the orders of all sessions up to `session`."""
         return self._number(SHARES, last=session)
 
-    def _number(self, statement: Select[Any], **bound: Any) -> int:
-        rows = self._rows(statement, **bound)
+    def _number(self, statement: Statement, **values: Any) -> int:
+        rows = self._rows(statement, **values)
         return int(rows[0][0] or 0) if rows else 0
 
     def _writable(self) -> SqlStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
-from sqlalchemy.exc import IntegrityError
 
 from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.connect import SQLITE_FAILURES, apart, refusals, together
 from mtum_eod.adapters.store.reading import IS_UNSENT, BookQueries
+from mtum_eod.adapters.store.statements import Statement
 from mtum_eod.core.ledger import rescale
 from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, shared
 from mtum_eod.core.trading import (
@@ -54,74 +55,97 @@ def _news(statement: Insert, *names: str) -> dict[str, Any]:
     return {name: statement.excluded[name] for name in names}
 
 
-ADD_RUN, ADD_BOOK, ADD_BAR, ADD_SIGNAL, ADD_ORDER, ADD_NOTICE = map(
-    insert, (schema.run, schema.book, schema.bar, schema.signal, schema.order_intent, schema.notice)
+ADD_RUN, ADD_BOOK, ADD_BAR, ADD_SIGNAL, ADD_ORDER, ADD_NOTICE = (
+    Statement(insert(table))
+    for table in (schema.run, schema.book, schema.bar, schema.signal, schema.order_intent, schema.notice)
 )
-ADD_ACT, ADD_FLOW, ADD_HALT, ADD_SPLIT, ADD_LEFT = map(
-    insert, (schema.owner_act, schema.cash_flow, schema.halt, schema.split, schema.left_shares)
+ADD_ACT, ADD_FLOW, ADD_HALT, ADD_SPLIT, ADD_LEFT = (
+    Statement(insert(table))
+    for table in (schema.owner_act, schema.cash_flow, schema.halt, schema.split, schema.left_shares)
 )
-END_RUN = update(schema.run).where(schema.run.c.id == bindparam("run_id"))
+END_RUN = Statement(update(schema.run).where(schema.run.c.id == bindparam("run_id")))
 # With trades in the book its capital stands: money is added by `cash add`.
-SET_CAPITAL = update(schema.book).where(~select(schema.execution.c.id).exists())
-ADD_SETTINGS = insert(schema.settings_version).on_conflict_do_nothing()
-SETTINGS_ID = select(schema.settings_version.c.id).where(schema.settings_version.c.sha256 == bindparam("sha256"))
+SET_CAPITAL = Statement(update(schema.book).where(~select(schema.execution.c.id).exists()))
+ADD_SETTINGS = Statement(insert(schema.settings_version).on_conflict_do_nothing())
+SETTINGS_ID = Statement(
+    select(schema.settings_version.c.id).where(schema.settings_version.c.sha256 == bindparam("sha256"))
+)
 
 _row = insert(schema.session)
-ADD_ROW = _row.on_conflict_do_nothing()
-UPSERT_ROW = _row.on_conflict_do_update(
-    index_elements=["session"],
-    set_=_news(_row, "status", "why", "written_at")
-    | {"is_settled": or_(schema.session.c.is_settled, _row.excluded.is_settled)},
-    # Only a skip can still become something else, and never a miss.
-    where=(schema.session.c.status == SessionStatus.SKIPPED) & (_row.excluded.status != SessionStatus.MISSED),
+ADD_ROW = Statement(_row.on_conflict_do_nothing())
+UPSERT_ROW = Statement(
+    _row.on_conflict_do_update(
+        index_elements=["session"],
+        set_=_news(_row, "status", "why", "written_at")
+        | {"is_settled": or_(schema.session.c.is_settled, _row.excluded.is_settled)},
+        # Only a skip can still become something else, and never a miss.
+        where=(schema.session.c.status == SessionStatus.SKIPPED) & (_row.excluded.status != SessionStatus.MISSED),
+    )
 )
-SETTLE_ROW = update(schema.session).where(schema.session.c.session == bindparam("settled"))
+SETTLE_ROW = Statement(update(schema.session).where(schema.session.c.session == bindparam("settled")))
 
-UPDATE_ORDER = update(schema.order_intent).where(schema.order_intent.c.reference == bindparam("of"))
+UPDATE_ORDER = Statement(update(schema.order_intent).where(schema.order_intent.c.reference == bindparam("of")))
 
 _execution, _fill = schema.execution.c, insert(schema.execution)
-FILL_GAP = _fill.on_conflict_do_update(
-    index_elements=["execution_id"],
-    set_=_news(_fill, "commission_usd"),
-    where=(_execution.revision == _fill.excluded.revision) & _execution.commission_usd.is_(None),
+FILL_GAP = Statement(
+    _fill.on_conflict_do_update(
+        index_elements=["execution_id"],
+        set_=_news(_fill, "commission_usd"),
+        where=(_execution.revision == _fill.excluded.revision) & _execution.commission_usd.is_(None),
+    )
 )
-CORRECT_FILL = _fill.on_conflict_do_update(
-    index_elements=["execution_id"],
-    set_=_news(_fill, "executed_at", "side", "shares", "price_usd", "commission_usd", "is_estimated", "revision"),
-    where=_execution.revision < _fill.excluded.revision,
+CORRECT_FILL = Statement(
+    _fill.on_conflict_do_update(
+        index_elements=["execution_id"],
+        set_=_news(_fill, "executed_at", "side", "shares", "price_usd", "commission_usd", "is_estimated", "revision"),
+        where=_execution.revision < _fill.excluded.revision,
+    )
 )
-DROP_ESTIMATES = delete(schema.execution).where(_execution.reference == bindparam("of"), _execution.is_estimated)
-RESCALE_FILL = update(schema.execution).where(_execution.execution_id == bindparam("of"))
+DROP_ESTIMATES = Statement(
+    delete(schema.execution).where(_execution.reference == bindparam("of"), _execution.is_estimated)
+)
+RESCALE_FILL = Statement(update(schema.execution).where(_execution.execution_id == bindparam("of")))
 
 _basis = insert(schema.entry_basis)
-BASIS = select(schema.entry_basis.c.atr, schema.entry_basis.c.atr_multiplier).where(
-    schema.entry_basis.c.entry_session == bindparam("session")
+BASIS = Statement(
+    select(schema.entry_basis.c.atr, schema.entry_basis.c.atr_multiplier).where(
+        schema.entry_basis.c.entry_session == bindparam("session")
+    )
 )
-UPSERT_BASIS = _basis.on_conflict_do_update(
-    index_elements=["entry_session"], set_=_news(_basis, "atr", "atr_multiplier", "recorded_at")
+UPSERT_BASIS = Statement(
+    _basis.on_conflict_do_update(
+        index_elements=["entry_session"], set_=_news(_basis, "atr", "atr_multiplier", "recorded_at")
+    )
 )
 
 _mark = insert(schema.equity_mark)
-UPSERT_MARK = _mark.on_conflict_do_update(
-    index_elements=["session"],
-    set_=_news(_mark, "cash", "position_value", "value", "realised", "unrealised", "is_final", "written_at"),
-    where=or_(_mark.excluded.is_final, ~schema.equity_mark.c.is_final),
+UPSERT_MARK = Statement(
+    _mark.on_conflict_do_update(
+        index_elements=["session"],
+        set_=_news(_mark, "cash", "position_value", "value", "realised", "unrealised", "is_final", "written_at"),
+        where=or_(_mark.excluded.is_final, ~schema.equity_mark.c.is_final),
+    )
 )
 _signal = schema.signal.c
-SET_DRIFT = update(schema.signal).where(
-    _signal.id == select(func.max(_signal.id)).where(_signal.session == bindparam("of")).scalar_subquery()
+SET_DRIFT = Statement(
+    update(schema.signal).where(
+        _signal.id == select(func.max(_signal.id)).where(_signal.session == bindparam("of")).scalar_subquery()
+    )
 )
 
-LIFT = update(schema.halt).where(schema.halt.c.lifted_at.is_(None))
-LIFT_KIND = LIFT.where(schema.halt.c.is_daily_loss == bindparam("kind"))
+_lift = update(schema.halt).where(schema.halt.c.lifted_at.is_(None))
+LIFT = Statement(_lift)
+LIFT_KIND = Statement(_lift.where(schema.halt.c.is_daily_loss == bindparam("kind")))
 
 _notice = schema.notice.c
-COUNT_UP = (
+COUNT_UP = Statement(
     update(schema.notice)
     .where(_notice.event == bindparam("same_event"), _notice.words == bindparam("same_words"), IS_UNSENT)
     .values(times_told=_notice.times_told + 1)
 )
-NOTICE_TRIED = update(schema.notice).where(_notice.id == bindparam("of")).values(attempts=_notice.attempts + 1)
+NOTICE_TRIED = Statement(
+    update(schema.notice).where(_notice.id == bindparam("of")).values(attempts=_notice.attempts + 1)
+)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -142,9 +166,9 @@ class SqlStore(BookQueries):
             self._kept.close()
         self._engine.dispose()
 
-    def rows(self, statement: Select[Any], **bound: Any) -> Sequence[Row[Any]]:
+    def rows(self, statement: Statement, **values: Any) -> Sequence[tuple[Any, ...]]:
         with refusals(self.path):
-            return self._connection().execute(statement, bound).all()
+            return statement.rows(self._connection(), values)
 
     def _connection(self) -> Connection:
         if self._kept is None or self._kept.closed:
@@ -197,7 +221,7 @@ class SqlStore(BookQueries):
             "document": document,
         }
         with self.writing() as db:
-            db.execute(END_RUN, {"run_id": run_id} | ended)
+            END_RUN.run(db, {"run_id": run_id} | ended)
 
     def record(self, recording: Recording) -> None:
         """As the port says.
@@ -216,14 +240,14 @@ class SqlStore(BookQueries):
     def _bind(self, db: Connection, book: Book, at: datetime) -> None:
         bound = self.book()
         if bound is None:
-            db.execute(ADD_BOOK, {"id": 1, "bound_at": at} | _values(book))
+            ADD_BOOK.run(db, {"id": 1, "bound_at": at} | _values(book))
         elif bound.name != book.name:
             raise SettingsError(
                 f"database {self.path} belongs to the book {bound.name}; this run is for {book.name}",
                 hint=f"use another database: MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{book.mode}.db",
             )
         elif bound.capital_usd != book.capital_usd:
-            db.execute(SET_CAPITAL, {"capital_usd": book.capital_usd})
+            SET_CAPITAL.run(db, {"capital_usd": book.capital_usd})
 
     def _write_signal(self, db: Connection, recording: Recording) -> int | None:
         if recording.signal is None:
@@ -246,7 +270,7 @@ class SqlStore(BookQueries):
                 f"session {row.session} stands in the ledger as missed; it cannot be decided any more",
                 hint=f"see what it would have been with `mtum-eod run --date {row.session} --dry-run`",
             )
-        db.execute(UPSERT_ROW, _values(row, written_at=at))
+        UPSERT_ROW.run(db, _values(row, written_at=at))
 
     def _write_intent(
         self, db: Connection, intent: OrderIntent, run_id: int, signal_id: int | None, at: datetime
@@ -260,8 +284,8 @@ class SqlStore(BookQueries):
             "signal_id": signal_id,
         }
         try:
-            db.execute(ADD_ORDER, values)
-        except IntegrityError as error:
+            ADD_ORDER.run(db, values)
+        except sqlite3.IntegrityError as error:
             first = self.order(intent.session)
             if first is None:
                 raise
@@ -288,7 +312,7 @@ class SqlStore(BookQueries):
         values: dict[str, Any] = {"of": reference, "status": status, "updated_at": at, "words": words}
         values |= {name: value for name, value in changes.items() if value is not None}
         with self.writing() as db:
-            if db.execute(UPDATE_ORDER, values).rowcount == 0:
+            if UPDATE_ORDER.run(db, values).rowcount == 0:
                 raise OrderStateUnknown(
                     f"order {reference} is {status} at the broker, but not on record in {self.path}",
                     hint="look at the broker's own order list, then at `mtum-eod status`",
@@ -299,12 +323,12 @@ class SqlStore(BookQueries):
             return
         rows = [_values(fill) for fill in fills]
         with self.writing() as db:
-            db.execute(FILL_GAP, rows)
-            db.execute(CORRECT_FILL, rows)
+            FILL_GAP.run_each(db, rows)
+            CORRECT_FILL.run_each(db, rows)
 
     def replace_estimates(self, reference: str, fills: Sequence[Fill]) -> None:
         with self.writing() as db:
-            db.execute(DROP_ESTIMATES, {"of": reference})
+            DROP_ESTIMATES.run(db, {"of": reference})
             self.add_fills(fills)
 
     def adopt(self, fill: Fill, entry_atr: float, atr_multiplier: float, at: datetime) -> None:
@@ -314,14 +338,14 @@ class SqlStore(BookQueries):
 
     def leave(self, shares: float, at: datetime) -> None:
         with self.writing() as db:
-            db.execute(ADD_LEFT, {"shares": shares, "recorded_at": at})
+            ADD_LEFT.run(db, {"shares": shares, "recorded_at": at})
 
     def split(self, split: Split, at: datetime) -> None:
         with self.writing() as db:
-            db.execute(ADD_SPLIT, _values(split, recorded_at=at))
+            ADD_SPLIT.run(db, _values(split, recorded_at=at))
             entry = rescale(self.since_flat().fills, split.ratio)
             for fill in entry:
-                db.execute(RESCALE_FILL, {"of": fill.execution_id, "shares": fill.shares, "price_usd": fill.price_usd})
+                RESCALE_FILL.run(db, {"of": fill.execution_id, "shares": fill.shares, "price_usd": fill.price_usd})
             if entry:
                 basis = self._basis(db, entry[0].session)
                 if basis is not None:
@@ -329,9 +353,8 @@ class SqlStore(BookQueries):
 
     def _basis(self, db: Connection, entry_session: date) -> tuple[float, float] | None:
         """ATR at entry and its multiplier, on the scale in force; None where no decision entered."""
-        row = db.execute(BASIS, {"session": entry_session}).first()
-        if row is not None:
-            return float(row.atr), float(row.atr_multiplier)
+        for atr, multiplier in BASIS.rows(db, {"session": entry_session}):
+            return float(atr), float(multiplier)
         entry = self.signal(entry_session)
         if entry is None or entry.document["atr"] is None:
             return None
@@ -340,7 +363,7 @@ class SqlStore(BookQueries):
     def add_act(self, act: OwnerAct) -> None:
         row = {"act": act.act, "session": act.session, "acted_at": act.at, "acted_by": act.by, "words": act.words}
         with self.writing() as db:
-            db.execute(ADD_ACT, row)
+            ADD_ACT.run(db, row)
 
     def settle(
         self,
@@ -354,17 +377,17 @@ class SqlStore(BookQueries):
         """As the port says. A final mark is not replaced by one that is not; settled stays settled."""
         with self.writing() as db:
             for mark in marks:
-                db.execute(UPSERT_MARK, _values(mark, written_at=at))
+                UPSERT_MARK.run(db, _values(mark, written_at=at))
             if is_settled:
-                db.execute(SETTLE_ROW, {"settled": session, "is_settled": True})
+                SETTLE_ROW.run(db, {"settled": session, "is_settled": True})
             for drifted, action in drift_actions.items():
-                db.execute(SET_DRIFT, {"of": drifted, "drift_action": action})
+                SET_DRIFT.run(db, {"of": drifted, "drift_action": action})
 
     def add_rows(self, rows: Sequence[SessionRow], at: datetime) -> None:
         if not rows:
             return
         with self.writing() as db:
-            db.execute(ADD_ROW, [_values(row, written_at=at) for row in rows])
+            ADD_ROW.run_each(db, [_values(row, written_at=at) for row in rows])
 
     def add_bars(self, bars: Sequence[DailyBars]) -> int:
         with self.writing() as db:
@@ -396,13 +419,13 @@ class SqlStore(BookQueries):
                 for row in np.flatnonzero(~same | (ranks > stored_ranks)).tolist()
             ]
             if rows:
-                db.execute(ADD_BAR, rows)
+                ADD_BAR.run_each(db, rows)
             written += len(rows)
         return written
 
     def add_cash_flow(self, flow: CashFlow, at: datetime) -> None:
         with self.writing() as db:
-            db.execute(ADD_FLOW, _values(flow, recorded_at=at))
+            ADD_FLOW.run(db, _values(flow, recorded_at=at))
 
     def halt(self, halt: Halt) -> None:
         row = {
@@ -413,30 +436,29 @@ class SqlStore(BookQueries):
             "is_daily_loss": halt.is_daily_loss,
         }
         with self.writing() as db:
-            db.execute(LIFT_KIND, {"kind": halt.is_daily_loss, "lifted_at": halt.halted_at, "lifted_by": halt.by})
-            db.execute(ADD_HALT, row)
+            LIFT_KIND.run(db, {"kind": halt.is_daily_loss, "lifted_at": halt.halted_at, "lifted_by": halt.by})
+            ADD_HALT.run(db, row)
 
     def resume(self, at: datetime, by: str) -> int:
         with self.writing() as db:
-            return db.execute(LIFT, {"lifted_at": at, "lifted_by": by}).rowcount
+            return LIFT.run(db, {"lifted_at": at, "lifted_by": by}).rowcount
 
     def add_notice(self, notice: Notice, at: datetime, run_id: int | None, *, is_to_send: bool) -> None:
         with self.writing() as db:
             if is_to_send:
-                again = db.execute(COUNT_UP, {"same_event": notice.event, "same_words": notice.words})
+                again = COUNT_UP.run(db, {"same_event": notice.event, "same_words": notice.words})
                 if again.rowcount:
                     return
-            db.execute(ADD_NOTICE, _values(notice, run_id=run_id, told_at=at, is_to_send=is_to_send))
+            ADD_NOTICE.run(db, _values(notice, run_id=run_id, told_at=at, is_to_send=is_to_send))
 
     def notice_tried(self, notice_id: int, at: datetime, *, is_sent: bool) -> None:
         with self.writing() as db:
-            db.execute(NOTICE_TRIED, {"of": notice_id, "last_tried_at": at, "sent_at": at if is_sent else None})
+            NOTICE_TRIED.run(db, {"of": notice_id, "last_tried_at": at, "sent_at": at if is_sent else None})
 
 
-def _add(db: Connection, statement: Insert, row: dict[str, Any]) -> int:
+def _add(db: Connection, statement: Statement, row: dict[str, Any]) -> int:
     """Add a row; its number."""
-    key = db.execute(statement, row).inserted_primary_key
-    return int(key[0]) if key else 0
+    return statement.run(db, row).lastrowid or 0
 
 
 def _values(value: Any, **more: Any) -> dict[str, Any]:
@@ -447,13 +469,13 @@ def _values(value: Any, **more: Any) -> dict[str, Any]:
 def _settings_id(db: Connection, settings: dict[str, Any], at: datetime) -> int:
     """The id of these settings; those of an earlier day are used again where they are the same."""
     sha256 = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    db.execute(ADD_SETTINGS, {"sha256": sha256, "settings": settings, "first_used_at": at})
-    return int(db.execute(SETTINGS_ID, {"sha256": sha256}).scalar_one())
+    ADD_SETTINGS.run(db, {"sha256": sha256, "settings": settings, "first_used_at": at})
+    return int(SETTINGS_ID.rows(db, {"sha256": sha256})[0][0])
 
 
 def _write_basis(db: Connection, entry_session: date, atr: float, atr_multiplier: float, at: datetime) -> None:
     values = {"entry_session": entry_session, "atr": atr, "atr_multiplier": atr_multiplier, "recorded_at": at}
-    db.execute(UPSERT_BASIS, values)
+    UPSERT_BASIS.run(db, values)
 
 
 def _known(value: float) -> float | None:

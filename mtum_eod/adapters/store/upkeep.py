@@ -137,7 +137,8 @@ def upgrade(path: Path, backup_dir: Path | None = None) -> str | None:
             if found is not None:
                 refuse_newer(path, found)
                 backup(path, backup_dir or path.parent / "backups")
-            with engine.connect() as db, together(db):
+            # Begun, or Alembic would begin and commit by itself; what that means in SQLite is `together`'s.
+            with engine.connect() as db, db.begin(), together(db):
                 from alembic import command
                 from alembic.config import Config
 
