@@ -440,8 +440,8 @@ class BookReader(Protocol):
         """The newest mark of a session earlier than `before`."""
         ...
 
-    def last_run(self, step: Step, session: date) -> RunRecord | None:
-        """The newest run of a step for a session."""
+    def last_runs(self, session: date) -> dict[Step, RunRecord]:
+        """The newest run of each step that was run for a session."""
         ...
 
     def runs(self, limit: int) -> list[RunRecord]:

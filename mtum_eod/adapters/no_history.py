@@ -110,8 +110,8 @@ class NoHistory:
     def last_equity(self, before: date) -> EquityMark | None:  # noqa: ARG002
         return None
 
-    def last_run(self, step: Step, session: date) -> RunRecord | None:  # noqa: ARG002
-        return None
+    def last_runs(self, session: date) -> dict[Step, RunRecord]:  # noqa: ARG002
+        return {}
 
     def runs(self, limit: int) -> list[RunRecord]:  # noqa: ARG002
         return []

@@ -49,10 +49,14 @@ def question(desk: Desk, session: date) -> Question | None:
 
 def open_question(store: BookReader, session: date) -> RecordedSignal | None:
     """The recorded decision that waits for the owner's word; None where none does."""
-    row = next(iter(store.ledger(session, session)), None)
+    return question_of(store, next(iter(store.ledger(session, session)), None))
+
+
+def question_of(store: BookReader, row: SessionRow | None) -> RecordedSignal | None:
+    """The same, told from the session's row."""
     if row is None or row.status is not SessionStatus.SKIPPED:
         return None
-    recorded = store.signal(session)
+    recorded = store.signal(row.session)
     return recorded if recorded and recorded.document["blocked_by"] == Gate.AWAITING_APPROVAL else None
 
 
@@ -88,7 +92,7 @@ def close_lapsed(desk: TradingDesk, run_id: int) -> None:
     """Close and tell every question that nobody answered, or nothing came of, before its hard stop."""
     now = desk.clock.now()
     for row in desk.unsettled():
-        recorded = open_question(desk.store, row.session)
+        recorded = question_of(desk.store, row)
         if recorded and now >= desk.timetable(row.session).hard_stop_at:
             approval = approval_of(desk.store, recorded)
             heard = f"approved by {approval.by}, but not sent" if approval else "nobody approved it"

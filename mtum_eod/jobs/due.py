@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -11,14 +12,14 @@ from mtum_eod.core.checks import Check
 from mtum_eod.core.snapshot import utc
 from mtum_eod.core.timing import Due, EveningFacts, SessionFacts
 from mtum_eod.core.trading import OrderStatus, SessionStatus, Step
-from mtum_eod.jobs.approval import approval_of, open_question
+from mtum_eod.jobs.approval import approval_of, question_of
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.evening import evening_step
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.preflight import exit_code, preflight_step
 from mtum_eod.jobs.session import decide_step, file_missed, settle_step
 from mtum_eod.jobs.settle import Settlement
-from mtum_eod.ports import BookReader, SessionRow
+from mtum_eod.ports import RunRecord, SessionRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +100,24 @@ def _seen(desk: Desk) -> tuple[datetime, SessionFacts | None, list[SessionFacts]
     """What `timing.due` asks for."""
     now = desk.clock.now()
     day = desk.calendar.local_date(now)
-    today = _facts(desk, day, desk.store) if desk.calendar.is_session(day) else None
-    unsettled = [_facts(desk, row.session, desk.store) for row in desk.unsettled() if row.session < day]
-    return now, today, unsettled, [_evening(desk, day), _evening(desk, day + timedelta(days=1))]
+    runs = desk.store.last_runs(day)
+    today = None
+    if desk.calendar.is_session(day):
+        today = _facts(desk, day, next(iter(desk.store.ledger(day, day)), None), runs)
+    unsettled = [
+        _facts(desk, row.session, row, desk.store.last_runs(row.session))
+        for row in desk.unsettled()
+        if row.session < day
+    ]
+    tomorrow = day + timedelta(days=1)
+    evenings = [
+        _evening(desk, day, runs.get(Step.EVENING)),
+        _evening(desk, tomorrow, desk.store.last_runs(tomorrow).get(Step.EVENING)),
+    ]
+    return now, today, unsettled, evenings
 
 
-def _evening(desk: Desk, day: date) -> EveningFacts:
-    run = desk.store.last_run(Step.EVENING, day)
+def _evening(desk: Desk, day: date, run: RunRecord | None) -> EveningFacts:
     return EveningFacts(
         day=day,
         at=desk.calendar.at(day, timing.EVENING_AT),
@@ -115,18 +127,16 @@ def _evening(desk: Desk, day: date) -> EveningFacts:
     )
 
 
-def _facts(desk: Desk, session: date, store: BookReader) -> SessionFacts:
-    rows = store.ledger(session, session)
-    row = rows[0] if rows else None
-    order = store.order(session)
-    preflight, settle = store.last_run(Step.PREFLIGHT, session), store.last_run(Step.SETTLE, session)
-    asked = open_question(store, session)
+def _facts(desk: Desk, session: date, row: SessionRow | None, runs: Mapping[Step, RunRecord]) -> SessionFacts:
+    order = desk.store.order(session)
+    preflight, settle = runs.get(Step.PREFLIGHT), runs.get(Step.SETTLE)
+    asked = question_of(desk.store, row)
     return SessionFacts(
         timetable=desk.timetable(session),
         preflight_passed=bool(preflight and preflight.exit_code == 0),
         preflight_tried_at=preflight.started_at if preflight else None,
         is_decided=_is_decided(desk, row),
-        awaits_approval=bool(asked and approval_of(store, asked) is None),
+        awaits_approval=bool(asked and approval_of(desk.store, asked) is None),
         order_unacknowledged=bool(order and order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN)),
         is_settled=bool(row and row.is_settled),
         settle_tried_at=settle.started_at if settle else None,

@@ -19,7 +19,7 @@ def evening_step(desk: TradingDesk, day: date) -> tuple[Check, ...]:
     The Gateway wants its weekly login on a Sunday, and says so to nobody; told on that evening, the owner has until the
     next afternoon. Being filed as a run the step also pings the watchman, on days without a session too.
     """
-    before = desk.store.last_run(Step.EVENING, day)
+    before = desk.store.last_runs(day).get(Step.EVENING)
     with filed(desk, Step.EVENING, day) as run:
         file_missed(desk, day)
         looked_at = _weekly_login(desk, day)

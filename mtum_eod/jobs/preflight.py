@@ -22,7 +22,7 @@ CALENDAR_MARGIN = timedelta(days=60)
 
 def preflight_step(desk: TradingDesk, session: date) -> tuple[Check, ...]:
     """Check every link of the chain for `session`, file the result, and tell the owner when it changed."""
-    before = desk.store.last_run(Step.PREFLIGHT, session)
+    before = desk.store.last_runs(session).get(Step.PREFLIGHT)
     with filed(desk, Step.PREFLIGHT, session) as run:
         if desk.clock.now() < (decides_at := desk.timetable(session).decide_at):
             desk.broker.finish_by(decides_at)

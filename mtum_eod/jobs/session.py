@@ -14,7 +14,7 @@ from mtum_eod.core.timing import missed_sessions
 from mtum_eod.core.trading import Action, SessionStatus, Step
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, SettingsError
 from mtum_eod.jobs import consent
-from mtum_eod.jobs.approval import approval_of, close_lapsed, open_question
+from mtum_eod.jobs.approval import approval_of, close_lapsed, question_of
 from mtum_eod.jobs.collect import collect, late_sessions
 from mtum_eod.jobs.decide import decide_session, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -131,7 +131,7 @@ def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:
 
 def _was_lived(desk: Desk, session: date) -> bool:
     """Whether the session was decided on its own day, rather than by a run over history."""
-    run = desk.store.last_run(Step.DECIDE, session)
+    run = desk.store.last_runs(session).get(Step.DECIDE)
     return run is not None and desk.calendar.local_date(run.started_at) == session
 
 
@@ -160,7 +160,7 @@ def standing(desk: Desk, session: date) -> Outcome | None:
     """The session's decision as it stands; None where it has none yet, and where the owner's yes is to be acted on."""
     row = next(iter(desk.store.ledger(session, session)), None)
     recorded = desk.store.signal(session)
-    asked = open_question(desk.store, session)
+    asked = question_of(desk.store, row)
     if asked and approval_of(desk.store, asked) is None:
         outcome = replay_recorded(asked, desk.store, desk.calendar, desk.book)
         note = "nothing is decided again until `mtum-eod approve` or `mtum-eod approve --no`"

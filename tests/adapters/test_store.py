@@ -542,9 +542,9 @@ def test_runs_are_filed_with_what_became_of_them(store: Store):
         (newest.id, newest.ended_at, newest.exit_code),
         (older.id, older.outcome, older.exit_code, older.error),
     )
-    assert (older, None, [newest]) == (
-        store.last_run(Step.DECIDE, day("01-03")),
-        store.last_run(Step.SETTLE, day("01-03")),
+    assert ({Step.DECIDE: older}, {}, [newest]) == (
+        store.last_runs(day("01-03")),
+        store.last_runs(day("01-02")),
         store.runs(limit=1),
     )
     row = (1, "decide", "2024-01-03", "2024-01-03T20:40:00Z", "2024-01-03T20:40:03Z", "failed", 4, "no answer", 3)

@@ -210,7 +210,7 @@ class FakeStore(FakeViews):
         self._bars: dict[str, Bars] = {}
         self._bars_revision = 0
         self._runs: Table[int, Run] = Table(self._undo)
-        self._last_runs: Table[tuple[Step, date], int] = Table(self._undo)
+        self._last_runs: Table[date, dict[Step, int]] = Table(self._undo)
         self._signals: Table[tuple[date, int], Signal] = Table(self._undo, _sells)
         self._ledger: Table[date, SessionRow] = Table(self._undo, lambda row: not row.is_settled)
         self._orders: Table[date, Intent] = Table(self._undo, lambda intent: intent.order.status.is_open)
@@ -368,9 +368,9 @@ class FakeStore(FakeViews):
     def last_equity(self, before: date) -> EquityMark | None:
         return self._marks.before(before)
 
-    def last_run(self, step: Step, session: date) -> RunRecord | None:
-        number = self._last_runs.rows.get((step, session))
-        return self._runs.rows[number].record if number else None
+    def last_runs(self, session: date) -> dict[Step, RunRecord]:
+        numbers = self._last_runs.rows.get(session, {})
+        return {step: self._runs.rows[number].record for step, number in numbers.items()}
 
     def runs(self, limit: int) -> list[RunRecord]:
         return [self._runs.rows[number].record for number in self._runs.keys[: -limit - 1 : -1]]
@@ -392,7 +392,7 @@ class FakeStore(FakeViews):
             )
             self._runs.put(number, Run(record))
             if session is not None:
-                self._last_runs.put((step, session), number)
+                self._last_runs.put(session, {**self._last_runs.rows.get(session, {}), step: number})
         return number
 
     def end_run(

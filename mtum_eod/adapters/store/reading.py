@@ -220,9 +220,10 @@ LAST_MARK = Question(
     EquityMark, _marks.where(_mark.session < bindparam("before")).order_by(_mark.session.desc()).limit(1)
 )
 
-_runs = _fields(RunRecord, schema.run).order_by(_run.id.desc()).limit(bindparam("count"))
-RUNS = Question(RunRecord, _runs)
-RUNS_OF = Question(RunRecord, _runs.where(_run.step == bindparam("step"), _run.session == bindparam("session")))
+_runs = _fields(RunRecord, schema.run)
+_newest_runs = select(func.max(_run.id)).where(_run.session == bindparam("session")).group_by(_run.step)
+RUNS = Question(RunRecord, _runs.order_by(_run.id.desc()).limit(bindparam("count")))
+LAST_RUNS = Question(RunRecord, _runs.where(_run.id.in_(_newest_runs)))
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
@@ -334,8 +335,8 @@ class BookQueries(ABC):
     def last_equity(self, before: date) -> EquityMark | None:
         return self._first(LAST_MARK, before=before)
 
-    def last_run(self, step: Step, session: date) -> RunRecord | None:
-        return self._first(RUNS_OF, step=step, session=session, count=1)
+    def last_runs(self, session: date) -> dict[Step, RunRecord]:
+        return {run.step: run for run in self._all(LAST_RUNS, session=session)}
 
     def runs(self, limit: int) -> list[RunRecord]:
         return self._all(RUNS, count=limit)
