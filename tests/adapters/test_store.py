@@ -1,6 +1,7 @@
 """The store as ports.Store describes it: the real one on SQLite files, and the simulation's own in memory."""
 
 import sqlite3
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -302,6 +303,46 @@ def test_bars_of_a_recorded_decision_stay_what_they_were(store: Store, run_id: i
     then = store.bars("MTUM", day("01-01"), day("01-31"), recorded.bars_revision)
     now = store.bars("MTUM", day("01-01"), day("01-31"))
     assert ([98.0, 99.0], [98.0, 101.0, 102.0]) == (then.close.tolist(), now.close.tolist())
+
+
+@pytest.mark.parametrize("is_part", [False, True], ids=["all is taken back", "a part of it"])
+def test_bars_that_were_taken_back_are_read_no_more(store: Store, is_part: bool):
+    """They were read while they stood, and others came in their place, as many as they were."""
+    store.add_bars([bars("01-03", [100.0, 101.0])])
+    with store.transaction() if is_part else nullcontext(), suppress(ZeroDivisionError), store.transaction():
+        store.add_bars([bars("01-03", [110.0, 111.0])])
+        store.bars("MTUM", day("01-01"), day("01-31"))
+        raise ZeroDivisionError
+    store.add_bars([bars("01-05", [105.0, 106.0])])
+
+    stored = store.bars("MTUM", day("01-01"), day("01-31"))
+    assert [100.0, 101.0, 105.0, 106.0] == stored.close.tolist()
+
+
+@in_a_file
+def test_bars_another_process_writes_or_a_person_mends_are_read_next(store: Store, path: Path):
+    store.add_bars([bars("01-03", [100.0, 101.0])])
+    before = store.bars("MTUM", day("01-01"), day("01-31"))
+    with closing(open_store(path)) as other:
+        other.add_bars([bars("01-04", [102.0, 103.0])])
+    added = store.bars("MTUM", day("01-01"), day("01-31"))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE bar SET close = 99 WHERE session = '2024-01-03'")
+    mended = store.bars("MTUM", day("01-01"), day("01-31"))
+
+    closes = [stored.close.tolist() for stored in (before, added, mended)]
+    assert [[100.0, 101.0], [100.0, 102.0, 103.0], [99.0, 102.0, 103.0]] == closes
+
+
+def test_bars_are_read_from_an_earlier_session_than_before(store: Store):
+    store.add_bars([bars("01-02", [100.0, 101.0, 102.0])])
+    some = store.bars("MTUM", day("01-03"), day("01-31"))
+    store.add_bars([bars("01-02", [90.0, 91.0])])
+    later = store.bars("MTUM", day("01-03"), day("01-03"))
+    every = store.bars("MTUM", day("01-01"), day("01-31"))
+
+    closes = [stored.close.tolist() for stored in (some, later, every)]
+    assert [[101.0, 102.0], [91.0], [90.0, 91.0, 102.0]] == closes
 
 
 @in_a_file

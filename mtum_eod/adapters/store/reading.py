@@ -99,15 +99,19 @@ _act, _notice, _signal, _mark, _run = (
 BOOK = Question(Book, _fields(Book, schema.book))
 CAPITAL = Statement(select(schema.book.c.capital_usd).where(select(_execution.id).exists()))
 
-# Of columns beside max(), SQLite gives those of the row that has it. Sessions stay text: numpy reads hundreds at once.
-BARS = Statement(
-    select(type_coerce(_bar.session, Text), *(_bar[name] for name in (*COLUMNS, "status")), func.max(_bar.revision))
+# The index alone tells the newest revisions: only their rows are read. Sessions stay text: numpy reads many at once.
+_newest_bars = (
+    select(func.max(_bar.revision))
     .where(
         _bar.symbol == bindparam("symbol"),
         _bar.session.between(bindparam("first"), bindparam("last")),
         _bar.revision <= bindparam("revision"),
     )
     .group_by(_bar.session)
+)
+BARS = Statement(
+    select(type_coerce(_bar.session, Text), *(_bar[name] for name in (*COLUMNS, "status")))
+    .where(_bar.revision.in_(_newest_bars))
     .order_by(_bar.session)
 )
 NEWEST_REVISION = 2**63 - 1
@@ -226,6 +230,16 @@ RUNS = Question(RunRecord, _runs.order_by(_run.id.desc()).limit(bindparam("count
 LAST_RUNS = Question(RunRecord, _runs.where(_run.id.in_(_newest_runs)))
 
 
+def bars_of(rows: Sequence[tuple[Any, ...]]) -> StoredBars:
+    """Rows of session, prices, volume and status, ascending, as a table."""
+    days, *numbers, statuses = zip(*rows, strict=True) if rows else [()] * (len(COLUMNS) + 2)
+    return StoredBars(
+        days=np.array(days, dtype="datetime64[D]"),
+        values=np.array(numbers, dtype="float64").T,
+        statuses=np.array(statuses, dtype=object),
+    )
+
+
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -250,13 +264,7 @@ class BookQueries(ABC):
 
     def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> StoredBars:
         newest = NEWEST_REVISION if revision is None else revision
-        rows = self.rows(BARS, symbol=symbol, first=first, last=last, revision=newest)
-        days, *numbers, statuses, _ = zip(*rows, strict=True) if rows else [()] * (len(COLUMNS) + 3)
-        return StoredBars(
-            days=np.array(days, dtype="datetime64[D]"),
-            values=np.array(numbers, dtype="float64").T,
-            statuses=np.array(statuses, dtype=object),
-        )
+        return bars_of(self.rows(BARS, symbol=symbol, first=first, last=last, revision=newest))
 
     def bars_revision(self) -> int:
         return int(self.rows(BARS_REVISION)[0][0])

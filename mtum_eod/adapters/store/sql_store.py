@@ -18,10 +18,11 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 
 from mtum_eod.adapters.store import schema
 from mtum_eod.adapters.store.connect import SQLITE_FAILURES, apart, refusals, together
+from mtum_eod.adapters.store.known_bars import KnownBars
 from mtum_eod.adapters.store.reading import IS_UNSENT, BookQueries
 from mtum_eod.adapters.store.statements import Statement
 from mtum_eod.core.ledger import rescale
-from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, shared
+from mtum_eod.core.market import COLUMNS, BarStatus, DailyBars, StoredBars, shared
 from mtum_eod.core.trading import (
     Book,
     CashFlow,
@@ -159,6 +160,7 @@ class SqlStore(BookQueries):
         self._engine = engine
         self._kept: Connection | None = None  # kept from the first use on
         self._db: Connection | None = None  # the same, while a transaction is under way on it
+        self._known_bars = KnownBars(self.rows)  # of this connection
 
     def close(self) -> None:
         """Close the database; SQLite folds the WAL into the file."""
@@ -173,6 +175,7 @@ class SqlStore(BookQueries):
     def _connection(self) -> Connection:
         if self._kept is None or self._kept.closed:
             self._kept = self._engine.connect()
+            self._known_bars.forget()  # another connection counts its data versions anew
         return self._kept
 
     @contextmanager
@@ -196,6 +199,11 @@ class SqlStore(BookQueries):
                     yield db
                 finally:
                     self._db = None
+
+    def bars(self, symbol: str, first: date, last: date, revision: int | None = None) -> StoredBars:
+        if revision is None:
+            return self._known_bars.newest(symbol, first, last)
+        return super().bars(symbol, first, last, revision)
 
     def start_run(self, step: Step, session: date | None, at: datetime) -> int:
         row = {"step": step, "session": session, "started_at": at, "outcome": "", "error": "", "retries": 0}
@@ -399,7 +407,7 @@ class SqlStore(BookQueries):
         for read in bars:
             if read.is_empty:
                 continue
-            stored = self.bars(read.symbol, read.first, read.last)
+            stored = self.bars(read.symbol, read.first, read.last)  # `KnownBars` counts on it: read, then written
             at, stored_at = shared(read.days, stored.days)
             old, new = stored.values[stored_at], read.values[at]
             same = np.zeros(len(read.days), dtype=bool)

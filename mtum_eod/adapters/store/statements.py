@@ -10,13 +10,14 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Connection, Delete, Insert, Select, Update
+from sqlalchemy import Connection, Delete, Insert, Select, TextClause, Update
 from sqlalchemy.dialects import sqlite
 
 DIALECT = sqlite.dialect()
 
 Converter: TypeAlias = Callable[[Any], Any]
 Values: TypeAlias = Mapping[str, Any]
+Composed: TypeAlias = Select[Any] | Insert | Update | Delete | TextClause
 
 
 def driver(db: Connection) -> sqlite3.Connection:
@@ -30,7 +31,7 @@ class Statement:
     It has one text for each set of names it is run with: an INSERT names the columns it fills, an UPDATE sets some.
     """
 
-    def __init__(self, composed: Select[Any] | Insert | Update | Delete) -> None:
+    def __init__(self, composed: Composed) -> None:
         self._composed = composed
         self._texts: dict[tuple[str, ...], _Text] = {}  # filled when first run: a process runs few of all there are
 
@@ -60,7 +61,7 @@ class Statement:
 class _Text:
     """A statement as SQLite reads it, and what is done to values on their way in and out."""
 
-    def __init__(self, composed: Select[Any] | Insert | Update | Delete, names: tuple[str, ...]) -> None:
+    def __init__(self, composed: Composed, names: tuple[str, ...]) -> None:
         compiled = composed.compile(dialect=DIALECT, column_keys=names)
         self.sql = compiled.string
         self._places: list[tuple[str, Converter | None]] = []
