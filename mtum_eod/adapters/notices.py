@@ -102,8 +102,10 @@ class OwnerNotices:
             self._heartbeat.end()
 
     def _send_kept(self, post: Post) -> None:
-        now = self._clock.now()
         unsent = self._store.unsent_notices()
+        if not unsent:
+            return
+        now = self._clock.now()
         sent_lately = self._store.sent_since(now - QUIET)
         if not is_time(unsent, sent_lately, now):
             return
