@@ -190,7 +190,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
         # Executed though no list names the order: it is alive or done, settlement will book what it did.
         status, words = OrderStatus.WORKING, "known by its executions"
     elif not is_told_by_position(desk, intent):
-        words = f"{_moved(seen)}, and it differed from the book before"
+        words = f"{_moved(seen)}, and it was not surely the book's before"
     elif same_shares(seen.moved, 0):
         if may_send:
             _send_again(desk, intent)

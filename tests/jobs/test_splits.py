@@ -158,6 +158,21 @@ def test_another_exit_rule_still_sells_what_the_broker_has(bench: Bench):
     assert ("SELL", 3, ["vix"]) == (document["action"], document["shares"], document["exit_reasons"])
 
 
+def test_a_sale_beside_a_split_in_doubt_is_not_taken_for_cancelled_by_the_position(bench: Bench):
+    """The broker books the split a day late: 33 of 66 are sold, 33 are left, as many as the book has had all along."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    sold = bench.decide(NEXT).document["order"]["shares"]
+    bench.broker.at_broker.clear()
+    bench.broker.shares = 33.0
+    bench.data.edit(VIX, THIRD, close=31.0)
+    outcome = bench.decide(THIRD)
+    [status] = bench.sql(f"SELECT status FROM order_intent WHERE session = '{NEXT}'")
+
+    assert (33, 5, "unknown", "order_unknown") == (sold, outcome.exit_code, *status, outcome.document["blocked_by"])
+
+
 def test_a_flat_book_rescales_its_bars_only(bench: Bench):
     bench.data.edit(VIX, SESSION, close=26.0)
     bench.decide()

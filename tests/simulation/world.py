@@ -499,7 +499,8 @@ class World:
         """The book has lost what happened in these sessions, or part of it."""
         self.book_is_written()
         self.notices_lost = True
-        self.restored.update(lost)
+        # What was open in the backup may have ended since, and no list of the broker tells it any more.
+        self.restored.update(lost, (row.session for row in self.store.unsettled_rows()))
         for session in lost:
             self.decided.pop(session, None)
         self.ledger_checked_from = None
