@@ -29,6 +29,8 @@ from simulation.stores import FileStore, MemoryStore
 
 STORES = {"fake": FakeStore, "real": MemoryStore, "file": FileStore}
 YEAR = 252
+QUIET = 30.0
+"""Seconds between two lines of progress where there is no terminal to draw it on."""
 
 
 def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def main() -> int:
     results, began = [known[seed] for seed in seeds if seed in known], time.perf_counter()
     if results:
         print(f"{len(results)} seeds were lived before", file=sys.stderr)
+    said_at = 0.0
     with Pool(asked.jobs, maxtasksperchild=50) as pool:
         for number, result in enumerate(pool.imap_unordered(one, tasks), 1):
             results.append(result)
@@ -96,12 +99,16 @@ def main() -> int:
             elapsed = time.perf_counter() - began
             left = timedelta(seconds=int(elapsed / number * (len(tasks) - number)))
             rate = number * asked.sessions / elapsed
-            print(
-                f"\r{number} of {len(tasks)} seeds, {rate:.0f} sessions a second, {left} left ", end="", file=sys.stderr
-            )
+            said = f"{number} of {len(tasks)} seeds, {rate:.0f} sessions a second, {left} left"
+            if sys.stderr.isatty():
+                print(f"\r{said} ", end="", file=sys.stderr)
+            elif elapsed > said_at + QUIET:
+                said_at = elapsed
+                print(said, file=sys.stderr)
             if result["broken"]:
                 print(f"\nseed {result['seed']}: {result['broken']}\n\n{result['test']}", flush=True)
-    print(file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
     return judge(results, asked.store)
 
 

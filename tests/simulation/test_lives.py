@@ -22,9 +22,9 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_year_breaks_no_invariant(seed: int) -> None:
-    """Lived through with what the seed sends; a broken invariant raises. Three of these years are calm."""
+    """Lived through with what the seed sends; a broken invariant raises. The first is calm. `.ci/run` lives many more."""
     assert live(drawn(seed, 252)).broker.arrivals
 
 

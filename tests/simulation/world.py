@@ -397,19 +397,21 @@ class World:
             self.misjudged.add(fill.reference)
             booked = sum(other.shares for other in self.book_fills() if other.reference == fill.reference)
             executed = sum(e.shares for e in self.broker.executed if e.fill.reference == fill.reference)
-            if differ := fill.side.sign * (booked - executed):
+            if differ := fill.side.sign * (self.in_shares_of_today(booked, fill.session) - executed):
                 self.broker.by_hand -= differ
                 self.broker.correct(differ, fill.session, fill.price_usd)
                 self.say(f"{differ} of the owner's shares count as the book's")
 
     def book_shares_today(self) -> int:
-        """The same in shares of today, also where the book has not followed a split since it bought them."""
+        """The same in shares of today."""
         holding = self.ledger().holding
-        if holding is None:
-            return 0
-        happened = prod(ratio for session, ratio in self.splits if session > holding.entry_session)
-        followed = prod(split.ratio for split in self.store.splits() if split.session > holding.entry_session)
-        return holding.shares * round(happened / followed)
+        return self.in_shares_of_today(holding.shares, holding.entry_session) if holding else 0
+
+    def in_shares_of_today(self, shares: int, session: date) -> int:
+        """Shares that the book has from a session, also where it has not followed every split since."""
+        happened = prod(ratio for day, ratio in self.splits if day > session)
+        followed = prod(split.ratio for split in self.store.splits() if split.session > session)
+        return shares * round(happened / followed)
 
     def ledger(self) -> Ledger:
         """The book's own, by its executions; one that sells what it has not got is broken."""
