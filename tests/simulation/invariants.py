@@ -66,11 +66,14 @@ def orders_are_withdrawn_in_time(world: World) -> Iterator[str]:
 
 
 def never_short(world: World) -> Iterator[str]:
-    """No sale is of more than the book holds, and our own executions never add up to less than nothing."""
+    """No sale is of more than the book holds, and our own executions never add up to less than nothing.
+
+    The latter but where a restored book has forgotten a sale: what the owner has since bought it takes for its own.
+    """
     for sent in world.broker.sent[-1:]:
         if sent.intent.side is Side.SELL and sent.intent.shares > sent.booked:
             yield f"{sent.intent.shares} shares to sell at {sent.at}, the book holds {sent.booked}"
-    if world.broker.ours < 0:
+    if world.broker.ours < 0 and not world.is_astray:
         yield f"{world.broker.ours} shares"
 
 

@@ -58,6 +58,7 @@ WORLD: dict[str, tuple[str, ...]] = {
     "owner": (
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
         *("cancels", "flattens", "approves", "refuses", "restores", "changes_settings"),
+        *("cancels", "cancels", "halts_and_cancels"),  # there is an order to take back on few days only
     ),
     "post": ("away",),
 }
@@ -66,7 +67,9 @@ WORLD: dict[str, tuple[str, ...]] = {
 TAKEN_BACK = ("cancels", "halts_and_cancels")
 """The owner's acts that withdraw an order that is out."""
 
-POINTS = [(place, what) for table in (CALLS, WORLD) for place, kinds in table.items() for what in kinds]
+POINTS = list(
+    dict.fromkeys((place, what) for table in (CALLS, WORLD) for place, kinds in table.items() for what in kinds)
+)
 """Every point at which trouble can come; a long enough run reaches all of them."""
 
 

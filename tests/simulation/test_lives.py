@@ -24,7 +24,7 @@ def quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_year_breaks_no_invariant(seed: int) -> None:
-    """Lived through with what the seed sends; a broken invariant raises. The first is calm. `.ci/run` lives many more."""
+    """Lived through with what the seed sends; a broken invariant raises. The first is calm; `.ci/run` lives more."""
     assert live(drawn(seed, 252)).broker.arrivals
 
 

@@ -11,6 +11,8 @@ from math import prod
 from re import findall
 from typing import Any
 
+import numpy as np
+
 from mtum_eod.adapters.clock import SessionClock
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
@@ -126,6 +128,7 @@ class World:
         self.notices_lost = False  # a message could not be kept today
         self.missed_told: set[date] = set()
         self.restored: set[date] = set()
+        self.is_astray = False  # the book came back from a backup, and has not held what it should since
         self.decided: dict[date, dict[str, Any]] = {}
         self.ledger_checked_from: date | None = None
         self.recent: tuple[date, date] = (self.today, self.today)
@@ -173,6 +176,7 @@ class World:
         self.notices_lost = False
         self.runs_today = 0
         self.put_right()
+        self.is_astray = self.is_astray and self.broker.ours != self.book_shares_today()
         self.entry = self.held()
         entered = self.market.days[self.entry[1]].item() if self.entry else session
         self.exits_decided = [day for day in self.exits_decided if day > entered]
@@ -455,7 +459,7 @@ class World:
         for number, execution in enumerate(self.broker.executed[self.flat_at :], self.flat_at + 1):
             fill = execution.fill
             if fill.side is Side.BUY:
-                day = day if shares else self.market.position[fill.session]
+                day = day if shares else int(np.searchsorted(self.market.days, np.datetime64(fill.session)))
                 shares, paid = shares + execution.shares, paid + fill.shares * fill.price_usd
             else:
                 paid -= paid / shares * execution.shares if shares else 0.0
@@ -499,6 +503,7 @@ class World:
 
     def forget(self, lost: Sequence[date]) -> None:
         """The book has lost what happened in these sessions, or part of it."""
+        self.is_astray = True
         self.book_is_written()
         self.notices_lost = True
         # What was open in the backup may have ended since, and no list of the broker tells it any more.
