@@ -188,12 +188,11 @@ def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
     """What a settled session's order has booked is what the broker executed for it."""
     for row in world.recent_rows():
         if row.is_settled and row.session not in world.restored:
-            fills = [fill for fill in world.book_fills() if fill.session == row.session]
-            booked = sum(fill.shares for fill in fills)
+            booked = sum(fill.shares for fill in world.book_fills() if fill.session == row.session)
             ours = [e for e in world.broker.executed if e.fill.session == row.session and e.fill.reference != "by hand"]
             true = sum(e.fill.shares for e in ours)
             is_other = booked not in [true * scale for scale in ours[0].scales] if ours else booked
-            if is_other and not any(map(world.may_misjudge, fills)):
+            if is_other and row.session not in world.misjudged:
                 yield f"{row.session} is settled with {booked} shares, the broker executed {true}"
 
 

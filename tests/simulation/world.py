@@ -121,7 +121,7 @@ class World:
         self.apart_since: date | None = None  # since when book and broker have differed
         self.halted = ""  # what the owner's halts stand against: entries or all
         self.deposits: list[float] = []  # USD, all that the owner ever paid in
-        self.misjudged: set[str] = set()  # orders whose end had to be estimated while the owner traded
+        self.misjudged: set[date] = set()  # sessions whose order ended while the owner traded, and was looked at since
         self.hand_trades: list[date] = []  # when the owner traded past the program
         self.hand_usd = 0.0  # what the owner's own trades at the broker brought
         self.told: list[tuple[date, Notice]] = []
@@ -384,26 +384,25 @@ class World:
         holding = self.ledger().holding
         return holding.shares if holding else 0
 
-    def may_misjudge(self, fill: Fill) -> bool:
-        """Whether the book had to estimate it by how the position moved while the owner traded past the program."""
-        return fill.is_estimated and any(
-            day >= fill.session and len(calendar().sessions(fill.session, day)) <= 5 for day in self.hand_trades
-        )
-
     def count_as_the_book_must(self) -> None:
         """Past midnight the position tells how an order ended; what the owner traded in the same hours looks like it.
 
         From then on such shares are the book's, and not the owner's.
         """
-        for fill in self.book_fills()[-2:]:
-            if fill.reference in self.misjudged or not self.may_misjudge(fill):
+        today = calendar().local_date(self.clock.now())
+        if not self.hand_trades or len(calendar().sessions(self.hand_trades[-1], today)) > 5:
+            return
+        for session in sorted({e.fill.session for e in self.broker.executed[-3:] if e.fill.reference != "by hand"}):
+            order = self.store.order(session) if session < today and session not in self.misjudged else None
+            if order is None or order.status.is_open or self.hand_trades[-1] < session:
                 continue
-            self.misjudged.add(fill.reference)
-            booked = sum(other.shares for other in self.book_fills() if other.reference == fill.reference)
-            executed = sum(e.shares for e in self.broker.executed if e.fill.reference == fill.reference)
-            if differ := fill.side.sign * (self.in_shares_of_today(booked, fill.session) - executed):
+            self.misjudged.add(session)
+            own, reference = self.book_fills(), order.intent.reference
+            booked = self.in_shares_of_today(sum(f.shares for f in own if f.reference == reference), session)
+            executed = sum(e.shares for e in self.broker.executed if e.fill.reference == reference)
+            if differ := order.intent.side.sign * (booked - executed):
                 self.broker.by_hand -= differ
-                self.broker.correct(differ, fill.session, fill.price_usd)
+                self.broker.correct(differ, session, self.market.close(session))
                 self.say(f"{differ} of the owner's shares count as the book's")
 
     def book_shares_today(self) -> int:
