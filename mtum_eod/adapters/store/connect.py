@@ -41,14 +41,22 @@ WAL_INDEX_BYTES = 32_768
 # -- failures ---------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def refusals(path: Path, kinds: tuple[type[Exception], ...] = FAILURES) -> Iterator[None]:
-    """Failures of SQLite and of the disk leave the block as StoreError: the file, what failed, the cure."""
-    try:
-        yield
-    except kinds as error:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        raise _refusal(path, cause) from error
+class refusals:  # noqa: N801 (read as a verb: with refusals(path))
+    """Failures of SQLite and of the disk leave the block as StoreError: the file, what failed, the cure.
+
+    A class, since each statement goes through here: a generator takes three times as long to enter and to leave.
+    """
+
+    def __init__(self, path: Path, kinds: tuple[type[Exception], ...] = FAILURES) -> None:
+        self._path = path
+        self._kinds = kinds
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self._kinds):
+            cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+            raise _refusal(self._path, cause) from error
 
 
 def _refusal(path: Path, error: BaseException) -> StoreError:
