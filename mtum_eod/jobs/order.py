@@ -102,14 +102,17 @@ def _as_market_order(desk: TradingDesk, intent: OrderIntent, why: str) -> OrderI
     return replace(intent, order_type=OrderType.MKT)
 
 
-def _send_again(desk: TradingDesk, intent: OrderIntent) -> None:
+def _send_again(desk: TradingDesk, intent: OrderIntent, next_id: int | BrokerUnavailable) -> None:
     """Send an intent that is surely absent at the broker, for the last time: under its own id, or a new one.
 
     The same id lets the broker refuse a second order, should the first try be on the wire still. Ids that it has begun
     to give out anew since then protect from nothing and may go to other orders: there the next one is committed first.
-    Ids begun anew before then protect all the same. Raises BrokerUnavailable where the broker gives none.
+    Ids begun anew before then protect all the same.
+
+    next_id: what the broker gave before it was asked for the order. Raises BrokerUnavailable where it gave none.
     """
-    next_id = desk.broker.next_order_id()
+    if isinstance(next_id, BrokerUnavailable):
+        raise next_id
     if next_id < intent.order_id:
         intent = replace(intent, order_id=next_id)
         words = "the broker gives its order ids anew"
@@ -179,6 +182,8 @@ def recover(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
 
 def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: str = "") -> None:
     """doubt: what came in place of its acknowledgement, in words."""
+    # Asked for first: an answer that takes minutes must not come between the last look and a second try.
+    next_id = _next_order_id(desk) if may_send else 0
     seen = look_twice(desk, intent)
     status, words = OrderStatus.UNKNOWN, ""
     if isinstance(seen, Unknown):
@@ -193,7 +198,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
         words = f"{_moved(seen)}, and it was not surely the book's before"
     elif same_shares(seen.moved, 0):
         if may_send:
-            _send_again(desk, intent)
+            _send_again(desk, intent, next_id)
             return
         status, words = OrderStatus.NOT_SENT, NEVER_ARRIVED
     elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent.session):
@@ -202,6 +207,14 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
         words = _moved(seen)
     words = "; ".join(filter(None, (words, doubt)))
     desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
+
+
+def _next_order_id(desk: Desk) -> int | BrokerUnavailable:
+    """The broker's next id; where it gives none, its failure, which matters only if there is something to send."""
+    try:
+        return desk.broker.next_order_id()
+    except BrokerUnavailable as error:
+        return error
 
 
 def _moved(seen: Seen) -> str:

@@ -209,6 +209,23 @@ def test_an_order_absent_at_first_and_there_at_the_second_look_is_adopted(bench:
     assert ([(BUY_KEY, 1)], [("working", 1)]) == (received(bench), state(bench))
 
 
+def test_nothing_slow_comes_between_the_last_look_and_a_second_try(bench: Bench):
+    """The first try is on the wire still, and arrives while the broker takes minutes to give an id."""
+    kill_behind_the_wire(bench)
+    bench.broker.forgets = True
+    give = bench.broker.next_order_id
+
+    def give_late() -> int:
+        bench.clock.sleep(timedelta(minutes=2))
+        bench.broker.forgets = False
+        return give()
+
+    bench.broker.next_order_id = give_late  # type: ignore[method-assign]
+    bench.decide(before_close=18)
+
+    assert ([(BUY_KEY, 1)], [("working", 1)]) == (received(bench), state(bench))
+
+
 def test_a_second_dropped_line_asks_again_and_sends_no_third_time(bench: Bench):
     kill_before_the_wire(bench)
     bench.broker.on_submit = "drop"

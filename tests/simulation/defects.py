@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from mtum_eod.adapters.store import SqlStore
-from mtum_eod.core import decision, gates, sizing
+from mtum_eod.core import decision, gates, quality, sizing
 from mtum_eod.core import ledger as ledgers
 from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.errors import BrokerUnavailable
@@ -358,7 +358,7 @@ def refused_order_tried_again(stack: ExitStack) -> None:
 @defect
 def ids_given_anew_are_trusted(stack: ExitStack) -> None:
     """The Gateway begins its order ids anew, and the intent goes out under the id it had."""
-    swap(stack, order, "_send_again", lambda _: lambda d, intent: order._submit(d, intent, is_last_try=True))
+    swap(stack, order, "_send_again", lambda _: lambda d, intent, _: order._submit(d, intent, is_last_try=True))
 
 
 @defect
@@ -391,3 +391,9 @@ def unknown_position_sold_on_the_books_word(stack: ExitStack) -> None:
         return gather_
 
     swap(stack, decide, "gather", gathering)
+
+
+@defect
+def split_ignored(stack: ExitStack) -> None:
+    """Closes on another scale than the stored ones are taken as they come."""
+    swap(stack, quality, "_one_ratio", lambda _: lambda *_: None)
