@@ -272,7 +272,7 @@ def decided_as_the_rules_say(world: World) -> Iterator[str]:
 
 
 def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
-    """Where nothing came between, the session is decided, its order sent and filled, its books closed."""
+    """Where nothing came between, the session is decided, its order sent and filled, its books closed and right."""
     if not world.is_untroubled:
         return
     row, recorded = world.row(), world.recorded()
@@ -280,10 +280,24 @@ def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
         yield f"{world.today} is not decided: {row}"
     elif not row.is_settled:
         yield f"{world.today} is not settled"
+    elif world.book_shares() != world.broker.ours:
+        yield f"{world.today} ends with {world.book_shares()} shares, the broker has {world.broker.ours}"
     elif recorded.document["action"] != "HOLD" and recorded.document["blocked_by"] not in ("daily_loss", "size"):
         arrived = any(intent.session == world.today for _, intent in world.broker.arrivals)
         if not arrived:
             yield f"{world.today}: {recorded.document['action']} was not sent ({recorded.document['blocked_by']})"
+
+
+def a_split_is_followed(world: World) -> Iterator[str]:
+    """A session decided and settled since a split leaves a book on the new scale, where the broker bears it out."""
+    row, broker, opened = world.row(), world.broker, calendar().open(world.today)
+    if row is None or row.status is not SessionStatus.DECIDED or not row.is_settled or world.is_astray:
+        return
+    is_told = not any(place.startswith("broker") for place in world.places_today)
+    is_told = is_told and not any(until and until > opened for until in (broker.silent_until, broker.away_until))
+    is_borne_out = broker.unscaled == 1 and not broker.by_hand and broker.ours == world.book_shares_today()
+    if is_told and is_borne_out and world.book_shares() != broker.ours:
+        yield f"{world.today}: the book holds {world.book_shares()} shares, {broker.ours} after the split"
 
 
 def every_message_arrives(world: World) -> Iterator[str]:
@@ -366,6 +380,7 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     what_was_missed_is_told,
     decided_as_the_rules_say,
     an_untroubled_session_is_whole,
+    a_split_is_followed,
     every_message_arrives,
     nothing_is_told_a_hundred_times,
 )

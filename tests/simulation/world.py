@@ -117,6 +117,7 @@ class World:
         self._oracles: dict[StrategyParameters, Oracle] = {}
         self.ratio = 1  # new shares for one since yesterday
         self.splits: list[tuple[date, int]] = []  # each with the first session on its new scale
+        self.places_today: set[str] = set()  # where trouble came
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
         self.halted = ""  # what the owner's halts stand against: entries or all
@@ -157,6 +158,7 @@ class World:
         self.number, self.today = number, self.market.lived[number]
         session = self.today
         self.settings_today = [self.parameters]
+        self.places_today.clear()
         self.sent_before = len(self.broker.sent)
         self.ratio, self.broker.unscaled = 1, 1
         for trouble in troubles:
@@ -229,6 +231,7 @@ class World:
     def reach(self, trouble: Trouble) -> None:
         self.is_untroubled = False
         self.reached[trouble.place, trouble.what] += 1
+        self.places_today.add(trouble.place)
         self.say(f"{trouble.place} {trouble.what}")
 
     def say(self, words: str) -> None:
@@ -389,21 +392,15 @@ class World:
 
         From then on such shares are the book's, and not the owner's.
         """
-        today = calendar().local_date(self.clock.now())
-        if not self.hand_trades or len(calendar().sessions(self.hand_trades[-1], today)) > 5:
-            return
-        for session in sorted({e.fill.session for e in self.broker.executed[-3:] if e.fill.reference != "by hand"}):
-            order = self.store.order(session) if session < today and session not in self.misjudged else None
-            if order is None or order.status.is_open or self.hand_trades[-1] < session:
-                continue
-            self.misjudged.add(session)
-            own, reference = self.book_fills(), order.intent.reference
-            booked = self.in_shares_of_today(sum(f.shares for f in own if f.reference == reference), session)
-            executed = sum(e.shares for e in self.broker.executed if e.fill.reference == reference)
-            if differ := order.intent.side.sign * (booked - executed):
-                self.broker.by_hand -= differ
-                self.broker.correct(differ, session, self.market.close(session))
-                self.say(f"{differ} of the owner's shares count as the book's")
+        today, differ = calendar().local_date(self.clock.now()), 0
+        if self.hand_trades and len(calendar().sessions(self.hand_trades[-1], today)) <= 5:
+            differ = self.book_shares_today() - self.broker.ours
+        is_agreed = self.broker.by_hand == differ and not self.store.open_orders()
+        if differ and is_agreed and not self.is_astray:
+            self.misjudged.update(e.fill.session for e in self.broker.executed[-3:])
+            self.broker.by_hand = 0
+            self.broker.correct(differ, calendar().nearest(today)[0], self.market.price(self.clock.now()))
+            self.say(f"{differ} of the owner's shares count as the book's")
 
     def book_shares_today(self) -> int:
         """The same in shares of today."""
