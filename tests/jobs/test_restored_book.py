@@ -17,16 +17,20 @@ from mtum_eod.jobs.flatten import flatten
 BUY_KEY, NEXT, THIRD = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6), date(2024, 11, 7)
 
 
+def backed_up(tmp_path: Path) -> tuple[Bench, Path]:
+    """A book with nothing in it yet, and a backup of it."""
+    book, backup = tmp_path / "book.db", tmp_path / "backup.db"
+    Bench(book).store.close()
+    copyfile(book, backup)
+    return Bench(book), backup
+
+
 @pytest.fixture
 def forgotten(tmp_path: Path) -> Bench:
     """This morning's book is back; the order of the session, decided since, rests at the broker."""
-    before, after = tmp_path / "before.db", tmp_path / "after.db"
-    bench = Bench(before)
-    bench.store.close()
-    copyfile(before, after)
-    bench = Bench(before)
+    bench, backup = backed_up(tmp_path)
     bench.decide()
-    return Bench(after, data=bench.data, broker=bench.broker)
+    return Bench(backup, data=bench.data, broker=bench.broker)
 
 
 def orders(bench: Bench) -> list[tuple[str, int, str]]:
@@ -145,15 +149,11 @@ def test_nothing_is_sent_before_the_broker_has_said_what_it_had(tmp_path: Path) 
 
 def test_a_sale_of_shares_that_the_restored_book_never_bought_is_told_and_not_booked(tmp_path: Path) -> None:
     """The backup is from before the entry. Booked, the sale would leave the book short, and stop every later step."""
-    before, after = tmp_path / "before.db", tmp_path / "after.db"
-    bench = Bench(before)
-    bench.store.close()
-    copyfile(before, after)
-    bench = Bench(before)
+    bench, backup = backed_up(tmp_path)
     shares = bench.buy(SESSION)
     bench.data.edit(VIX, NEXT, close=31.0)
     bench.decide(NEXT)
-    restored = Bench(after, data=bench.data, broker=bench.broker)
+    restored = Bench(backup, data=bench.data, broker=bench.broker)
     restored.decide(NEXT, before_close=18)
     restored.broker.execute(f"{KEY}/{NEXT}/SELL", shares, 140.0, 1.0)
     evening = restored.settle(NEXT)
