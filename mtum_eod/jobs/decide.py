@@ -24,6 +24,7 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
+from mtum_eod.jobs.market import from_store
 from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import as_dry_run, inputs_of
@@ -167,6 +168,9 @@ def _record(
     status = SessionStatus.DECIDED if is_decided else SessionStatus.SKIPPED
     # An exit once decided stays due, also where nothing could be sent; a question is answered by what it was about.
     kept = is_decided or outcome.decision.action is Action.SELL or outcome.decision.shares_awaiting > 0
+    prices = gathered.reading.bars[0]
+    is_scale_in_doubt = any(finding.kind is FindingKind.RATIO for finding in outcome.evidence.findings)
+    before = desk.store.bars(prices.symbol, prices.first, prices.last) if kept and is_scale_in_doubt else None
     desk.store.record(
         Recording(
             run_id=run_id,
@@ -181,6 +185,10 @@ def _record(
             recorded_at=desk.wall_clock.now(),
         )
     )
+    if before is not None:
+        # The decision replays on what it saw; but the newest bars stay on the book's scale, so that the next look
+        # finds the ratio again, and follows the split once the broker's shares bear it out.
+        desk.store.add_bars([from_store(prices.symbol, before, prices.as_of)])
 
 
 def _tell(desk: TradingDesk, outcome: Outcome, *, is_still_waiting: bool) -> None:

@@ -17,6 +17,7 @@ from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import Mode
 from mtum_eod.jobs.decide import preview
+from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.jobs.session import settle_all
 
 NEXT, THIRD = date(2024, 11, 6), date(2024, 11, 7)
@@ -171,6 +172,26 @@ def test_a_sale_beside_a_split_in_doubt_is_not_taken_for_cancelled_by_the_positi
     status = bench.sql("SELECT status FROM order_intent ORDER BY session")[-1]
 
     assert (33, 5, "unknown", "order_unknown") == (sold, outcome.exit_code, *status, outcome.document["blocked_by"])
+
+
+def test_a_split_in_doubt_is_followed_later_where_a_sale_came_to_nothing(bench: Bench):
+    """What the sale was decided on is recorded, and replays; the stored closes must tell of the split still."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.on_submit = "reject"
+    bench.data.edit(VIX, NEXT, close=31.0)
+    recorded = bench.decide(NEXT).document
+    bench.broker.shares = 66.0
+    bench.data.edit(VIX, THIRD, close=26.0)
+    bench.decide(THIRD)
+    signal = bench.store.signal(NEXT)
+    assert signal
+    replayed = replay_recorded(signal, bench.store, calendar(), bench.desk.book).document
+
+    assert (33, 66, [(2.0,)]) == (recorded["shares"], bench.desk.shares(), bench.sql("SELECT ratio FROM split"))
+    assert [recorded[name] for name in ("close", "ma_50", "atr")] == [
+        replayed[name] for name in ("close", "ma_50", "atr")
+    ]
 
 
 def test_a_flat_book_rescales_its_bars_only(bench: Bench):
