@@ -257,8 +257,10 @@ class Life:
             seen[point.name] += 1
             if seen[point.name] == point.nth:
                 has_begun.wait(PATIENCE_SECONDS)
+                sentinel = os.dup(process.sentinel)  # our own: who waits for the end may close the process before us
                 os.kill(process.pid, signal.SIGKILL)
-                wait([process.sentinel], PATIENCE_SECONDS)
+                wait([sentinel], PATIENCE_SECONDS)
+                os.close(sentinel)
 
         self.tws.on(point.name, kill, point.when)
         process = self.start(point.step)
