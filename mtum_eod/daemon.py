@@ -6,6 +6,7 @@ on, a broken one is told and, once mended, forgotten. The database's lock makes 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -150,6 +151,7 @@ class Daemon:
             else:
                 if lived.done and lived.done.step:
                     self._say(text.done(lived.done, lived.zone))
+                    gc.collect()  # a connection to the Gateway leaves circles: months of sleep would not sweep them up
                 elif lived.held:
                     self._say(lived.held)
 

@@ -164,6 +164,7 @@ class SqlStore(BookQueries):
 
     def close(self) -> None:
         """Close the database; SQLite folds the WAL into the file."""
+        self._known_bars.forget()
         if self._kept is not None:
             self._kept.close()
         self._engine.dispose()
