@@ -43,14 +43,14 @@ class ExitReason(StrEnum):
 
 
 ENTRY_RULES = tuple(EntryRule)
+EXIT_RULES = (ExitReason.TREND, ExitReason.VIX, ExitReason.RSI, ExitReason.ATR_PROFIT, ExitReason.STOP_LOSS)
+
 NOISE_RATIO = 1e-9
 """How far a mean may stand from another way to add up the same numbers: a close this near its mean equals it.
 
 A mean of cents can be the close to the cent. TA-Lib adds and takes away as it goes, so the last digits of its mean
 depend on where it began, and would say above of one window and below of a longer one.
 """
-
-EXIT_RULES = (ExitReason.TREND, ExitReason.VIX, ExitReason.RSI, ExitReason.ATR_PROFIT, ExitReason.STOP_LOSS)
 
 
 def entry_rules(

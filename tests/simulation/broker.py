@@ -143,10 +143,6 @@ class VirtualBroker:
         self.last_id = max(0, self.last_id - 3)
         self.restarted_at = len(self.resting)
 
-    def has_had(self, intent: OrderIntent) -> bool:
-        """Whether that order, under whatever id, ever arrived."""
-        return any(arrived.reference == intent.reference for _, arrived in self.arrivals)
-
     def _arrive(self, intent: OrderIntent, at: datetime) -> None:
         since_restart = self.resting[self.restarted_at :]
         known = next((order for order in since_restart if order.intent.order_id == intent.order_id), None)

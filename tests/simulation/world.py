@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from math import prod
 from re import findall
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from simulation.owner import VirtualPost
 from simulation.plan import CALLS, Life, Trouble, is_calm, stream
 from simulation.process import Died, Process
 from simulation.stores import AnyStore, FileStore
+
+T = TypeVar("T")
 
 CAPITAL = 5000.0
 MINUTE = timedelta(minutes=1)
@@ -356,22 +358,22 @@ class World:
         if place not in BESIDE_THE_BOOKS:
             self._read.clear()
 
-    def _once(self, name: str, read: Callable[[], Any]) -> Any:
+    def _once(self, name: str, read: Callable[[], T]) -> T:
         """What `read` gives, asked again only after the book was written: invariants ask the same after every run."""
         if name not in self._read:
             self._read[name] = read()
-        return self._read[name]
+        return cast("T", self._read[name])
 
     def book_fills(self) -> list[Fill]:
-        return self._once("fills", self.store.fills)  # type: ignore[no-any-return]
+        return self._once("fills", self.store.fills)
 
     def recorded(self) -> RecordedSignal | None:
         """Today's newest decision."""
-        return self._once("signal", lambda: self.store.signal(self.today))  # type: ignore[no-any-return]
+        return self._once("signal", lambda: self.store.signal(self.today))
 
     def recent_rows(self) -> list[SessionRow]:
         """The ledger's rows of the last sessions, today's among them."""
-        return self._once("rows", lambda: self.store.ledger(*self.recent))  # type: ignore[no-any-return]
+        return self._once("rows", lambda: self.store.ledger(*self.recent))
 
     def row(self) -> SessionRow | None:
         """The ledger's row of today."""
@@ -416,7 +418,7 @@ class World:
     def ledger(self) -> Ledger:
         """The book's own, by its executions; one that sells what it has not got is broken."""
         try:
-            return self._once("ledger", self._ledger)  # type: ignore[no-any-return]
+            return self._once("ledger", self._ledger)
         except StoreError as error:
             raise invariants.Broken("the_book_adds_up", error.message) from error
 
