@@ -138,16 +138,17 @@ def due(
     unsettled: Sequence[SessionFacts] = (),
     evenings: Sequence[EveningFacts] = (),
 ) -> Due | None:
-    """The step that is due now, or None; the first in this order where several are.
+    """The step that is due now, or None.
 
-    1. Deciding today's session, from its decision time until its ledger row stands, and again until the close
-       while its order is unacknowledged. It settles by itself what is open, so no unfinished business of an earlier
-       session, which may stay unfinished for days, can keep a position from being sold. While the owner is asked
-       nothing is decided; from the hard stop on the question has lapsed, and that is to be told.
-    2. Settling an earlier session, the oldest first.
-    3. Preflight, from its time until it passes, not from the decision time on.
-    4. Settling today's session.
-    5. The evening's sign of life.
+    Deciding today's session comes first, from its decision time until its ledger row stands, and again until the close
+    while its order is unacknowledged. It settles by itself what is open, so no unfinished business of an earlier
+    session, which may stay unfinished for days, can keep a position from being sold. While the owner is asked
+    nothing is decided; from the hard stop on the question has lapsed, and that is to be told.
+
+    Of the others the one that has waited longest, so that none whose attempts take long keeps the rest from their
+    turn: settling a session, preflight (from its time until it passes, not from the decision time on), the evening's
+    sign of life. Where two have waited as long, today's session goes before earlier ones, and these oldest first:
+    at midnight the broker forgets what was executed.
 
     today: the session of the exchange's present date, None where there is none. unsettled: earlier sessions with a
     ledger row and without settlement, oldest first. After midnight a session without a row is nobody's `today`: it
@@ -178,12 +179,19 @@ def _steps(
     """What is still to be done and when it ceases to be due, in the order of `due`."""
     if today:
         yield from _decide(today)
-    for facts in unsettled:
-        yield _settle(facts, "an earlier session is not settled")
+    yield from sorted(_others(today, unsettled, evenings), key=lambda step: step[0].at)
+
+
+def _others(
+    today: SessionFacts | None, unsettled: Sequence[SessionFacts], evenings: Sequence[EveningFacts]
+) -> Iterator[tuple[Due, datetime | None]]:
+    """Everything but deciding, as it goes where two have waited as long."""
     if today:
         yield from _preflight(today)
         if not today.is_settled:
             yield _settle(today, "the session has closed")
+    for facts in unsettled:
+        yield _settle(facts, "an earlier session is not settled")
     for evening in evenings:
         at = _next_attempt(evening.at, evening.tried_at)
         if not evening.passed and at < evening.until:

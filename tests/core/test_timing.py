@@ -256,6 +256,23 @@ def test_earlier_sessions_are_settled_first_but_never_at_the_cost_of_a_decision(
     assert expected == step_of(due(utc(WINTER, clock), facts(), unsettled))
 
 
+def test_a_settlement_whose_attempts_take_long_keeps_no_other_from_its_turn():
+    """Friday's is due again when its attempt ends; at midnight the broker forgets what was executed today."""
+    friday = facts(FRIDAY, "20:00", is_decided=True, settle_tried_at=utc(WINTER, "21:05"))
+    today = facts(is_decided=True)
+    order = []
+    for clock in ("21:20", "21:35", "21:50", "22:05"):
+        now = utc(WINTER, clock)
+        step = due(now, today, [friday])
+        order.append(step.session)
+        if step.session == FRIDAY:
+            friday = replace(friday, settle_tried_at=now)
+        else:
+            today = replace(today, settle_tried_at=now)
+
+    assert [WINTER, FRIDAY, WINTER, FRIDAY] == order
+
+
 def test_a_settlement_that_fails_makes_room_for_what_else_is_due():
     """Friday's was just tried in vain: Monday's is next, then the preflight."""
     now = utc(WINTER, "19:05")

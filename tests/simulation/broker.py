@@ -55,7 +55,7 @@ class Sent:
     intent: OrderIntent
     halted: str  # what stood still by the owner's word
     booked: int  # shares the book held
-    beside: int  # the owner's own shares when the run began
+    beside: int  # shares that the broker held beyond the book's, the owner having traded before the run began
     next_id: int  # that the broker would have given
     is_again: bool  # a try of the same order left before
     said: dict[str, Any]  # the broker's last answers to this process; None for one that did not come

@@ -80,7 +80,8 @@ class Driver:
                 continue
             world.clock.set(at)
             ended = world.run()
-            is_wanted = bool(troubles or ended.exit_code != 0) and ended.step != ""
+            is_unfinished = ended.exit_code != 0 or (ended.step == "settle" and world.store.unsettled_rows())
+            is_wanted = bool(troubles or is_unfinished) and ended.step != ""
 
     def _befall(self, session: date, trouble: Trouble) -> None:
         world, size, now = self.world, trouble.size, self.world.clock.now()

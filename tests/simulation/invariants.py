@@ -251,12 +251,12 @@ def no_entry_beside_a_mismatch(world: World) -> Iterator[str]:
     """Where the broker holds what the book does not know of, nothing is bought."""
     for sent in world.broker.sent[-1:]:
         if sent.intent.side is Side.BUY and sent.beside:
-            yield f"{sent.intent.reference} went out beside {sent.beside} shares of the owner's own"
+            yield f"{sent.intent.reference} went out beside {sent.beside} shares that are not the book's"
 
 
 def decided_as_the_rules_say(world: World) -> Iterator[str]:
-    """On whole data the action is the one that plain loops over the truth come to."""
-    recorded = world.recorded()
+    """On whole data the action is the one that plain loops over the truth come to, in each of a day's decisions."""
+    recorded = world.newly_recorded()
     if recorded is None or world.entry_is_blurred or not world.market.is_open(world.today):
         return
     document, strategy = recorded.document, parameters_from(recorded.settings).strategy
@@ -369,7 +369,7 @@ AFTER_EVENTS: tuple[Invariant, ...] = (
     no_entry_beside_a_mismatch,
     one_run_at_a_time,
 )
-AFTER_RUNS: tuple[Invariant, ...] = (every_execution_once, a_decision_stands)
+AFTER_RUNS: tuple[Invariant, ...] = (every_execution_once, a_decision_stands, decided_as_the_rules_say)
 AT_SESSION_END: tuple[Invariant, ...] = (
     every_session_has_a_row,
     a_settled_session_is_the_brokers,
@@ -378,7 +378,6 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     an_exit_waits_only_where_it_may,
     an_order_that_failed_is_told,
     what_was_missed_is_told,
-    decided_as_the_rules_say,
     an_untroubled_session_is_whole,
     a_split_is_followed,
     every_message_arrives,

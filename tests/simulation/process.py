@@ -90,15 +90,18 @@ class Process:
 
     def _leaves(self, intent: OrderIntent) -> None:
         world, broker = self.world, self.world.broker
+        is_again = any(sent.intent.reference == intent.reference for sent in broker.sent[world.sent_before :])
+        if not is_again:
+            world.count_as_the_book_must(leaving=intent.reference)
         broker.sent.append(
             Sent(
                 at=world.clock.now(),
                 intent=intent,
                 halted=world.halted,
                 booked=world.book_shares(),
-                beside=world.by_hand_at_decision,
+                beside=world.beside(),
                 next_id=broker.last_id + 1,
-                is_again=any(sent.intent.reference == intent.reference for sent in broker.sent[world.sent_before :]),
+                is_again=is_again,
                 said=dict(self.said),
             )
         )

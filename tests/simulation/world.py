@@ -139,6 +139,7 @@ class World:
         self.flat_at = 0  # how many executions there had been when they last added up to nothing
         self.entry_is_blurred = False
         self.exits_decided: list[date] = []  # of the position held
+        self.judged: dict[str, Any] | None = None  # the decision last held against the rules
         self.is_untroubled = True
         self.by_hand_at_decision = 0  # the owner's own shares when the last run began
         self.runs_at_once = 0
@@ -212,7 +213,7 @@ class World:
         recorded, order = self.recorded(), self.store.order(self.today)
         is_sale = order and order.intent.side is Side.SELL and order.intent.kind is not OrderKind.FLATTEN
         if is_sale or (recorded and recorded.document["action"] == "SELL"):
-            self.exits_decided.append(self.today)
+            self._exit_decided()
         self.told = [told for told in self.told if told[0] >= self.recent[0]]
         self.post.sent = [sent for sent in self.post.sent if calendar().local_date(sent[0]) >= self.recent[0]]
 
@@ -329,6 +330,7 @@ class World:
             self.store.end_of_process()
         self.count_as_the_book_must()
         self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
+        self._judge_no_more()
         if ended.step or not needs_lock:
             self.say(f"{ended.step or 'done'} -> {ended.exit_code} {ended.error}".rstrip())
         return ended
@@ -371,6 +373,23 @@ class World:
         """Today's newest decision."""
         return self._once("signal", lambda: self.store.signal(self.today))
 
+    def newly_recorded(self) -> RecordedSignal | None:
+        """The same, where it has not been held against the rules yet."""
+        recorded = self.recorded()
+        return recorded if recorded and recorded.document != self.judged else None
+
+    def _judge_no_more(self) -> None:
+        """Today's newest decision has been held against the rules; an exit it decided is due from now on."""
+        recorded = self.newly_recorded()
+        if recorded:
+            self.judged = recorded.document
+            if recorded.document["action"] == "SELL":
+                self._exit_decided()
+
+    def _exit_decided(self) -> None:
+        if self.today not in self.exits_decided:
+            self.exits_decided.append(self.today)
+
     def recent_rows(self) -> list[SessionRow]:
         """The ledger's rows of the last sessions, today's among them."""
         return self._once("rows", lambda: self.store.ledger(*self.recent))
@@ -389,20 +408,28 @@ class World:
         holding = self.ledger().holding
         return holding.shares if holding else 0
 
-    def count_as_the_book_must(self) -> None:
+    def count_as_the_book_must(self, leaving: str = "") -> None:
         """Past midnight the position tells how an order ended; what the owner traded in the same hours looks like it.
 
-        From then on such shares are the book's, and not the owner's.
+        From then on such shares are the book's, and not the owner's. leaving: the order that is about to be sent.
         """
         today, differ = calendar().local_date(self.clock.now()), 0
         if self.hand_trades and len(calendar().sessions(self.hand_trades[-1], today)) <= 5:
             differ = self.book_shares_today() - self.broker.ours
-        is_agreed = self.broker.by_hand == differ and not self.store.open_orders()
+        is_agreed = self.broker.by_hand == differ
+        is_agreed = is_agreed and all(order.intent.reference == leaving for order in self.store.open_orders())
         if differ and is_agreed and not self.is_astray:
             self.misjudged.update(e.fill.session for e in self.broker.executed[-3:])
             self.broker.by_hand = 0
             self.broker.correct(differ, calendar().nearest(today)[0], self.market.price(self.clock.now()))
             self.say(f"{differ} of the owner's shares count as the book's")
+
+    def beside(self) -> int:
+        """Shares that the broker has held beyond the book's since the run began; bought by the owner, or sold: below 0.
+
+        What the owner traded and what a restored book has forgotten can make up for each other, where nobody sees it.
+        """
+        return self.broker.ours + self.broker.by_hand - self.book_shares_today() if self.by_hand_at_decision else 0
 
     def book_shares_today(self) -> int:
         """The same in shares of today."""
