@@ -135,12 +135,19 @@ class Workplace:
     ) -> Iterator[TradingDesk]:
         """A desk that trades and records, alone on its database unless `locked` is false. Raises AlreadyRunning.
 
-        clock: the instant sessions are lived at, for runs over history: their messages are kept, not sent.
+        clock: the instant sessions are lived at, for runs over history: their messages are kept, not sent. Raises
+        SettingsError for one in paper or live mode.
         say: told while a person waits for a run under way to end.
         """
         from mtum_eod.adapters import log
 
         settings, is_present = self.loaded.settings, clock is None
+        if not is_present and settings.mode is not Mode.SIMULATED:
+            # An order of another day's decision, sent under that day's clock, would be filled today.
+            raise SettingsError(
+                f"sessions of the past are run in simulated mode only, the settings say {settings.mode}",
+                hint="`mtum-eod run --date D --dry-run` replays one; `mtum-eod settle` finishes what is open",
+            )
         _ = self.book  # a mode or source that cannot be had is refused before any file is made
         logged = log.to_file(
             settings.log_dir(self.loaded.folder),

@@ -195,3 +195,18 @@ def test_the_first_live_run_asks_once_and_then_trades(tmp_path: Path, monkeypatc
     assert (2, True) == (unattended.exit_code, "type `mtum-eod run` at a terminal once" in unattended.error["hint"])
     assert (2, True) == (mistyped.exit_code, "nothing is traded" in mistyped.error["message"])
     assert (0, 1, 0) == (agreed.exit_code, sent, next_day.exit_code)
+
+
+@pytest.mark.parametrize("typed", ["run --date 2024-11-05", "run --from 2024-11-05 --to 2024-11-05"])
+def test_an_order_of_yesterday_never_leaves_today(person: PaperPerson, tws: Server, typed: str):
+    """Lost before the broker had it, with the Gateway gone; the next day the session is asked for by its date."""
+    tws.on("placeOrder", lambda _: tws.refuse(), "before")
+    tws.faults.lose("placeOrder", times=1)
+    lost = person.types("run")
+    tws.accept()
+    tws.faults.clear()
+    asked = person.at("2024-11-06", 240).types(typed)
+
+    assert (5, 2, []) == (lost.exit_code, asked.exit_code, tws.orders)
+    assert "in simulated mode only, the settings say paper" in asked.err
+    assert "mtum-eod run --date D --dry-run" in asked.err
