@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
@@ -17,7 +18,7 @@ from mtum_eod.jobs.inquiry import executions_of, executions_vanished, is_told_by
 from mtum_eod.jobs.market import fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
 from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
-from mtum_eod.ports import BrokerOrder, Known, Notice, Unknown
+from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
 """What follows the order's reference in the id of an execution that nobody reported."""
@@ -56,12 +57,12 @@ def collect(desk: TradingDesk, order: Order, *, may_send: bool = False) -> Colle
         # The embedded broker prices an execution when it is asked, on the scale of that day.
         follow_scale(desk, recent(desk))
     if order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN) and order.perm_id is None:
-        recover(desk, order.intent, may_send=may_send)
-        before, order = order, _present(desk, order)
-        if order.status is not before.status:
-            tell_order(desk, order.intent, "A later run found it open")
+        recover(desk, order.intent, "A later run found it open", may_send=may_send)
+        order = _present(desk, order)
     if order.status is OrderStatus.NOT_SENT:
-        order = _after_all(desk, order)
+        order, silence = _after_all(desk, order)
+        if silence:
+            return Collected(order, silence=silence)
     is_acknowledged = order.status is OrderStatus.UNKNOWN and order.perm_id is not None
     if order.status is OrderStatus.WORKING or is_acknowledged:
         return _collect_open(desk, order)
@@ -89,15 +90,29 @@ def late_sessions(desk: Desk) -> list[date]:
     return found
 
 
-def _after_all(desk: TradingDesk, order: Order) -> Order:
-    """An order that was surely absent may have been on the wire still: where it did arrive, it is adopted."""
-    orders = desk.broker.orders()
-    found = order_among(desk, order.intent, orders.value) if isinstance(orders, Known) else None
-    if found is None:
-        return order
-    acknowledge(desk, found)
-    tell_order(desk, order.intent, "It reached the broker after all")
-    return _present(desk, order)
+def _after_all(desk: TradingDesk, order: Order) -> tuple[Order, str]:
+    """An order that was surely absent may have been on the wire still: where it did arrive, it is adopted.
+
+    Beside the order: what keeps the broker from saying so, while its executions can still be seen; else empty.
+    """
+    intent, orders, executions = order.intent, desk.broker.orders(), desk.broker.executions()
+    found = order_among(desk, intent, orders.value) if isinstance(orders, Known) else None
+    fills = executions_of(intent, executions.value) if isinstance(executions, Known) else []
+    if found is None and not fills:
+        return order, "" if executions_vanished(desk, intent.session) else _silence(orders, executions)
+    with desk.store.transaction():
+        if found:
+            acknowledge(desk, found)
+        else:
+            words = "known by its executions"
+            desk.store.update_order(intent.reference, OrderStatus.WORKING, desk.wall_clock.now(), words=words)
+        tell_order(desk, intent, "It reached the broker after all")
+    return _present(desk, order), ""
+
+
+def _silence(*answers: Answer[Any]) -> str:
+    """What the broker did not tell, of the first answer that never came; empty where all came."""
+    return next((answer.why or "no answer" for answer in answers if isinstance(answer, Unknown)), "")
 
 
 def booked(desk: Desk, intent: OrderIntent) -> list[Fill]:
@@ -161,11 +176,11 @@ def _collect_open(desk: TradingDesk, order: Order) -> Collected:
         beyond = _beyond_the_book(desk, intent, shown)
         desk.store.add_fills([] if beyond else shown)  # is kept, whatever the rest says
     found = order_among(desk, intent, orders.value) if isinstance(orders, Known) else None
-    silent = next((answer.why for answer in (executions, orders) if isinstance(answer, Unknown)), None)
+    silent = _silence(executions, orders)
     if beyond:
         verdict: Verdict | None = _judge_beyond(beyond)
     else:
-        verdict = _judge(desk, order, found) if silent is None else _judge_silence(desk, order, found, silent)
+        verdict = _judge_silence(desk, order, found, silent) if silent else _judge(desk, order, found)
     if verdict is None:
         return Collected(_present(desk, order))
     is_news = (verdict.status, verdict.words) != (order.status, order.words)
@@ -292,7 +307,8 @@ def _collect_ended(desk: TradingDesk, order: Order) -> Collected:
     """What the broker shows of an ended order beyond the book: executions after all, corrections, commissions."""
     intent, executions = order.intent, desk.broker.executions()
     if isinstance(executions, Unknown):
-        return Collected(order)
+        may_have_more = _shares(booked(desk, intent)) < intent.shares and not executions_vanished(desk, intent.session)
+        return Collected(order, silence=executions.why if may_have_more else "")
     shown = executions_of(intent, executions.value)
     if _has_news(booked(desk, intent), shown):
         _book_late(desk, order, shown)

@@ -25,11 +25,14 @@ from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
 from mtum_eod.jobs.market import from_store
-from mtum_eod.jobs.order import adopt_forgotten, send, tell_order
+from mtum_eod.jobs.order import adopt_forgotten, send
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import as_dry_run, inputs_of
 from mtum_eod.jobs.splits import as_after_split, follow_split
 from mtum_eod.ports import Answer, Notice, Recording, SessionRow, Unknown
+
+HELD_UP = (Gate.OUTSIDE_WINDOW, Gate.ORDER_UNKNOWN, Gate.RECONCILE_MISMATCH)
+"""What keeps an exit from going out though nobody asked for that."""
 
 TOLD = 5
 """So many warnings are told in one message; all of them stand with the snapshot."""
@@ -92,10 +95,9 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
         raise unsent
     if intent is None:
         return outcome
-    stopped = send(desk, intent)
+    stopped = send(desk, intent, decision.reason)
     if stopped:
         outcome = outcome.with_document(blocked_by=str(stopped.gate))
-    tell_order(desk, intent, decision.reason)
     return outcome.with_order(desk.store.order(session))
 
 
@@ -217,7 +219,11 @@ def _tell(desk: TradingDesk, outcome: Outcome, *, is_still_waiting: bool) -> Non
     if evidence.mismatch or doubts:
         said = "; ".join(filter(None, [*doubts, evidence.mismatch]))
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=said, is_urgent=True))
-    if decision.blocked_by is not Gate.DATA and not is_still_waiting:
+    if decision.blocked_by is Gate.DATA or is_still_waiting:
+        return
+    if decision.action is Action.SELL and decision.blocked_by in HELD_UP:
+        tell_unattended(desk, f"{evidence.session}: {summary(desk, outcome)}")
+    else:
         desk.notifier.tell(Notice(event=Event.DAILY_SUMMARY, words=summary(desk, outcome)))
 
 

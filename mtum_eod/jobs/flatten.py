@@ -31,7 +31,7 @@ from mtum_eod.jobs.collect import recent
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
 from mtum_eod.jobs.gather import order_in_doubt, position_of
-from mtum_eod.jobs.order import adopt_forgotten, recover, send, tell_order
+from mtum_eod.jobs.order import adopt_forgotten, recover, send
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
 from mtum_eod.jobs.splits import follow_scale
@@ -107,10 +107,9 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
         else:
             _record(desk, intent, by_hand, run_id)
     if first:
-        recover(desk, intent, may_send=True)  # it may have got there after all
+        recover(desk, intent, by_hand, may_send=True)  # it may have got there after all
     else:
-        send(desk, intent)
-    tell_order(desk, intent, by_hand)
+        send(desk, intent, by_hand)
     order = desk.store.order(session)
     intent = order.intent if order else intent
     status = order.status if order else OrderStatus.INTENT

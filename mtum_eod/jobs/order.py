@@ -6,6 +6,8 @@ is repeated, and what cannot be known is written down as UNKNOWN.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -43,6 +45,13 @@ FAILED_ORDERS = {
 }
 """Ends of an order that nobody asked for, and the occasion they are told on."""
 
+NOT_SOLD = {
+    OrderStatus.REJECTED: "was rejected",
+    OrderStatus.CANCELLED: "was withdrawn",
+    OrderStatus.NOT_SENT: "did not get out, `mtum-eod flatten` tries again",
+}
+"""Ends of a sale by hand that leave the shares where they were."""
+
 LOOK = (
     "Look at the broker's own order list and position; it resolves itself once these agree, "
     "or say what became of it: `mtum-eod reconcile --resolve {session} none|filled|SHARES`"
@@ -59,31 +68,33 @@ ON_THE_ORDER = (Act.APPROVE, Act.CANCEL, Act.FLATTEN)
 # -- out --------------------------------------------------------------------------------------------------------------
 
 
-def send(desk: TradingDesk, intent: OrderIntent) -> Blocked | None:
-    """Send a committed intent and write down what the broker said; returns what came up against it meanwhile.
+def send(desk: TradingDesk, intent: OrderIntent, reason: str) -> Blocked | None:
+    """Send a committed intent; write down and tell what the broker said. Returns what came up against it meanwhile.
 
     Where no acknowledgement came the broker is asked. Surely absent, the order goes out once more under its own id if
-    there is time; what stays unknown is recorded so.
+    there is time; what stays unknown is recorded so. reason: why it is sent, in words for the owner.
     """
-    stopped = _submit(desk, intent, is_last_try=False)
+    stopped = _submit(desk, intent, reason, is_last_try=False)
     _heed_withdrawal(desk, intent.session)
     return stopped
 
 
-def _submit(desk: TradingDesk, intent: OrderIntent, *, is_last_try: bool) -> Blocked | None:
+def _submit(desk: TradingDesk, intent: OrderIntent, reason: str, *, is_last_try: bool) -> Blocked | None:
     """The one line that can spend money, with a last look before it and the broker's word after it."""
     stopped = last_look(desk, intent)  # only now: deciding, or asking the broker, takes its time
     if stopped and stopped.gate is Gate.OUTSIDE_WINDOW and _goes_late(desk, intent):
-        return _submit(desk, _as_market_order(desk, intent, stopped.why), is_last_try=is_last_try)
+        return _submit(desk, _as_market_order(desk, intent, stopped.why), reason, is_last_try=is_last_try)
     if stopped:
-        desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=stopped.why)
+        with _told(desk, intent, reason):
+            desk.store.update_order(intent.reference, OrderStatus.NOT_SENT, desk.wall_clock.now(), words=stopped.why)
         return stopped
     try:
         acknowledged = desk.broker.submit(intent)
     except BrokerUnavailable as error:
-        _find_out(desk, intent, may_send=not is_last_try, doubt=error.message)
+        _find_out(desk, intent, reason, may_send=not is_last_try, doubt=error.message)
     else:
-        acknowledge(desk, acknowledged)
+        with _told(desk, intent, reason):
+            acknowledge(desk, acknowledged)
     return None
 
 
@@ -102,7 +113,7 @@ def _as_market_order(desk: TradingDesk, intent: OrderIntent, why: str) -> OrderI
     return replace(intent, order_type=OrderType.MKT)
 
 
-def _send_again(desk: TradingDesk, intent: OrderIntent, next_id: int | BrokerUnavailable) -> None:
+def _send_again(desk: TradingDesk, intent: OrderIntent, reason: str, next_id: int | BrokerUnavailable) -> None:
     """Send an intent that is surely absent at the broker, for the last time: under its own id, or a new one.
 
     The same id lets the broker refuse a second order, should the first try be on the wire still. Ids that it has begun
@@ -119,7 +130,7 @@ def _send_again(desk: TradingDesk, intent: OrderIntent, next_id: int | BrokerUna
         desk.store.update_order(
             intent.reference, OrderStatus.INTENT, desk.wall_clock.now(), order_id=next_id, words=words
         )
-    _submit(desk, intent, is_last_try=True)
+    _submit(desk, intent, reason, is_last_try=True)
 
 
 def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
@@ -169,18 +180,18 @@ def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
 # -- in doubt ---------------------------------------------------------------------------------------------------------
 
 
-def recover(desk: TradingDesk, intent: OrderIntent, *, may_send: bool) -> None:
-    """Find out what became of an intent without acknowledgement, and write it down.
+def recover(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: bool) -> None:
+    """Find out what became of an intent without acknowledgement; write it down, and tell it where that is news.
 
     Found at the broker: adopted. Surely absent (two whole looks apart agree, position as before the order): sent once
     more where it may be, else given up as never sent. Past its session's midnight executions have vanished: there a
     position that moved by the whole order says that it was executed. Not knowable: UNKNOWN, a person looks.
     """
-    _find_out(desk, intent, may_send=may_send)
+    _find_out(desk, intent, reason, may_send=may_send)
     _heed_withdrawal(desk, intent.session)
 
 
-def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: str = "") -> None:
+def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: bool, doubt: str = "") -> None:
     """doubt: what came in place of its acknowledgement, in words."""
     # Asked for first: an answer that takes minutes must not come between the last look and a second try.
     next_id = _next_order_id(desk) if may_send else 0
@@ -189,7 +200,8 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
     if isinstance(seen, Unknown):
         words = seen.why
     elif seen.order is not None:
-        acknowledge(desk, seen.order)
+        with _told(desk, intent, reason):
+            acknowledge(desk, seen.order)
         return
     elif seen.fills:
         # Executed though no list names the order: it is alive or done, settlement will book what it did.
@@ -198,7 +210,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
         words = f"{_moved(seen)}, and it was not surely the book's before"
     elif same_shares(seen.moved, 0):
         if may_send:
-            _send_again(desk, intent, next_id)
+            _send_again(desk, intent, reason, next_id)
             return
         status, words = OrderStatus.NOT_SENT, NEVER_ARRIVED
     elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent.session):
@@ -206,7 +218,8 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, *, may_send: bool, doubt: 
     else:
         words = _moved(seen)
     words = "; ".join(filter(None, (words, doubt)))
-    desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
+    with _told(desk, intent, reason):
+        desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
 
 
 def _next_order_id(desk: Desk) -> int | BrokerUnavailable:
@@ -307,28 +320,32 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
         return Withdrawn(words=f"too late to withdraw {intent.reference}: past the hard stop", is_done=False)
     desk.broker.finish_by(times.hard_stop_at)
     answer = desk.broker.cancel(intent.reference)
-    if isinstance(answer, Known):
-        acknowledge(desk, answer.value)
-        if answer.value.status is OrderStatus.CANCELLED:
-            if intent.kind is OrderKind.FLATTEN:
-                _tell_kept(desk, intent)
-            return Withdrawn(words=f"withdrawn: {intent.reference}", is_done=True)
-        words = f"{intent.reference} is {answer.value.status}" + (f": {answer.value.words}" * bool(answer.value.words))
-    else:
-        words = f"{intent.reference} could not be withdrawn: {answer.why}"
-    said = f"{words}; it may be executed at the close"
-    desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+    with desk.store.transaction():
+        if isinstance(answer, Known):
+            acknowledge(desk, answer.value)
+            if answer.value.status is OrderStatus.CANCELLED:
+                tell_order(desk, intent, "")
+                return Withdrawn(words=f"withdrawn: {intent.reference}", is_done=True)
+            words = ": ".join(filter(None, (f"{intent.reference} is {answer.value.status}", answer.value.words)))
+        else:
+            words = f"{intent.reference} could not be withdrawn: {answer.why}"
+        said = f"{words}; it may be executed at the close"
+        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
     return Withdrawn(words=words, is_done=False)
 
 
-def _tell_kept(desk: TradingDesk, intent: OrderIntent) -> None:
-    """A session has one order: with its sale withdrawn, nobody watches the shares until the next one."""
-    held = counted(desk.shares(), "share")
-    said = f"{intent.session}: the sale by hand was withdrawn, {held} kept, and no rule is asked today"
-    desk.notifier.tell(Notice(event=Event.POSITION_UNATTENDED, words=f"{desk.book.symbol} {said}", is_urgent=True))
-
-
 # -- telling ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _told(desk: TradingDesk, intent: OrderIntent, reason: str) -> Iterator[None]:
+    """What is written of the order inside is durable only together with the word about it, where its state is news."""
+    before = desk.store.order(intent.session)
+    with desk.store.transaction():
+        yield
+        after = desk.store.order(intent.session)
+        if before and after and after.status is not before.status:
+            tell_order(desk, intent, reason)
 
 
 def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
@@ -348,3 +365,8 @@ def tell_order(desk: TradingDesk, intent: OrderIntent, reason: str) -> None:
         desk.notifier.tell(Notice(event=event, words=f"Order {said}{words_of_broker}{cure}", is_urgent=True))
     else:
         desk.notifier.tell(Notice(event=Event.ORDER_SENT, words=f"{said}{words_of_broker}. {reason}"))
+    if intent.kind is OrderKind.FLATTEN and status in NOT_SOLD:
+        # A session has one order: with its sale gone, nobody watches the shares until the next one.
+        kept = f"{counted(desk.shares(), 'share')} kept, and no rule is asked today"
+        words = f"{desk.book.symbol} {intent.session}: the sale by hand {NOT_SOLD[status]}: {kept}"
+        desk.notifier.tell(Notice(event=Event.POSITION_UNATTENDED, words=words, is_urgent=True))

@@ -70,6 +70,7 @@ def _leave_undecided(desk: TradingDesk, session: date, error: MtumEodError) -> N
 
 def settle_step(desk: TradingDesk, session: date) -> Settlement:
     """Settle `session`; repeating it changes nothing."""
+    before = desk.store.last_runs(session).get(Step.SETTLE)
     with filed(desk, Step.SETTLE, session) as run:
         desk.broker.finish_by(desk.clock.now() + timing.RETRY_EVERY)  # then the next attempt is due
         refuse_wrong_clock(desk)
@@ -78,6 +79,10 @@ def settle_step(desk: TradingDesk, session: date) -> Settlement:
         _settle_late(desk)
         run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
+        is_order_over = settlement.order is not None and not settlement.order.status.is_open
+        if settlement.is_unanswered and is_order_over and (before is None or before.outcome != run.outcome):
+            said = f"{session} is not settled: {settlement.why}"
+            desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
     if settlement.is_settled:
         back_up(desk)
     return settlement

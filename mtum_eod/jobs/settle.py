@@ -163,6 +163,9 @@ def _still_open(desk: Desk, collected: Collected, mark: EquityMark | None) -> st
         is_in_doubt = collected.alarm or collected.silence or order.status is OrderStatus.UNKNOWN
         doubt = order.words if is_in_doubt else ""
         return f"order {order.intent.reference} is {order.status}{': ' if doubt else ''}{doubt}"
+    if order and collected.silence:
+        doubt = f"whether any of it was executed the broker does not tell: {collected.silence}"
+        return f"order {order.intent.reference} is {order.status}; {doubt}"
     if order and any(fill.commission_usd is None for fill in booked(desk, order.intent)):
         return "a commission is not reported yet"
     return "" if mark else "the session's close is not known yet"

@@ -560,3 +560,23 @@ def test_the_tests_clock_is_new_yorks(bench: Bench):
     bench.clock.set(datetime.fromisoformat("2024-11-06T04:59:00+00:00"))
 
     assert SESSION == calendar().local_date(bench.clock.now())
+
+
+def test_an_order_refused_and_executed_all_the_same_is_booked_once_the_broker_speaks_again(bench: Bench):
+    bench.broker.on_submit = "reject"
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    bench.broker.silent = {"orders", "executions"}
+    silent = bench.settle()
+    bench.broker.silent = set()
+    settled = [bench.settle(after_close=35).is_settled, bench.settle(after_close=50).is_settled]
+
+    assert (False, 5) == (silent.is_settled, silent.exit_code)
+    assert (True, 33) == (settled[-1], bench.desk.shares())
+
+
+def test_an_order_executed_in_full_waits_for_nothing_more_from_a_silent_broker(bench: Bench):
+    bench.buy(SESSION)
+    bench.broker.silent = {"executions"}
+
+    assert bench.settle(after_close=35).is_settled

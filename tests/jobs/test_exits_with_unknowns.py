@@ -253,3 +253,17 @@ def test_an_unknown_atr_at_entry_leaves_the_other_rules_to_sell(bench: Bench):
 
     assert ("HOLD", "data", 3) == (waiting.document["action"], waiting.document["blocked_by"], waiting.exit_code)
     assert ("SELL", 33) == (sold.document["action"], sold.document["shares"])
+
+
+# -- due, and held up -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before_close", [1.5, -30])
+def test_an_exit_that_comes_too_late_is_told_at_once(bench: Bench, before_close: float):
+    """The machine comes back after the last minute a sale could go out; the summary alone may be switched off."""
+    vix_high(bench.data)
+    late = bench.decide(DAY, before_close).document
+    bench.decide(DAY, before_close - 1)
+    told = [urgent for words, urgent in bench.notices("position_unattended") if "blocked by outside_window" in words]
+
+    assert ("SELL", "outside_window", [1]) == (late["action"], late["blocked_by"], told)

@@ -348,9 +348,25 @@ def test_a_sale_by_hand_that_is_withdrawn_leaves_shares_nobody_watches(bench: Be
 
     assert [
         (
-            "MTUM 2024-11-06: the sale by hand was withdrawn, 33 shares kept, and no rule is asked today",
+            "MTUM 2024-11-06: the sale by hand was withdrawn: 33 shares kept, and no rule is asked today",
             1,
         )
+    ] == bench.notices("position_unattended")
+
+
+@pytest.mark.parametrize(
+    ("on_submit", "how"), [("reject", "was rejected"), ("lose", "did not get out, `mtum-eod flatten` tries again")]
+)
+def test_a_sale_by_hand_that_comes_to_nothing_leaves_shares_nobody_watches(bench: Bench, on_submit: str, how: str):
+    """In the afternoon the VIX says sell, and the session has had its decision by hand."""
+    bench.broker.on_submit = on_submit
+    handled = sell(bench, 300)
+    bench.data.edit(VIX, NEXT, close=35.0)
+    blocked_by = bench.decide(NEXT).document["blocked_by"]
+
+    assert (5, "already_decided") == (handled.exit_code, blocked_by)
+    assert [
+        (f"MTUM 2024-11-06: the sale by hand {how}: 33 shares kept, and no rule is asked today", 1)
     ] == bench.notices("position_unattended")
 
 

@@ -1,11 +1,14 @@
 """An order in doubt: its intent is committed, and the run that was to send it has died. What the next run does."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from fakes import KEY, SESSION, Bench, calendar
+from fakes import KEY, SESSION, Bench, Killed, calendar
 
+from mtum_eod.adapters.notices import OwnerNotices
+from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
 from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, Step
@@ -13,8 +16,8 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.inquiry import look
 from mtum_eod.jobs.order import recover
-from mtum_eod.jobs.session import settle_all
-from mtum_eod.ports import BrokerOrder, Unknown
+from mtum_eod.jobs.session import decide_step, settle_all
+from mtum_eod.ports import BrokerOrder, Notice, Unknown
 
 BUY_KEY, NEXT, THIRD = f"{KEY}/2024-11-05/BUY", date(2024, 11, 6), date(2024, 11, 7)
 
@@ -189,7 +192,7 @@ def test_an_order_known_by_its_executions_alone_is_alive(bench: Bench):
     bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
     bench.broker.forgets = True
     bench.at(SESSION, -1)
-    recover(bench.desk, bench.broker.received[0], may_send=False)
+    recover(bench.desk, bench.broker.received[0], "found open", may_send=False)
 
     assert [("working", 1)] == state(bench)
 
@@ -477,7 +480,7 @@ def test_a_crash_after_each_write_of_a_resolution_ends_in_the_same_book(bench: B
     """Killed once it is known as executed, before the estimate is booked; the next run books it once."""
     unknown_past_midnight(bench, 33.0)
     bench.at(NEXT, 60)
-    recover(bench.desk, bench.broker.received[0], may_send=False)
+    recover(bench.desk, bench.broker.received[0], "found open", may_send=False)
     during = state(bench)
     bench.decide(NEXT)
     bench.decide(NEXT, before_close=18)
@@ -537,3 +540,47 @@ def test_an_unknown_order_is_asked_for_again_in_the_next_minute(bench: Bench):
     done = do_due(bench.desk)
 
     assert (Step.DECIDE, [(BUY_KEY, 1)], [("working", 1)]) == (done.step, received(bench), state(bench))
+
+
+@pytest.mark.parametrize("silent", [{"orders"}, {"executions"}, {"orders", "executions", "shares_held"}])
+def test_an_order_given_up_that_arrives_is_booked_once_a_silent_broker_speaks_again(bench: Bench, silent: set[str]):
+    """Two looks found nothing of it; it was on the wire still, and was filled while the broker did not answer."""
+    bench.broker.on_submit = "lose"
+    given_up = bench.decide().document["order"]["status"]
+    intent = bench.store.order(SESSION).intent  # type: ignore[union-attr]
+    bench.broker.on_submit = "accept"
+    bench.broker.submit(intent)
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    bench.broker.forgets = "orders" not in silent
+    bench.broker.silent = silent
+    first, second = bench.settle(), bench.settle(after_close=35)
+    bench.broker.silent = set()
+    last = bench.settle(after_close=50)
+
+    assert ("not_sent", False, False, True) == (given_up, first.is_settled, second.is_settled, last.is_settled)
+    assert (4, 33) == (second.exit_code, bench.desk.shares())
+    told = [words for words, _ in bench.notices("run_failed") + bench.notices("mismatch") if "list of" in words]
+    assert 1 == len(told)
+
+
+@pytest.mark.parametrize("on_submit", ["accept", "reject", "lose"])
+def test_what_became_of_an_order_is_durable_only_with_the_word_about_it(bench: Bench, on_submit: str):
+    """Killed between the two: the next run finds the order open, asks the broker again, and tells."""
+
+    class Dying(OwnerNotices):
+        def tell(self, notice: Notice) -> None:
+            if notice.event is not Event.DAILY_SUMMARY:
+                raise Killed
+            super().tell(notice)
+
+    bench.broker.on_submit = on_submit
+    bench.at(SESSION, 20)
+    with pytest.raises(Killed):
+        decide_step(replace(bench.desk, notifier=Dying(store=bench.store, clock=bench.clock)), SESSION)
+    killed = state(bench)
+    bench.broker.on_submit = "accept" if on_submit == "lose" else on_submit
+    bench.decide(before_close=18)
+    event, status = ("order_rejected", "rejected") if on_submit == "reject" else ("order_sent", "working")
+
+    assert ([("intent", 1)], [(status, 1)]) == (killed, state(bench))
+    assert ([(BUY_KEY, 1)], 1) == (received(bench), len(bench.notices(event)))
