@@ -143,6 +143,8 @@ class OrderIntent:
     shares: int
     order_id: int  # the broker's id it will use
     decision_price_usd: float
+    is_beside_mismatch: bool = False
+    """Book and broker differed then, or might have stood on two scales: no position tells what became of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, S
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.inquiry import executions_of, executions_vanished, is_told_by_position, look_twice, order_among
+from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
 from mtum_eod.jobs.market import fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
 from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
@@ -276,7 +276,7 @@ def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdic
         return None
     done = _shares(booked(desk, intent))
     moved = whole_shares(seen.moved)
-    is_telling = same_shares(seen.moved, moved) and is_told_by_position(desk, intent)
+    is_telling = same_shares(seen.moved, moved) and not intent.is_beside_mismatch
     if not is_telling or not 0 <= moved <= intent.shares - done or (moved == 0 and claimed is OrderStatus.FILLED):
         more = counted(seen.moved, "share")
         words = f"{counted(done, 'share')} of it booked, but the position moved its way by {more} more"

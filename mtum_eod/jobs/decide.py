@@ -136,6 +136,11 @@ def is_final(outcome: Outcome) -> bool:
     return not (evidence.position is None and evidence.fatal_findings)
 
 
+def _is_scale_in_doubt(evidence: Evidence) -> bool:
+    """Whether closes stood in one ratio to the stored ones: a split, or something that looks like one."""
+    return any(finding.kind is FindingKind.RATIO for finding in evidence.findings)
+
+
 def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision, had: Answer[None]) -> OrderIntent | None:
     """The order that the decision asks for. Raises BrokerUnavailable where the session may have had one already."""
     if decision.shares == 0:
@@ -153,6 +158,7 @@ def _intent(desk: TradingDesk, evidence: Evidence, decision: Decision, had: Answ
         shares=decision.shares,
         order_id=desk.broker.next_order_id(),
         decision_price_usd=evidence.indicators.close,
+        is_beside_mismatch=bool(evidence.mismatch) or _is_scale_in_doubt(evidence),
     )
 
 
@@ -171,8 +177,8 @@ def _record(
     # An exit once decided stays due, also where nothing could be sent; a question is answered by what it was about.
     kept = is_decided or outcome.decision.action is Action.SELL or outcome.decision.shares_awaiting > 0
     prices = gathered.reading.bars[0]
-    is_scale_in_doubt = any(finding.kind is FindingKind.RATIO for finding in outcome.evidence.findings)
-    before = desk.store.bars(prices.symbol, prices.first, prices.last) if kept and is_scale_in_doubt else None
+    is_in_doubt = _is_scale_in_doubt(outcome.evidence)
+    before = desk.store.bars(prices.symbol, prices.first, prices.last) if kept and is_in_doubt else None
     desk.store.record(
         Recording(
             run_id=run_id,

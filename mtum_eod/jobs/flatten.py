@@ -23,6 +23,7 @@ from mtum_eod.core.trading import (
     Side,
     Step,
     order_reference,
+    same_shares,
     whole_shares,
 )
 from mtum_eod.core.words import counted, wall
@@ -161,7 +162,8 @@ def _sale(desk: TradingDesk, session: date, position: Position) -> OrderIntent:
             f"the broker's position is not known ({held.why}): a sale could sell too much",
             hint="try again once the broker answers: `mtum-eod doctor` looks at the chain",
         )
-    shares = min(position.shares, whole_shares(held.value - desk.store.shares_left()))
+    own = held.value - desk.store.shares_left()
+    shares = min(position.shares, whole_shares(own))
     if shares < 1:
         raise OrderStateUnknown(
             f"the book holds {counted(position.shares, 'share')}, the broker {held.value:g}: "
@@ -178,6 +180,7 @@ def _sale(desk: TradingDesk, session: date, position: Position) -> OrderIntent:
         shares=shares,
         order_id=desk.broker.next_order_id(),
         decision_price_usd=_price(desk, session, position),
+        is_beside_mismatch=not same_shares(own, position.shares),
     )
 
 

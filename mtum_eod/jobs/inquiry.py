@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 
-from mtum_eod.core.market import FindingKind
 from mtum_eod.core.trading import Fill, OrderIntent, Side, order_reference, same_shares
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.ports import Answer, BrokerOrder, Known, Unknown
@@ -73,18 +72,6 @@ def order_among(desk: Desk, intent: OrderIntent, orders: Iterable[BrokerOrder]) 
 def executions_of(intent: OrderIntent, executions: Iterable[Fill]) -> list[Fill]:
     """The intent's own executions."""
     return [fill for fill in executions if fill.reference == intent.reference]
-
-
-def is_told_by_position(desk: Desk, intent: OrderIntent) -> bool:
-    """Whether how far the position moved says how much of it is the order's.
-
-    Where book and broker differed before the order went out, or might have stood on two scales, it does not.
-    """
-    decided = desk.store.signal(intent.session)
-    if decided is None:
-        return True
-    is_split_in_doubt = any(finding["kind"] == FindingKind.RATIO for finding in decided.inputs.get("findings", ()))
-    return not (decided.inputs.get("mismatch") or is_split_in_doubt)
 
 
 def executions_vanished(desk: Desk, session: date) -> bool:

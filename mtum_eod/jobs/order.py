@@ -34,7 +34,7 @@ from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
-from mtum_eod.jobs.inquiry import Seen, executions_vanished, had_already, is_told_by_position, look_twice
+from mtum_eod.jobs.inquiry import Seen, executions_vanished, had_already, look_twice
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
@@ -206,7 +206,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: 
     elif seen.fills:
         # Executed though no list names the order: it is alive or done, settlement will book what it did.
         status, words = OrderStatus.WORKING, "known by its executions"
-    elif not is_told_by_position(desk, intent):
+    elif intent.is_beside_mismatch:
         words = f"{_moved(seen)}, and it was not surely the book's before"
     elif same_shares(seen.moved, 0):
         if may_send:
@@ -251,6 +251,7 @@ def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
     if had.value is None:
         return Known(None)
     order, side = had.value, Side(had.value.reference.rpartition("/")[2])
+    held = desk.broker.shares_held(desk.book.symbol)
     shares = order.shares or order.filled_shares or 1  # one that ended without an execution may be listed without any
     intent = OrderIntent(
         reference=order.reference,
@@ -261,6 +262,9 @@ def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
         shares=shares,
         order_id=order.order_id or 0,
         decision_price_usd=0.0,
+        is_beside_mismatch=not (
+            isinstance(held, Known) and same_shares(held.value - desk.store.shares_left(), desk.shares())
+        ),
     )
     words = f"the broker has had {order.reference}, {counted(shares, 'share')}, that this book did not know of"
     with desk.store.transaction():

@@ -16,8 +16,8 @@ from mtum_eod.errors import StoreError
 NEXT_REVISION = """
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
@@ -46,10 +46,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def become(then: str = "") -> None:
         folder = tmp_path / "migrations"
         shutil.copytree(upkeep.migrations_dir(), folder)
-        (folder / "versions" / "0003_host.py").write_text(NEXT_REVISION.format(then=then))
+        (folder / "versions" / "0004_host.py").write_text(NEXT_REVISION.format(then=then))
         monkeypatch.setattr(upkeep, "migrations_dir", lambda: folder)
         for module in (connect, opening, upkeep):
-            monkeypatch.setattr(module, "HEAD", "0003")
+            monkeypatch.setattr(module, "HEAD", "0004")
 
     return become
 
@@ -99,12 +99,33 @@ def test_the_migrations_make_the_tables_the_program_describes(path: Path):
 
 
 def test_a_new_database_is_at_the_newest_revision_and_upgrading_again_changes_nothing(path: Path):
-    assert (None, "0002") == (upkeep.upgrade(path), upkeep.upgrade(path))
+    assert (None, "0003") == (upkeep.upgrade(path), upkeep.upgrade(path))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "is_beside_mismatch"),
+    [
+        ('{"mismatch": "", "findings": []}', 0),
+        ('{"mismatch": "the book holds 20 shares, the broker 25", "findings": []}', 1),
+        ('{"mismatch": "", "findings": [{"kind": "zero_volume"}, {"kind": "ratio"}]}', 1),
+    ],
+)
+def test_an_order_from_before_keeps_what_its_decision_knew_of_a_mismatch(
+    written: Path, inputs: str, is_beside_mismatch: int
+):
+    sql(written, "ALTER TABLE order_intent DROP COLUMN is_beside_mismatch")
+    sql(written, "UPDATE alembic_version SET version_num = '0002'")
+    sql(written, f"UPDATE signal SET inputs = '{inputs}' WHERE session = '2024-01-03'")  # noqa: S608 (the test's own)
+    upkeep.upgrade(written)
+
+    assert [("2024-01-03", is_beside_mismatch), ("2024-01-08", 0)] == sql(
+        written, "SELECT session, is_beside_mismatch FROM order_intent WHERE session < '2024-01-09' ORDER BY session"
+    )
 
 
 def test_an_older_database_is_upgraded_behind_a_backup(written: Path, next_version: Any):
     next_version()
-    with pytest.raises(StoreError, match="schema revision 0002, this program reads 0003") as refused:
+    with pytest.raises(StoreError, match="schema revision 0003, this program reads 0004") as refused:
         open_reader(written)
     store = open_store(written)
     store.start_run(Step.SETTLE, None, at("01-17"))
@@ -113,7 +134,7 @@ def test_an_older_database_is_upgraded_behind_a_backup(written: Path, next_versi
 
     (kept,) = (written.parent / "backups").iterdir()
     assert ("mtum-eod db upgrade" in refused.value.hint, 6) == (True, fills)
-    assert ([("0002",)], [("0003",)], 0o600) == (
+    assert ([("0003",)], [("0004",)], 0o600) == (
         sql(kept, "SELECT version_num FROM alembic_version"),
         sql(written, "SELECT version_num FROM alembic_version"),
         stat.S_IMODE(kept.stat().st_mode),
@@ -125,7 +146,7 @@ def test_an_upgrade_that_fails_half_way_leaves_the_older_database_whole(written:
     with pytest.raises(StoreError, match="no such table: nowhere"):
         open_store(written)
 
-    assert ([("0002",)], []) == (
+    assert ([("0003",)], []) == (
         sql(written, "SELECT version_num FROM alembic_version"),
         sql(written, "SELECT name FROM pragma_table_info('run') WHERE name = 'host'"),
     )
@@ -140,7 +161,7 @@ def test_a_backup_of_a_database_in_use_is_one_private_file_with_every_commit(wri
     made = upkeep.backup(written, tmp_path / "kept")
     store.close()
 
-    assert ([made], 0o600, 7, "-0002.db") == (
+    assert ([made], 0o600, 7, "-0003.db") == (
         list((tmp_path / "kept").iterdir()),
         stat.S_IMODE(made.stat().st_mode),
         fills_in(made),
@@ -150,7 +171,7 @@ def test_a_backup_of_a_database_in_use_is_one_private_file_with_every_commit(wri
 
 def test_only_the_newest_backups_of_this_database_are_kept(written: Path, tmp_path: Path):
     folder = tmp_path / "kept"
-    foreign = upkeep.backup(written, folder).rename(folder / "other-20240101T000000000000Z-0002.db")
+    foreign = upkeep.backup(written, folder).rename(folder / "other-20240101T000000000000Z-0003.db")
     made = [upkeep.backup(written, folder, keep=2) for _ in range(4)]
 
     assert (made[2:], {foreign, *made[2:]}) == (upkeep.backups(written, folder), set(folder.iterdir()))
@@ -273,7 +294,7 @@ def test_a_sound_book_has_no_findings_and_is_not_touched(written: Path):
                 "execution 01-16.1 belongs to no order, and its shares were not adopted",
             ],
         ),
-        ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0002"]),
+        ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0003"]),
     ],
     ids=["short", "cash", "value", "realised", "reference", "not executed", "no order", "revision"],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from mtum_eod.core.trading import OrderStatus, OrderType
 from mtum_eod.errors import BrokerUnavailable, OrderStateUnknown, SettingsError
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.outcome import Handled
+from mtum_eod.jobs.session import settle_all
 from mtum_eod.jobs.wheel import cancel, halt
 
 NEXT = date(2024, 11, 6)
@@ -384,3 +385,22 @@ def test_a_sale_by_hand_follows_an_overnight_split_first(bench: Bench, is_source
     sell(bench, 200)
 
     assert [(SELL_KEY, 33 if is_source_down else 66, "MOC")] == sales(bench)
+
+
+@pytest.mark.parametrize("by_hand", [5, -5])
+def test_beside_a_mismatch_no_position_tells_what_a_sale_by_hand_did(bench: Bench, by_hand: int):
+    """The owner had traded 5 shares; the sale was executed, and its executions were gone before they were read.
+
+    The position would say 28 sold, or 38: both wrong, and the shares left over would be the owner's.
+    """
+    bench.broker.shares += by_hand
+    sell(bench, 360)
+    sold = bench.broker.received[-1].shares
+    bench.broker.execute(SELL_KEY, sold, 150.0, 1.0)
+    bench.broker.executed.clear()
+    bench.broker.at_broker.clear()
+    bench.at(AFTER, 300)
+    settle_all(bench.desk)
+
+    assert (33, OrderStatus.UNKNOWN) == (bench.desk.shares(), status_of(bench))
+    assert [words for words, _ in bench.notices("mismatch") if f"--resolve {NEXT}" in words]

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from mtum_eod.core.events import Event
 from mtum_eod.core.trading import Act, CashKind, Mode, OrderKind, OrderStatus, OrderType, SessionStatus, Side, Step
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in migrations/, told without importing Alembic. Four digits, ascending."""
 
 
@@ -200,6 +200,7 @@ order_intent = Table(
     _required("words", Text),
     _required("run_id", Integer, ForeignKey("run.id")),
     Column("signal_id", Integer, ForeignKey("signal.id")),
+    _required("is_beside_mismatch", Boolean, server_default=text("0")),
     sqlite_autoincrement=True,
 )
 
