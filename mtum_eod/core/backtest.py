@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mtum_eod.core.evidence import Gate
-from mtum_eod.core.gates import move_pct
+from mtum_eod.core.gates import daily_loss_limit, move_pct
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.money import Usd
 from mtum_eod.core.parameters import Parameters
@@ -174,6 +174,9 @@ class _Run:
         self.entries = _places(np.logical_and.reduce([holds for rule, holds in asked if rule is not left_out]))
         self.exits = _places(np.logical_or.reduce(market_exits(seen.close, seen.ma_50, seen.rsi, seen.vix, p.strategy)))
         self.closes = np.append(seen.close, nan)  # one place more, where a search ends
+        self.loss_limit = daily_loss_limit(p.risk.max_daily_loss)
+        # by how much each session's price stands below the last known close, where a daily loss sells
+        self.falls = np.append(nan, last_known(tape.close)) - self.closes if p.risk.daily_loss_exit else None
         self.shares = 0
         self.realised: Usd = 0.0
         self.entry = 0  # index of the entry's session
@@ -197,6 +200,8 @@ class _Run:
         end = self.exits[bisect_left(self.exits, i)]
         target, stop = price_exits(self.closes[i : end + 1], self.entry_price, self.entry_atr, self.p.strategy)
         reached = target | stop
+        if self.falls is not None:
+            reached |= self.shares * self.falls[i : end + 1] >= self.loss_limit
         reached[-1] = True  # at `end` the market asks for the exit, or the history is over
         return i + int(reached.argmax())
 
@@ -209,6 +214,8 @@ class _Run:
         if self.shares:
             ma, rsi, vix = seen.ma_50.item(i), seen.rsi.item(i), seen.vix.item(i)
             fired = exit_rules_fired(close, ma, rsi, vix, self.entry_price, self.entry_atr, self.p.strategy)
+            if self.falls is not None and self.lost(i, self.falls) >= self.loss_limit:
+                fired = (*fired, ExitReason.DAILY_LOSS)
             if fired and not self.exit_due:
                 self.exit_due = fired
             price = self.tape.close.item(i)
@@ -218,6 +225,13 @@ class _Run:
         elif not self.to_buy and close > 0 and self.entries[bisect_left(self.entries, i)] == i:
             self.enter(i, close)
         self.keep(i)
+
+    def lost(self, i: int, falls: Floats) -> Usd:
+        """How far the book stands below its last close at the price of session `i`'s decision; NaN is not known."""
+        if i > self.entry:
+            return self.shares * falls.item(i)
+        # bought today, on an order of the session before: at the last close there was nothing to lose
+        return self.shares * (self.entry_price - self.seen.close.item(i)) + self.entry_cost
 
     def enter(self, i: int, close: float) -> None:
         """Size the entry that the rules ask for, unless a gate stands against it."""
@@ -302,7 +316,7 @@ class _Run:
                 entry_atr=self.entry_atr,
                 unrealised=float(unrealised[-1]),
             )
-        losses = np.flatnonzero(equity[:-1] - equity[1:] >= self.p.risk.max_daily_loss)
+        losses = np.flatnonzero(equity[:-1] - equity[1:] >= self.loss_limit)
         return BacktestResult(
             sessions=sessions,
             equity=equity.tolist(),

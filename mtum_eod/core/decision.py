@@ -23,12 +23,11 @@ from mtum_eod.core.trading import Action, Position
 def decide(evidence: Evidence, p: Parameters) -> Decision:
     """What the rules say on this evidence, and what the gates leave of it. Pure."""
     loss = gates.daily_loss(evidence)
-    loss_hit = loss >= p.risk.max_daily_loss
     decision = Decision(
         action=Action.HOLD,
         entry_rules=judge_entry(evidence.indicators, p.strategy),
         daily_loss_usd=loss,
-        daily_loss_hit=loss_hit,
+        daily_loss_hit=loss >= gates.daily_loss_limit(p.risk.max_daily_loss),
         warnings=tuple(finding.words for finding in evidence.findings),
     )
     if evidence.position is None:

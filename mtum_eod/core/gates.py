@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mtum_eod.core.evidence import Evidence, Gate, Indicators, Window
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
+from mtum_eod.core.strategy import NOISE_RATIO
 from mtum_eod.core.trading import Position
 from mtum_eod.core.words import counted
 
@@ -46,6 +47,11 @@ def daily_loss(evidence: Evidence) -> float:
         return 0.0
     equity = evidence.funds.sizing_equity + unrealised(position, close)
     return max(0.0, evidence.funds.last_final_equity - equity)
+
+
+def daily_loss_limit(max_daily_loss: Number) -> Number:
+    """What a daily loss must reach to be hit, USD: `max_daily_loss`, less the noise of adding up in another order."""
+    return max_daily_loss * (1 - NOISE_RATIO)
 
 
 def unrealised(position: Position, close: float) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtum_eod.core.backtest import Tape, last_known
-from mtum_eod.core.gates import move_pct
+from mtum_eod.core.gates import daily_loss_limit, move_pct
 from mtum_eod.core.indicators import Floats
 from mtum_eod.core.metrics import SESSIONS_A_YEAR
 from mtum_eod.core.money import Usd
@@ -172,6 +172,11 @@ class Market:
         return _peaks(-self.close)
 
     @cached_property
+    def falls(self) -> list[Floats]:
+        """See `_peaks`: of how far each close stands below the last known one."""
+        return _peaks(np.concatenate(([np.nan], self.marked[:-1])) - self.close)
+
+    @cached_property
     def tradable(self) -> Ints:
         """From each session on, the first with a price to sell at; their number stands for none."""
         return np.asarray(_next(self.close[None] > 0)[0], dtype=np.int64)
@@ -265,6 +270,7 @@ class _Walk:
         atrs, self.atr_group = grid.groups(indices, ("atr_period", "history_bars"))
         self.atr = np.array([market.atr[one["atr_period"], one["history_bars"]] for one in atrs])
         self.has_stops = bool(self.p["stop_loss_enabled"].any())
+        self.sells_losses = bool(self.p["daily_loss_exit"].any())
         self.realised = np.zeros(self.count)
         self.final_equity = np.full(self.count, capital)
         self.trades = np.zeros(self.count, dtype=np.int64)
@@ -282,7 +288,7 @@ class _Walk:
             price, cost_ratio = close[entry], self.p["transaction_cost"][who]
             shares = self.size(who, price)
             entry_cost = cost_ratio * shares * price
-            sold = self.exit(who, entry, price)
+            sold = self.exit(who, entry, price, shares)
             at = np.where(shares >= 1, sold, entry) + 1  # blocked by its size: the next session may be cheaper
             bought = shares >= 1
             closed = bought & (sold < end)
@@ -310,7 +316,7 @@ class _Walk:
         cost = price * (1 + p["price_buffer_pct"] / 100) * (1 + p["transaction_cost"])
         return np.asarray(np.floor(np.minimum(cap, equity) / cost))
 
-    def exit(self, who: Ints, entry: Ints, price: Floats) -> Ints:
+    def exit(self, who: Ints, entry: Ints, price: Floats, shares: Floats) -> Ints:
         """The session each entry is sold at; the number of sessions where it is still held at the end."""
         after = entry + 1
         fired = self.next_exit[self.exit_group[who], after]
@@ -321,6 +327,10 @@ class _Walk:
             stop = price * (1 - self.p["stop_loss_pct"][who] / 100)
             stop = np.where(self.p["stop_loss_enabled"][who] > 0, stop, np.nan)
             fired = np.minimum(fired, _first_at_or_above(self.market.lowest, after, -stop, span))
+        if self.sells_losses:
+            fall = daily_loss_limit(self.p["max_daily_loss"][who]) / np.maximum(shares, 1.0)  # none bought: passed over
+            fall = np.where(self.p["daily_loss_exit"][who] > 0, fall, np.nan)
+            fired = np.minimum(fired, _first_at_or_above(self.market.falls, after, fall, span))
         return self.market.tradable[fired]
 
     def curves(self) -> tuple[Floats, Floats]:
@@ -357,7 +367,7 @@ class _Walk:
 
 
 SIZING = ("max_position_pct", "max_position_size", "price_buffer_pct", "transaction_cost")
-EXITS = ("atr_multiplier", "stop_loss_enabled", "stop_loss_pct")
+EXITS = ("atr_multiplier", "stop_loss_enabled", "stop_loss_pct", "daily_loss_exit", "max_daily_loss")
 ENTRY_NAMES = (
     "ma_period",
     "rsi_period",

@@ -246,19 +246,16 @@ def run_sweep(
     )
 
 
-IDLE = {
-    "max_daily_loss": "a backtest counts daily losses and acts on none",
-    "daily_loss_exit": "a backtest counts daily losses and acts on none",
-    "require_confirmation": "a backtest asks nobody",
-}
-"""Numbers that change nothing in a backtest, and why."""
+SWITCHES = {"stop_loss_pct": "stop_loss_enabled", "max_daily_loss": "daily_loss_exit"}
+"""Numbers that change nothing in a backtest where their switch is off."""
 
 
 def _refuse_idle(grid: Grid, history: History) -> None:
     """Raise SettingsError where a number is varied that changes nothing: its rows would pass for evidence."""
-    idle = dict(IDLE)
-    if not any(grid.axes.get("stop_loss_enabled", (grid.base.strategy.stop_loss_enabled,))):
-        idle["stop_loss_pct"] = "stop_loss_enabled is false, --vary stop_loss_enabled=true makes it count"
+    idle = {"require_confirmation": "a backtest asks nobody"}
+    for name, switch in SWITCHES.items():
+        if not any(grid.axes.get(switch, (getattr(getattr(grid.base, SECTION_OF[switch]), switch),))):
+            idle[name] = f"{switch} is false, --vary {switch}=true makes it count"
     if history.is_clean:
         idle["history_bars"] = "this history has no fault that a longer window would see for longer"
     if found := [f"--vary {name} changes nothing: {why}" for name, why in idle.items() if name in grid.axes]:

@@ -165,11 +165,67 @@ def test_an_exit_without_a_price_stays_due():
 
 @pytest.mark.parametrize(("limit", "expected"), [(240.0, 1), (239.0, 1), (241.0, 0)])
 def test_a_daily_loss_of_exactly_the_limit_is_counted(limit, expected):
-    """48 shares at 100.00 without costs lose 5.00 each; nothing is sold for it."""
+    """48 shares at 100.00 without costs lose 5.00 each; by default nothing is sold for it."""
     risk = RiskParameters(transaction_cost=0.0, price_buffer_pct=0.0, max_position_size=4800.0, max_daily_loss=limit)
     result = backtest(tape([100.0, 95.0]), Parameters(risk=risk), CAPITAL, start=0)
 
     assert (expected, [48, 48]) == (len(result.daily_losses), result.shares)
+
+
+SELLS_AT_245 = Parameters(risk=RiskParameters(max_daily_loss=245.0, daily_loss_exit=True))
+"""What 49 shares lose in a session that falls by 5.00."""
+
+
+def test_a_daily_loss_sells_where_the_owner_wants_it():
+    """Since the last close, not since the entry; entries go on, since a backtest latches nothing.
+
+    01-02  buy 49 at 100.00, cost 4.90; target 110.00
+    01-03  104.00: 5,000 + 196 - 4.90
+    01-04  99.00: 49 x 5.00 lost since the last close; sold, cost 4.851: -49 - 9.751 = -58.751; no entry this session
+    01-05  buy 49 at 99.00 (4,941.249 / 100.09 = 49.4), cost 4.851
+    01-08  85.00: the trend breaks first, the loss is named after it: -686 - 9.016 = -695.016
+    """
+    result = backtest(tape([100.0, 104.0, 99.0, 99.0, 85.0]), SELLS_AT_245, CAPITAL, start=0)
+
+    assert [
+        (SESSIONS[0], 49, SESSIONS[2], 99.0, (ExitReason.DAILY_LOSS,), usd(-58.751)),
+        (SESSIONS[3], 49, SESSIONS[4], 85.0, (ExitReason.TREND, ExitReason.DAILY_LOSS), usd(-695.016)),
+    ] == [(t.entry_session, t.shares, t.exit_session, t.exit_price, t.exit_reasons, t.net_pnl) for t in result.trades]
+    assert [usd(value) for value in (4995.1, 5191.1, 4941.249, 4936.398, 4246.233)] == result.equity
+    assert (SESSIONS[2], SESSIONS[4]) == result.daily_losses
+
+
+@pytest.mark.parametrize(("second", "expected"), [(95.0, [49, 0]), (95.01, [49, 49])])
+def test_a_cent_less_than_the_daily_loss_sells_nothing(second, expected):
+    assert expected == backtest(tape([100.0, second]), SELLS_AT_245, CAPITAL, start=0).shares
+
+
+def test_a_daily_loss_is_measured_from_the_last_known_close():
+    """Nobody can say on a day without a close; on the next one 49 x 6.00 are lost since 100.00."""
+    result = backtest(tape([100.0, nan, 94.0]), SELLS_AT_245, CAPITAL, start=0)
+
+    assert ((ExitReason.DAILY_LOSS,), SESSIONS[2]) == (result.trades[0].exit_reasons, result.trades[0].exit_session)
+
+
+def test_a_daily_loss_seen_before_the_close_is_measured_from_the_last_final_close():
+    """Seen at 95.00 after a close of 100.00, where 97.00 was seen; sold at that session's close."""
+    final, seen = tape([100.0, 102.0]), tape([97.0, 95.0])
+    trade = backtest(final, SELLS_AT_245, CAPITAL, start=0, decided_on=seen).trades[0]
+
+    assert ((ExitReason.DAILY_LOSS,), 102.0) == (trade.exit_reasons, trade.exit_price)
+
+
+@pytest.mark.parametrize(("close", "expected"), [(97.0, 111.0), (97.1, None)])
+def test_on_the_day_of_a_purchase_the_loss_is_its_own(close, expected):
+    """Bought at the open, 48 at 102.00 for 4.896: at 97.00 that is 244.896, at 97.10 it is 240.096. Limit 244.
+
+    The book was flat at the last close, so the fall from there, 3.00, is not what it lost.
+    """
+    p = Parameters(risk=RiskParameters(max_daily_loss=244.0, daily_loss_exit=True))
+    history = tape([100.0, close, close], open=[99.0, 102.0, 111.0])
+    result = backtest(history, p, CAPITAL, start=0, fill=FillModel.NEXT_OPEN)
+
+    assert expected == (result.trades[0].exit_price if result.trades else None)
 
 
 def test_the_first_reason_of_an_exit_stands_until_it_is_filled():
@@ -409,7 +465,7 @@ def lived(
             broker_shares=held.shares if held else 0,
             pending_exit=PendingExit(since=session, words="due") if due else None,
         )
-        decision = decide(evidence, replace(p, risk=replace(p.risk, max_daily_loss=1e9)))
+        decision = decide(evidence, p)
         if decision.action is Action.BUY and decision.blocked_by:
             blocked.append((session, decision.blocked_by))
         due = due or decision.exit_reasons
@@ -445,14 +501,19 @@ def orders_of(result: BacktestResult) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("stop", [False, True])
-def test_a_backtest_makes_the_trades_that_live_decisions_make(seed, stop):
+@pytest.mark.parametrize("daily_loss", [False, True])
+def test_a_backtest_makes_the_trades_that_live_decisions_make(seed, stop, daily_loss):
     """Sessions, shares, reasons and each day's equity, over 400 sessions of a random walk."""
-    p = Parameters(strategy=StrategyParameters(stop_loss_enabled=stop, stop_loss_pct=3.0))
+    p = Parameters(
+        strategy=StrategyParameters(stop_loss_enabled=stop, stop_loss_pct=3.0),
+        risk=RiskParameters(max_daily_loss=60.0, daily_loss_exit=daily_loss),
+    )
     history = random_tape(seed)
     result = backtest(history, p, CAPITAL, start=300)
     orders, equity, _ = lived(history, p, 300)
 
     assert len(orders) > 4
+    assert daily_loss == any(ExitReason.DAILY_LOSS in reasons for *_, reasons in orders)
     assert orders == orders_of(result)
     assert equity == pytest.approx(result.equity, abs=1e-6)
 
@@ -481,14 +542,17 @@ FAULTY_SESSIONS = st.lists(
 """Prices on and around every threshold, leaps, and numbers that are not known, in any order."""
 
 PARAMETERS = st.builds(
-    lambda stop, move, size, loss: Parameters(
+    lambda stop, move, size, loss, sells: Parameters(
         strategy=StrategyParameters(stop_loss_enabled=stop, stop_loss_pct=10.0),
-        risk=RiskParameters(max_price_move_pct=move, max_position_size=size, max_daily_loss=loss),
+        risk=RiskParameters(
+            max_price_move_pct=move, max_position_size=size, max_daily_loss=loss, daily_loss_exit=sells
+        ),
     ),
     st.booleans(),
     st.sampled_from([5.0, 10.0, 15.0, 50.0]),
     st.sampled_from([100.0, 1000.0, 5000.0]),
     st.sampled_from([50.0, 500.0]),
+    st.booleans(),
 )
 
 

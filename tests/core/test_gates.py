@@ -45,6 +45,20 @@ def test_the_daily_loss_is_how_far_equity_fell_since_the_last_final_close(close,
     assert expected == pytest.approx(gates.daily_loss(evidence), abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (500.0, True),
+        (500.0 - 1e-10, True),  # the same cents, added up in another order
+        (499.99, False),
+        (0.0, False),
+    ],
+)
+def test_a_daily_loss_reaches_its_limit_whichever_way_it_was_added_up(loss, expected):
+    """500 USD; a book and a backtest add in different orders."""
+    assert expected == (loss >= gates.daily_loss_limit(500.0))
+
+
 def test_without_shares_there_is_no_daily_loss():
     """A withdrawal or an old equity makes none."""
     evidence = flat(funds=replace(FUNDS_LONG, last_final_equity=9000.0))

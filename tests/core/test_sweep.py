@@ -131,9 +131,17 @@ def axes_of(names: list[str]) -> st.SearchStrategy[dict[str, tuple[Any, ...]]]:
 
 
 AXES = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, unique=True).flatmap(axes_of)
-BASES = st.fixed_dictionaries(
-    {name: VALUES[name] for name in ("atr_multiplier", "stop_loss_enabled", "max_position_size", "max_price_move_pct")}
-).map(lambda values: with_values(Parameters(), values))
+IN_BASE = (
+    "atr_multiplier",
+    "stop_loss_enabled",
+    "max_position_size",
+    "max_price_move_pct",
+    "max_daily_loss",
+    "daily_loss_exit",
+)
+BASES = st.fixed_dictionaries({name: VALUES[name] for name in IN_BASE}).map(
+    lambda values: with_values(Parameters(), values)
+)
 
 
 @settings(deadline=None)
@@ -168,9 +176,19 @@ def test_each_number_alone_is_tried_as_the_backtest_does(name: str) -> None:
         "max_position_size": (30.0, 80.0, 3000.0),
         "max_price_move_pct": (0.5, 1.5, 5.0),
         "stop_loss_enabled": (False, True),
+        "max_daily_loss": (50.0, 150.0, 400.0),
+        "daily_loss_exit": (False, True),
     }
     default = getattr(getattr(Parameters(), SECTION_OF[name]), name)
-    base = with_values(Parameters(), {"stop_loss_enabled": True, "atr_multiplier": 2.0})
+    base = with_values(
+        Parameters(),
+        {
+            "stop_loss_enabled": True,
+            "atr_multiplier": 2.0,
+            "max_daily_loss": 150.0,
+            "daily_loss_exit": name == "max_daily_loss",
+        },
+    )
     grid = Grid(base=base, axes={name: draw.get(name, (default,))})
 
     for seed in range(10):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +24,12 @@ LAST = date(2024, 11, 5)
 DECIDED = [str(session) for session in calendar().window(LAST, SESSIONS)[299:]]
 TRADE = "entry_session, entry_price, shares, exit_session, exit_price, exit_reason, gross_pnl, costs, net_pnl, days"
 CENT = 0.005
+
+
+def sold_on_loss(limit: float) -> dict[str, str]:
+    """The environment in which a daily loss of so many USD sells."""
+    return {"MTUM_EOD_RISK__DAILY_LOSS_EXIT": "true", "MTUM_EOD_RISK__MAX_DAILY_LOSS": str(limit)}
+
 
 HISTORIES = st.fixed_dictionaries(
     {
@@ -61,13 +69,21 @@ def write(folder: Path, asked: dict[str, Any]) -> None:
     )
 
 
-def both(folder: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[float], list[float]]:
-    """Trades lived and backtested, to the cent, and the equity at each session's close likewise."""
-    place = work_in(folder, csv_settings(folder))
-    done = run_backtest(place.desk(), date.fromisoformat(DECIDED[0]), LAST, lambda *_: None)
-    live(place, DECIDED[0], DECIDED[-1])
-    lived = query(place.database, f"SELECT {TRADE} FROM trades ORDER BY entry_session")  # noqa: S608
-    tested = [tuple(trade[name] for name in TRADE.split(", ")) for trade in done.document["trades"]]
+def both(
+    folder: Path, environ: Mapping[str, str], first: str = DECIDED[0], last: str = DECIDED[-1]
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[float], list[float]]:
+    """Trades lived and backtested, to the cent and with all their reasons; equity at each session's close likewise."""
+    place = work_in(folder, environ)
+    done = run_backtest(place.desk(), date.fromisoformat(first), date.fromisoformat(last), lambda *_: None)
+    live(place, first, last)
+    lived = [
+        (*cells, json.loads(reasons))
+        for *cells, reasons in query(
+            place.database,
+            f"SELECT {TRADE}, exit_reasons FROM trades ORDER BY entry_session",  # noqa: S608
+        )
+    ]
+    tested = [tuple(trade[name] for name in [*TRADE.split(", "), "exit_reasons"]) for trade in done.document["trades"]]
     equity = [value for (value,) in query(place.database, "SELECT value FROM equity ORDER BY session")]
     return lived, tested, equity, done.result.equity
 
@@ -77,12 +93,14 @@ def to_the_cent(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(HISTORIES)
-def test_a_generated_history_has_the_same_trades_lived_and_backtested(asked: dict[str, Any]) -> None:
+@given(HISTORIES, st.sampled_from([{}, sold_on_loss(20), sold_on_loss(150)]))
+def test_a_generated_history_has_the_same_trades_lived_and_backtested(
+    asked: dict[str, Any], risk: dict[str, str]
+) -> None:
     """41 sessions decided, recorded, filled and settled in a database, beside the plain loop over the same files."""
     with TemporaryDirectory() as name:
         write(Path(name), asked)
-        lived, tested, equity, backtested = both(Path(name))
+        lived, tested, equity, backtested = both(Path(name), csv_settings(Path(name)) | risk)
 
     assert to_the_cent(lived) == tested
     assert len(DECIDED) == len(equity)
@@ -93,8 +111,19 @@ def test_a_crash_and_a_spike_have_the_same_trades_lived_and_backtested(tmp_path:
     """One that surely trades: VIX at 80 on 2024-09-27, a target met, a fall of 30 % overnight on 2024-10-23."""
     calm = {"seed": 3, "drift": 0.003, "volatility": 0.006, "price": 60.0, "quiet": {310}}
     write(tmp_path, calm | {"leaps": {330: -0.3}, "vix": {312: 80.0}})
-    lived, tested, equity, backtested = both(tmp_path)
+    lived, tested, equity, backtested = both(tmp_path, csv_settings(tmp_path))
 
     assert to_the_cent(lived) == tested
     assert pytest.approx(equity, abs=CENT) == backtested
     assert ["vix", "atr_profit", "trend"] == [row[5] for row in tested]
+
+
+def test_a_daily_loss_sells_in_a_range_as_in_a_backtest(tmp_path: Path) -> None:
+    """Six months of the sample, where a loss of 60 USD since the last close sells, and entries go on after it."""
+    lived, tested, equity, backtested = both(tmp_path, sold_on_loss(60), "2024-01-02", "2024-06-28")
+
+    assert to_the_cent(lived) == tested
+    assert pytest.approx(equity, abs=CENT) == backtested
+    assert [("2024-05-10", ["daily_loss"]), ("2024-06-25", ["daily_loss"])] == [
+        (row[3], row[-1]) for row in tested if row[5] == "daily_loss"
+    ]

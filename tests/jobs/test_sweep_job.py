@@ -215,8 +215,7 @@ def test_progress_ends_with_all_of_them(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("axes", "why"),
     [
-        ({"max_daily_loss": (100.0, 500.0)}, "max_daily_loss changes nothing: a backtest counts daily losses"),
-        ({"ma_period": (20, 50), "daily_loss_exit": (True,)}, "daily_loss_exit changes nothing"),
+        ({"max_daily_loss": (100.0, 500.0)}, "max_daily_loss changes nothing: daily_loss_exit is false"),
         ({"require_confirmation": (True, False)}, "require_confirmation changes nothing: a backtest asks nobody"),
         ({"stop_loss_pct": (5.0, 10.0)}, "stop_loss_pct changes nothing: stop_loss_enabled is false"),
         ({"history_bars": (400, 500)}, "history_bars changes nothing: this history has no fault"),
@@ -235,6 +234,30 @@ def test_a_stop_loss_counts_where_it_is_switched_on(desk: Desk) -> None:
     one = run_sweep(desk, {"stop_loss_enabled": (True,), "stop_loss_pct": (1.0, 50.0)}, None, None, quiet, in_turn)
 
     assert len(set(one.tried.equity.tolist())) == 2
+
+
+def test_a_daily_loss_sells_in_a_sweep_as_in_each_backtest(desk: Desk) -> None:
+    """By trades, wins, final equity and deepest fall; the two limits sell on different days, and off is neither."""
+    axes = {"max_daily_loss": (60.0, 120.0), "daily_loss_exit": (True, False), "ma_period": (20, 50)}
+    swept = run_sweep(desk, axes, None, None, quiet, in_turn, by=By.MAX_DRAWDOWN)
+    rows = swept.rows(range(len(swept.tried)))
+    done = [run_backtest(under(desk, swept.grid.values(i)), None, None, quiet) for i in range(len(swept.grid))]
+
+    assert [
+        (one.metrics.trades.trades, one.metrics.trades.wins, one.result.equity[-1], one.metrics.curve.max_drawdown)
+        for one in done
+    ] == [
+        (
+            row["trades"],
+            swept.tried.wins[place],
+            pytest.approx(row["final_equity"], rel=1e-9),
+            pytest.approx(row["max_drawdown"]),
+        )
+        for place, row in enumerate(rows)
+    ]
+    sold = [sum(trade.exit_reason == "daily_loss" for trade in one.result.trades) for one in done]
+    assert [True, True, False, False, True, True, False, False] == [count > 0 for count in sold]
+    assert len(set(swept.tried.equity.tolist())) == 6
 
 
 def test_what_is_shown_has_its_drawdown_whatever_the_best_is_chosen_by(desk: Desk, review: Swept) -> None:

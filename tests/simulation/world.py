@@ -106,8 +106,8 @@ class World:
         self.post = VirtualPost(self.clock)
         self.book = Book(mode=Mode.PAPER, account=ACCOUNT, symbol=SYMBOL, is_synthetic=False, capital_usd=CAPITAL)
         self.parameters = _parameters(seed)
-        if is_calm(seed):  # nothing but the market: a backtest must come to the same, and it latches no losses
-            risk = replace(self.parameters.risk, max_daily_loss=2 * CAPITAL)
+        if is_calm(seed):  # nothing but the market: a backtest must come to the same
+            risk = replace(self.parameters.risk, daily_loss_exit=stream(seed, "daily loss").random() < 0.5)
             self.parameters = replace(self.parameters, risk=risk)
             self.broker.commission = lambda usd: risk.transaction_cost * usd
         self.lock = VirtualLock()
@@ -297,6 +297,7 @@ class World:
             notifier=process.notices(store),
             book=self.book,
             parameters=self.parameters,
+            latches_losses=not is_calm(self.life.seed),  # a backtest does not
         )
 
     def run(self) -> Ended:
