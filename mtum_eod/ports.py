@@ -357,6 +357,10 @@ class BookReader(Protocol):
         """The newest revision of any bar; 0 where none is stored."""
         ...
 
+    def bar_as_of(self, symbol: str, session: date) -> datetime | None:
+        """Up to when the newest stored bar of a session was known, UTC; None where none is stored."""
+        ...
+
     def fills(self) -> list[Fill]:
         """All executions, in the order they happened."""
         ...

@@ -44,6 +44,9 @@ class NoHistory:
     def bars_revision(self) -> int:
         return 0
 
+    def bar_as_of(self, symbol: str, session: date) -> datetime | None:  # noqa: ARG002
+        return None
+
     def fills(self) -> list[Fill]:
         return []
 

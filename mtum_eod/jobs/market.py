@@ -151,6 +151,9 @@ def fetch(source: MarketData, symbol: str, window: list[date], as_of: datetime, 
             session=window[-1],
             words=f"{symbol}: {source.name} could not be read ({error.message}); {instead}",
         )
+        if not stored.is_empty and stored.statuses[-1] in UNFINISHED:
+            # Stored when it was seen: it is as old as that, however long ago.
+            as_of = store.bar_as_of(symbol, stored.last) or as_of
         return from_store(symbol, stored, as_of, findings=(told,))
 
 

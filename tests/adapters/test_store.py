@@ -305,6 +305,19 @@ def test_bars_of_a_recorded_decision_stay_what_they_were(store: Store, run_id: i
     assert ([98.0, 99.0], [98.0, 101.0, 102.0]) == (then.close.tolist(), now.close.tolist())
 
 
+def test_a_bar_tells_up_to_when_it_was_known(store: Store):
+    """Its newest revision does; what was read again and said nothing new is as old as before."""
+    store.add_bars([bars("01-03", [100.0], BarStatus.PARTIAL), bars("01-02", [15.0], symbol="VIX")])
+    first = store.bar_as_of("MTUM", day("01-03"))
+    later = replace(bars("01-03", [100.0], BarStatus.PARTIAL), as_of=at("01-04"))
+    store.add_bars([later])
+    same = store.bar_as_of("MTUM", day("01-03"))
+    store.add_bars([replace(later, values=later.values + 1)])
+
+    assert (at("01-03"), at("01-03"), at("01-04")) == (first, same, store.bar_as_of("MTUM", day("01-03")))
+    assert (at("01-02"), None) == (store.bar_as_of("VIX", day("01-02")), store.bar_as_of("VIX", day("01-03")))
+
+
 @pytest.mark.parametrize("is_part", [False, True], ids=["all is taken back", "a part of it"])
 def test_bars_that_were_taken_back_are_read_no_more(store: Store, is_part: bool):
     """They were read while they stood, and others came in their place, as many as they were."""

@@ -92,7 +92,7 @@ def bars(draw: st.DrawFn) -> DailyBars:
         symbol=symbol,
         days=days_of(days),
         values=np.array([[close] * 4 + [volume] for close in closes]).reshape(-1, 5),
-        as_of=at("01-08"),
+        as_of=at(draw(st.sampled_from(("01-08", "01-09")))),
         last_status=draw(st.sampled_from(BarStatus)),
         source="csv",
     )
@@ -230,6 +230,7 @@ def everything(store: Store) -> dict[str, Any]:
         for revision in (None, store.bars_revision() // 2):
             stored = store.bars(symbol, date(2024, 1, 1), SESSIONS[-1], revision)
             answers[f"{symbol} {revision}"] = str((stored.frame, stored.statuses))
+        answers |= {f"bar_as_of {symbol} {session}": store.bar_as_of(symbol, session) for session in SESSIONS}
     for session in (None, *SESSIONS):
         since = store.since_flat(session)
         answers[f"since_flat {session}"] = round(since.realised, 9), since.fills

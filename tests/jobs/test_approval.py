@@ -251,6 +251,22 @@ def test_an_approval_waits_for_data_that_are_out_for_a_minute(bench: Bench):
     assert (["49 decide"], [(BUY_KEY, 33)]) == (done, sent(bench))
 
 
+def test_an_approval_waits_for_a_vix_younger_than_the_questions(bench: Bench):
+    """Asked at close - 60, approved at close - 16 with no VIX but the question's own: 44 minutes old, 30 allowed."""
+    bench.decide(before_close=60)
+    bench.data.down = {VIX}
+    blocked = approve(bench, before_close=16)
+    bench.data.down.clear()
+    done = live_through(bench, 16, 15)
+
+    told = "VIX: last known 44 min ago, 30 allowed"
+    assert ("BUY", "data", True) == (
+        *map(blocked.document.get, ("action", "blocked_by")),
+        told in blocked.document["warnings"],
+    )
+    assert (["16 decide"], [(BUY_KEY, 33)]) == (done, sent(bench))
+
+
 def test_an_approval_does_not_pass_a_halt(bench: Bench):
     bench.decide(before_close=60)
     wheel.halt(bench.desk, why="away", by="owner", allow_exits=True, cancel=False, turn=nullcontext)

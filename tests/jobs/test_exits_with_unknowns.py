@@ -15,6 +15,7 @@ import pytest
 from fakes import KEY, SESSION, ArrayData, Bench, ScriptedBroker, calendar
 
 from mtum_eod.core.market import VIX
+from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.jobs.replay import replay_recorded
 
 DAY = date(2024, 11, 6)
@@ -229,6 +230,26 @@ def test_a_decision_on_a_price_too_old_replays_as_it_was_made(bench: Bench):
     keys = ("close", "action", "shares", "blocked_by", "exit_reasons", "reason")
 
     assert {key: recorded.document[key] for key in keys} == {key: again[key] for key in keys}
+
+
+@pytest.mark.parametrize(("before_close", "sold"), [(47, 33), (48, 0)])
+def test_an_exit_goes_out_on_stored_prices_of_half_an_hour_and_replays_so(bench: Bench, before_close: float, sold: int):
+    """The broker did not tell its position, so exit and bars were kept; at close - 17 no source answers."""
+    bench.parameters = Parameters(risk=RiskParameters(require_confirmation=True))
+    vix_high(bench.data)
+    bench.broker.silent = {"shares_held"}
+    bench.decide(DAY, before_close)
+    bench.broker.silent.clear()
+    bench.data.down = {"MTUM", VIX}
+    outcome = bench.decide(DAY, before_close=17)
+    recorded = bench.store.signal(DAY)
+    assert recorded is not None
+    again = replay_recorded(recorded, bench.store, calendar(), bench.desk.book)
+    keys = ("close", "action", "blocked_by", "exit_reasons", "reason", "warnings")
+
+    assert ("SELL", sold) == (outcome.document["action"], sum(intent.shares for intent in bench.broker.received))
+    assert any(f"MTUM: last known {before_close - 17} min ago" in warning for warning in outcome.document["warnings"])
+    assert {key: outcome.document[key] for key in keys} == {key: again.document[key] for key in keys}
 
 
 def test_the_owner_is_told_once_however_often_the_wait_is_repeated(bench: Bench):

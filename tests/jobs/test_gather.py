@@ -9,6 +9,7 @@ from fakes import KEY, SESSION, Bench
 
 from mtum_eod.core.evidence import Window
 from mtum_eod.core.market import VIX, FindingKind
+from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import CashFlow, CashKind, Halt
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.gather import gather
@@ -125,6 +126,42 @@ def test_stored_bars_serve_where_the_source_cannot_be_reached(bench: Bench):
     assert {FindingKind.SERVED_FROM_STORE, FindingKind.BAR_MISSING} <= kinds
     assert isnan(evidence.indicators.close)
     assert 15.0 == evidence.indicators.vix
+
+
+@pytest.mark.parametrize(
+    ("symbol", "asked", "age"),
+    [("MTUM", 24, None), ("MTUM", 26, 6), (VIX, 49, None), (VIX, 51, 31)],
+)
+def test_a_stored_bar_is_as_old_as_when_it_was_seen(bench: Bench, symbol: str, asked: int, age: int | None):
+    """The owner was asked so many minutes before the close; the source is silent at close - 20. Allowed: 5 and 30."""
+    bench.parameters = Parameters(risk=RiskParameters(require_confirmation=True))
+    bench.decide(before_close=asked)
+    bench.data.down = {symbol}
+    stale = [finding for finding in evidence_at(bench).findings if finding.kind is FindingKind.STALE_PRICE]
+
+    said = f"{symbol}: last known {age} min ago, {5 if symbol == 'MTUM' else 30} allowed"
+    assert ([(said, True)] if age else []) == [(finding.words, finding.is_fatal) for finding in stale]
+
+
+@pytest.mark.parametrize(("asked", "is_known"), [(49, True), (51, False)])
+def test_an_exit_wants_a_stored_price_that_is_not_too_old_either(bench: Bench, asked: int, is_known: bool):
+    """30 minutes are allowed."""
+    bench.parameters = Parameters(risk=RiskParameters(require_confirmation=True))
+    bench.decide(before_close=asked)
+    bench.data.down = {"MTUM"}
+
+    assert is_known is evidence_at(bench).indicators.has_price
+
+
+def test_a_stored_bar_of_a_finished_session_does_not_age(bench: Bench):
+    """Both sources are down a day later, at which the session is looked at again."""
+    bench.decide()
+    bench.settle()
+    bench.data.down = {"MTUM", VIX}
+    bench.at(NEXT, 60)
+    kinds = {finding.kind for finding in gather(bench.desk, SESSION).evidence.findings}
+
+    assert {FindingKind.SERVED_FROM_STORE} == kinds
 
 
 def test_without_any_bar_there_is_nothing_to_gather(bench: Bench):

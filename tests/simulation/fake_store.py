@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import islice
 from math import isnan
@@ -132,16 +132,18 @@ class Bars:
         self.days = np.empty(1024, dtype="datetime64[D]")
         self.numbers = np.empty((1024, len(COLUMNS)))
         self.ranks = np.empty(1024, dtype=np.int8)
+        self.as_of = np.empty(1024, dtype="datetime64[us]")
         self.latest = np.empty(0, dtype=np.intp)  # where the newest bar of each session stands, ascending by session
 
-    def add(self, revisions: Any, days: Any, numbers: Any, ranks: Any) -> None:
+    def add(self, revisions: Any, days: Any, numbers: Any, ranks: Any, as_of: datetime) -> None:
         end = self.count + len(days)
         while end > len(self.days):
-            for name in ("revisions", "days", "numbers", "ranks"):
+            for name in ("revisions", "days", "numbers", "ranks", "as_of"):
                 setattr(self, name, np.concatenate([getattr(self, name)] * 2))
         added = slice(self.count, end)
         self.revisions[added], self.days[added] = revisions, days
         self.numbers[added], self.ranks[added] = numbers, ranks
+        self.as_of[added] = as_of.astimezone(UTC).replace(tzinfo=None)  # numpy knows no zones
         self.latest = self._last_of_each(np.append(self.latest, np.arange(self.count, end)))
         self.count = end
 
@@ -274,6 +276,11 @@ class FakeStore(FakeViews):
 
     def bars_revision(self) -> int:
         return self._bars_revision
+
+    def bar_as_of(self, symbol: str, session: date) -> datetime | None:
+        bars = self._bars.get(symbol) or Bars()
+        found = bars.newest(np.datetime64(session), np.datetime64(session))
+        return bars.as_of[found[0]].item().replace(tzinfo=UTC) if len(found) else None
 
     def fills(self) -> list[Fill]:
         version, fills = self._fills_in_order
@@ -619,7 +626,7 @@ class FakeStore(FakeViews):
             self._undo.append(partial(setattr, bars, "latest", bars.latest))
             self._undo.append(partial(setattr, self, "_bars_revision", self._bars_revision))
             revisions = self._bars_revision + 1 + np.arange(len(changed))
-            bars.add(revisions, days[changed], numbers[changed], ranks[changed])
+            bars.add(revisions, days[changed], numbers[changed], ranks[changed], read.as_of)
             self._bars_revision += len(changed)
         return len(changed)
 

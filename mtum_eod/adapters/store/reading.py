@@ -116,6 +116,12 @@ BARS = Statement(
 )
 NEWEST_REVISION = 2**63 - 1
 BARS_REVISION = Statement(select(func.coalesce(func.max(_bar.revision), 0)))
+BAR_AS_OF = Statement(
+    select(_bar.as_of)
+    .where(_bar.symbol == bindparam("symbol"), _bar.session == bindparam("session"))
+    .order_by(_bar.revision.desc())
+    .limit(1)
+)
 
 _fills = _fields(Fill, schema.execution).order_by(_execution.executed_at, _execution.id)
 FILLS = Question(Fill, _fills)
@@ -268,6 +274,9 @@ class BookQueries(ABC):
 
     def bars_revision(self) -> int:
         return int(self.rows(BARS_REVISION)[0][0])
+
+    def bar_as_of(self, symbol: str, session: date) -> datetime | None:
+        return next((as_of for (as_of,) in self.rows(BAR_AS_OF, symbol=symbol, session=session)), None)
 
     def fills(self) -> list[Fill]:
         return self._all(FILLS)
