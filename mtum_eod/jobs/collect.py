@@ -15,7 +15,7 @@ from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
-from mtum_eod.jobs.market import fetch
+from mtum_eod.jobs.market import UNFINISHED, fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
 from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
@@ -128,7 +128,7 @@ def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
     session, symbol = intent.session, desk.book.symbol
     bars = fetch(desk.prices, symbol, [session], desk.wall_clock.now(), desk.store)
     price = quality.check(bars, [session], needed=0).bars.close_of(session)
-    if price is None:
+    if price is None or bars.last_status in UNFINISHED:  # as the decision stored it: the price of 15:40
         raise MarketDataError(
             f"{symbol}: no close of {session} at {desk.prices.name}, "
             f"{counted(shares, 'executed share')} cannot be priced",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Fill, OrderStatus
-from mtum_eod.errors import OrderStateUnknown
+from mtum_eod.errors import MarketDataError, OrderStateUnknown
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.session import settle_all
@@ -493,6 +493,40 @@ def test_without_a_close_nothing_is_estimated_and_an_exit_of_today_goes_on(bench
 
     assert ([("working",)], [], 5) == (state(bench), fills(bench), outcome.exit_code)
     assert any("is still working" in note for note in outcome.notes)
+
+
+def test_a_stored_bar_that_was_partial_prices_nothing(bench: Bench):
+    """The decision kept the bar of 15:40, at 148.00; the session closed at 160.00, which the source tells later."""
+    bench.decide()
+    bench.broker.shares = 33.0
+    midnight(bench)
+    bench.data.edit("MTUM", SESSION, close=160.0)
+    bench.data.down = {"MTUM"}
+    bench.at(NEXT, 120)
+    with pytest.raises(MarketDataError, match="no close of 2024-11-05 at arrays, 33 executed shares"):
+        settle_all(bench.desk)
+    unpriced = fills(bench)
+    bench.data.down.clear()
+    bench.at(NEXT, 60)
+    settle_all(bench.desk)
+
+    assert ([], [(33, 160.0, 5.28, 1)]) == (unpriced, fills(bench))
+
+
+def test_a_bar_stored_after_the_close_prices_an_execution_where_the_source_is_silent(bench: Bench):
+    """The evening's settlement read 148.00."""
+    bench.decide()
+    bench.broker.silent = {"executions"}
+    bench.settle()
+    bench.broker.silent.clear()
+    bench.broker.shares = 33.0
+    midnight(bench)
+    bench.data.down = {"MTUM"}
+    bench.at(NEXT, 60)
+    with pytest.raises(MarketDataError):  # the rest of the settlement wants the source itself
+        settle_all(bench.desk)
+
+    assert [(33, CLOSE, 4.884, 1)] == fills(bench)
 
 
 def test_a_commission_that_never_came_is_estimated_past_midnight(bench: Bench):
