@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mtum_eod.adapters.bars import daily_bars
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Days, Finding, FindingKind, Floats, arrays_of
+from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, Days, Finding, FindingKind, Floats, arrays_of
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.ports import Calendar
@@ -55,7 +55,7 @@ class CsvData:
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         """The file's rows from `first` to `last`; raises MarketDataError where it cannot be read as bars."""
         file = self._parse(symbol)
-        return daily_bars(
+        bars = daily_bars(
             self._calendar,
             symbol,
             file.days,
@@ -67,6 +67,10 @@ class CsvData:
             findings=file.findings,
             adjusted=file.adjusted,
         )
+        if bars.last_status is not BarStatus.PARTIAL:
+            return bars
+        written = datetime.fromtimestamp(file.stamp[0] / 1e9, UTC)  # a row of today is no younger than its file
+        return replace(bars, as_of=min(as_of, written))
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
         """Nothing: a file of daily bars knows no time of day."""

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 
@@ -15,6 +16,7 @@ import pandas as pd
 import stamina
 
 from mtum_eod.adapters.bars import between, daily_bars, last_known, volumes_by, with_built
+from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
 from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Floats, arrays_of
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.ports import Calendar
@@ -57,7 +59,7 @@ class YahooData:
     def daily(self, symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
         """Daily bars as printed, split-adjusted only; raises MarketDataError where Yahoo gives none at all.
 
-        Today's, where Yahoo has none yet, is built from its 5-minute bars and marked BUILT.
+        Today's has its age from the 5-minute bars; where Yahoo has none yet, it is built from them and marked BUILT.
         """
         last = last_known(self._calendar, last, as_of)
         table = self._ask(symbol, first, last, "1d")
@@ -68,9 +70,7 @@ class YahooData:
         adjusted = table[ADJUSTED].to_numpy(dtype=np.float64) if ADJUSTED in table else None
         bars = daily_bars(self._calendar, symbol, *arrays_of(frame), first, last, as_of, self.name, adjusted=adjusted)
         today = self._calendar.local_date(as_of)
-        if last < today or not np.isnan(bars.close[bars.days == np.datetime64(today)]).all():
-            return bars
-        return self._with_built(bars, today)
+        return self._with_today(bars, today) if last == today else bars
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:
         """Volume of the 5-minute bars of regular hours that ended by each cut; sessions without any are absent."""
@@ -85,14 +85,22 @@ class YahooData:
         minutes = self._intraday(symbol, min(wanted), max(wanted))
         return volumes_by(self._calendar, minutes, INTRADAY_BAR, wanted)
 
-    def _with_built(self, bars: DailyBars, today: date) -> DailyBars:
-        """The bars with today's from the 5-minute ones, known up to the end of the newest; unchanged without any."""
-        minutes = self._intraday(bars.symbol, today, today)
-        newest = min(bars.as_of, self._calendar.close(today)) - INTRADAY_BAR  # a running bar may know more than as_of
-        minutes = between(minutes, self._calendar.open(today), newest).dropna(subset=COLUMNS[:4])
-        if minutes.empty:
+    def _with_today(self, bars: DailyBars, today: date) -> DailyBars:
+        """The bars with the age of today's price; today's row built where there is none."""
+        opened, closed = self._calendar.open(today), self._calendar.close(today)
+        has_row = not np.isnan(bars.close[bars.days == np.datetime64(today)]).all()
+        if has_row and bars.as_of >= closed:
             return bars
-        return with_built(bars, today, minutes, minutes.index[-1].to_pydatetime() + INTRADAY_BAR)
+        newest = min(bars.as_of, closed)
+        if not has_row:
+            newest -= INTRADAY_BAR  # a running bar may know more than as_of
+        minutes = between(self._intraday(bars.symbol, today, today), opened, newest).dropna(subset=COLUMNS[:4])
+        if minutes.empty:
+            unknown = MAX_VIX_AGE + INTRADAY_BAR if bars.symbol == VIX else MAX_EXIT_PRICE_AGE
+            # Of unknown age: as old as buys nothing, and may still sell.
+            return replace(bars, as_of=bars.as_of - unknown) if has_row else bars
+        known = min(minutes.index[-1].to_pydatetime() + INTRADAY_BAR, bars.as_of)
+        return replace(bars, as_of=known) if has_row else with_built(bars, today, minutes, known)
 
     def _intraday(self, symbol: str, first: date, last: date) -> pd.DataFrame:
         """5-minute bars of regular hours on the UTC instants they start at; empty where Yahoo gives none.

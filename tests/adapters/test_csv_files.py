@@ -258,6 +258,38 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert 206.125 == read(source).frame["close"].iloc[1]
 
 
+@pytest.mark.parametrize(
+    ("written", "asked", "known"),
+    [
+        ("10:00", "15:40", "10:00"),
+        ("15:40", "15:40", "15:40"),
+        ("15:45", "15:40", "15:40"),
+        ("10:00", "16:00", "16:00"),
+    ],
+    ids=["before", "just now", "later", "after the close"],
+)
+@pytest.mark.parametrize(("symbol", "text"), [("MTUM", YAHOO), (VIX, CBOE)])
+def test_a_row_of_today_is_no_younger_than_its_file(
+    tmp_path: Path, symbol: str, text: str, written: str, asked: str, known: str
+) -> None:
+    """What is finished does not age."""
+    source = write(tmp_path, text, symbol)
+    stamp = CALENDAR.at(LAST, written).timestamp()
+    os.utime(tmp_path / f"{symbol}.csv", (stamp, stamp))
+
+    assert CALENDAR.at(LAST, known) == source.daily(symbol, FIRST, LAST, CALENDAR.at(LAST, asked)).as_of
+
+
+def test_a_file_that_ends_with_an_earlier_session_has_nothing_that_ages(tmp_path: Path) -> None:
+    """On the seventh, from a file of the sixth."""
+    source = write(tmp_path, YAHOO)
+    stamp = CALENDAR.at(LAST, "16:30").timestamp()
+    os.utime(tmp_path / "MTUM.csv", (stamp, stamp))
+    asked = CALENDAR.at(date(2024, 11, 7), "15:40")
+
+    assert asked == source.daily("MTUM", FIRST, date(2024, 11, 7), asked).as_of
+
+
 DAYS = CALENDAR.window(LAST, 400)
 ROWS = [f"{day},203.5,204.25,202.1,203.0,199.9,512300\n" for day in DAYS]
 HEADER = "Date,Open,High,Low,Close,Adj Close,Volume\n"

@@ -20,6 +20,7 @@ import stamina
 from mtum_eod.adapters import yahoo
 from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.yahoo import YahooData
+from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
 from mtum_eod.core.market import VIX, BarStatus
 from mtum_eod.errors import MarketDataError, SettingsError
 
@@ -281,6 +282,46 @@ def test_a_built_bar_is_as_old_as_its_newest_five_minutes() -> None:
     bars = YahooData(CALENDAR, download).daily("MTUM", DAYS[0], DAYS[-1], AT_DECISION)
 
     assert CALENDAR.at(DAYS[-1], "14:05") == bars.as_of
+
+
+@pytest.mark.parametrize(
+    ("bars", "known"),
+    [(18, "11:00"), (74, "15:40"), (75, "15:42"), (78, "15:42")],
+    ids=["stood still", "ended by now", "running", "of later"],
+)
+@pytest.mark.parametrize("symbol", ["MTUM", VIX])
+def test_todays_row_is_as_old_as_the_newest_five_minutes(symbol: str, bars: int, known: str) -> None:
+    """Constructed: at 15:42 the daily table has a row of today, whose age Yahoo does not tell; a running bar is now."""
+    at = CALENDAR.at(DAYS[-1], "15:42")
+    ticker = "MTUM" if symbol == "MTUM" else "^VIX"
+    minutes = intraday(DAYS[-1]).rename(columns={"MTUM": ticker}, level="Ticker").iloc[:bars]
+    source = YahooData(CALENDAR, Constructed(frame(ticker), minutes))
+
+    read = source.daily(symbol, DAYS[0], DAYS[-1], at)
+
+    assert (BarStatus.PARTIAL, CALENDAR.at(DAYS[-1], known)) == (read.last_status, read.as_of)
+    assert 212.5 == read.close[-1]
+
+
+@pytest.mark.parametrize(("symbol", "limit"), [("MTUM", MAX_EXIT_PRICE_AGE), (VIX, MAX_VIX_AGE + timedelta(minutes=5))])
+def test_a_row_of_today_of_unknown_age_buys_nothing_and_may_sell(symbol: str, limit: timedelta) -> None:
+    """Constructed: Yahoo gives no 5-minute bars."""
+    ticker = "MTUM" if symbol == "MTUM" else "^VIX"
+    source = YahooData(CALENDAR, Constructed(frame(ticker), ConnectionError("no route")))
+
+    bars = source.daily(symbol, DAYS[0], DAYS[-1], AT_DECISION)
+
+    assert (BarStatus.PARTIAL, AT_DECISION - limit) == (bars.last_status, bars.as_of)
+
+
+@pytest.mark.parametrize(("last", "at"), [(DAYS[-1], CALENDAR.close(DAYS[-1])), (DAYS[-2], AT_DECISION)])
+def test_of_finished_rows_no_age_is_asked(last: date, at: datetime) -> None:
+    """Constructed: at the close, and where the last row is an earlier session's."""
+    download = Constructed(frame().loc[: str(last)])
+
+    bars = YahooData(CALENDAR, download).daily("MTUM", DAYS[0], last, at)
+
+    assert (at, 1) == (bars.as_of, len(download.asked))
 
 
 def test_without_intraday_bars_either_todays_bar_stays_absent() -> None:
