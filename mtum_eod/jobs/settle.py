@@ -10,7 +10,7 @@ from typing import Any
 from mtum_eod.core import quality, snapshot
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderStatus, Side
-from mtum_eod.errors import BrokerUnavailable, OrderStateUnknown
+from mtum_eod.errors import BrokerUnavailable, MarketDataError, OrderStateUnknown
 from mtum_eod.jobs import market
 from mtum_eod.jobs.collect import Collected, booked, collect
 from mtum_eod.jobs.decide import latch_daily_loss
@@ -33,6 +33,7 @@ class Settlement:
     why: str = ""  # what is still open, in words
     needs_person: bool = False  # the broker contradicts itself
     is_unanswered: bool = False  # the broker does not tell of its order
+    warnings: tuple[str, ...] = ()  # what is to be known of the data it was closed on
 
     @property
     def document(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ class Settlement:
             "open": self.why or None,
             "order": snapshot.order_part(order.intent, order.status) if order else None,
             "equity": self.mark.value if self.mark else None,
+            "warnings": list(self.warnings),
         }
 
     @property
@@ -58,20 +60,32 @@ class Settlement:
 def settle_session(desk: TradingDesk, session: date) -> Settlement:
     """Collect what the session's order became, mark the book at its close, and finish earlier sessions.
 
-    Repeating it changes nothing. Raises MarketDataError, BrokerUnavailable, StoreError.
+    Repeating it changes nothing. Without the VIX the books are closed all the same, and their marks stay provisional
+    until it has been read too. Raises MarketDataError, BrokerUnavailable, StoreError.
     """
     had: Answer[None] = Known(None) if executions_vanished(desk, session) else adopt_forgotten(desk, session)
     order = desk.store.order(session)
     collected = collect(desk, order) if order else Collected(None)
     _learn_entry_atr(desk, session)
-    provisional = [mark.session for mark in desk.store.provisional_marks() if mark.session < session]
-    first = min([*provisional, desk.calendar.window(session, COMPARED_SESSIONS)[0]])
+    provisional = [mark for mark in desk.store.provisional_marks() if mark.session < session]
+    first = min([*(mark.session for mark in provisional), desk.calendar.window(session, COMPARED_SESSIONS)[0]])
     window = desk.calendar.sessions(first, session)
-    prices, vix = (_bars(desk, symbol, window) for symbol in (desk.book.symbol, VIX))
+    bars = [prices := _bars(desk, desk.book.symbol, window)]
+    warnings = []
+    try:
+        bars.append(_bars(desk, VIX, window))
+    except MarketDataError as error:
+        why = f"not known ({error.message}); the books are closed without it, a later settlement reads it"
+        warnings.append(f"{VIX}: {why}")
     follow_scale(desk, prices)
-    desk.store.add_bars([prices, vix])
-    known = [mark for day in (*provisional, session) if (mark := _mark(desk, day, prices)) is not None]
-    mine = next((mark for mark in known if mark.session == session), None)
+    desk.store.add_bars(bars)
+    mine = _mark(desk, session, prices)
+    later = [_mark_later(desk, mark, prices) for mark in provisional]
+    known = [mark for mark in (*later, mine) if mark is not None]
+    if warnings:
+        # Drift is worked out as a mark becomes final. One that is so already has its own, and takes corrections.
+        final = {mark.session for mark in desk.store.equity_marks(first, session) if mark.is_final}
+        known = [mark if mark.session in final else replace(mark, is_final=False) for mark in known]
     why = had.why if isinstance(had, Unknown) else _still_open(desk, collected, mine)
     drift = _drift(desk, [mark.session for mark in known if mark.is_final])
     marks = [*known, *marked_again(desk, session + timedelta(days=1))]
@@ -85,6 +99,7 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
         why=why,
         needs_person=bool(collected.alarm),
         is_unanswered=bool(collected.silence) or isinstance(had, Unknown),
+        warnings=tuple(warnings),
     )
 
 
@@ -110,15 +125,12 @@ def marked_again(desk: Desk, first: date) -> list[EquityMark]:
     if not marks:
         return []
     stored = desk.store.bars(desk.book.symbol, marks[0].session, marks[-1].session)
-    held_now, splits = desk.ledger().holding, desk.store.splits()
     again = []
     for mark in marks:
         ledger, close = desk.ledger(up_to=mark.session), stored.close_of(mark.session)
         shares = ledger.holding.shares if ledger.holding else 0
-        is_open_trip = held_now is not None and held_now.entry_session <= mark.session
-        is_on_scale = is_open_trip or all(split.session <= mark.session for split in splits)
         value = mark.position_value * bool(shares)
-        if shares and is_on_scale and close is not None and not isnan(close):
+        if shares and close is not None and not isnan(close) and _is_on_scale(desk, mark.session):
             value = shares * close
         again.append(
             replace(
@@ -155,6 +167,19 @@ def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
         unrealised=ledger.unrealised(close),
         is_final=session < bars.last or bars.last_status is BarStatus.FINAL,
     )
+
+
+def _mark_later(desk: Desk, mark: EquityMark, bars: DailyBars) -> EquityMark | None:
+    """A provisional mark of an earlier session, at its final close where that is on the scale of its shares."""
+    return _mark(desk, mark.session, bars) if _is_on_scale(desk, mark.session) else replace(mark, is_final=True)
+
+
+def _is_on_scale(desk: Desk, session: date) -> bool:
+    """Whether closes are on the scale of the shares held then: not of those of a round trip closed before a split."""
+    if all(split.session <= session for split in desk.store.splits()):
+        return True
+    held = desk.ledger().holding
+    return held is not None and held.entry_session <= session
 
 
 def _still_open(desk: Desk, collected: Collected, mark: EquityMark | None) -> str:

@@ -240,13 +240,14 @@ def _mark(holds: bool | None) -> str:
 
 
 def settlements(settled: Sequence[Settlement]) -> str:
-    """One line a session."""
+    """One line a session, and one for each warning."""
     if not settled:
         return "nothing to settle"
     return "\n".join(
         f"{one.session}  {'settled' if one.is_settled else 'open: ' + one.why}"
         + (f", order {one.order.status}" if one.order else "")
         + (f", equity {one.mark.value:,.2f} USD" if one.mark else "")
+        + "".join(click.style(f"\n  ! {warning}", fg="yellow") for warning in one.warnings)
         for one in settled
     )
 

@@ -228,6 +228,19 @@ def test_a_late_commission_settles_the_session_and_corrects_every_mark_since(ben
     assert [] == upkeep.check(bench.path)
 
 
+def test_a_correction_reaches_a_final_mark_while_the_vix_is_silent(bench: Bench):
+    """33 at 150.00 were 33 at 140.00: the mark at 148.00 was final already, and follows."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)
+    bench.settle()
+    bench.settle(NEXT)
+    bench.broker.executed[0] = replace(bench.broker.executed[0], price_usd=140.0, revision=1)
+    bench.data.down = {VIX}
+    bench.settle(NEXT, after_close=35)
+
+    assert [(5263.0, 1)] == bench.sql("SELECT value, is_final FROM equity_mark WHERE session = '2024-11-05'")
+
+
 def test_a_correction_takes_its_predecessors_place(bench: Bench):
     bench.decide()
     bench.broker.execute(BUY_KEY, 33, 150.0, 1.0)

@@ -15,7 +15,9 @@ from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, OrderType
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.jobs.decide import preview
 from mtum_eod.jobs.session import settle_all
+from mtum_eod.jobs.settle import settle_session
 from mtum_eod.ports import BrokerOrder
+from mtum_eod.views import text
 
 BUY_KEY, NEXT = f"{KEY}/2024-11-05/BUY", date(2024, 11, 6)
 SELL_KEY = f"{KEY}/2024-11-06/SELL"
@@ -784,6 +786,48 @@ def test_a_session_without_a_close_stays_open(bench: Bench):
         settlement.mark,
         settlement.why,
     )
+
+
+def test_a_session_is_settled_without_the_vix_and_made_final_once_it_answers(bench: Bench):
+    """The books need the close alone; the VIX's final bar, and the drift it decides, come a session later."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    bench.data.down = {VIX}
+    bench.data.edit("MTUM", SESSION, close=147.0)
+    settled = bench.settle()
+    bench.at(NEXT, -300)
+    again = settle_session(bench.desk, SESSION)  # final prices, and still no VIX
+    marks = "SELECT session, is_final, round(value, 2) FROM equity_mark ORDER BY session"
+    drift = "SELECT session, drift_action FROM signal ORDER BY session"
+    without = bench.sql(marks), bench.sql(drift)
+    bench.data.down.clear()
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.settle(NEXT)
+
+    told = "VIX: not known (VIX: no answer); the books are closed without it, a later settlement reads it"
+    assert (True, 0, [told]) == (settled.is_settled, settled.exit_code, settled.document["warnings"])
+    assert told in text.settlements([settled])
+    assert ([told], [], [(1,)]) == (
+        list(again.warnings),
+        bench.notices("run_failed", "mismatch"),
+        bench.sql("SELECT is_settled FROM session WHERE session = '2024-11-05'"),
+    )
+    assert ([("2024-11-05", 0, 4966.0)], [("2024-11-05", None)]) == without
+    assert [("2024-11-05", 1, 4966.0), ("2024-11-06", 0, 4939.6)] == bench.sql(marks)
+    assert [("2024-11-05", "HOLD")] == bench.sql(drift)
+    assert [(26.0, "final")] == bench.sql(
+        "SELECT close, status FROM bar WHERE symbol = 'VIX' AND session = '2024-11-05' ORDER BY revision DESC LIMIT 1"
+    )
+
+
+def test_without_the_vix_a_daily_loss_at_the_close_is_found_too(bench: Bench):
+    bench.buy(SESSION)
+    bench.decide(NEXT)
+    bench.data.edit("MTUM", NEXT, close=129.0)
+    bench.data.down = {VIX}
+    bench.settle(NEXT)
+
+    assert [True] == [halt.is_daily_loss for halt in bench.store.halts()]
 
 
 def test_an_exit_that_gets_no_order_id_is_kept_and_tried_again(bench: Bench):

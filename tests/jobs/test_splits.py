@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from fakes import SESSION, Bench, ScriptedBroker, calendar, entry_data
+from fakes import KEY, SESSION, Bench, ScriptedBroker, calendar, entry_data
 
 from mtum_eod.adapters.simulated_broker import SimulatedBroker
 from mtum_eod.adapters.store import SimulatedOrders, SqlStore, upkeep
@@ -40,6 +40,27 @@ def position(bench: Bench) -> list[tuple[float, ...]]:
     return bench.sql(
         "SELECT shares, round(entry_price, 4), round(entry_atr, 6), round(shares * entry_price, 6) FROM position"
     )
+
+
+def test_a_mark_that_waited_for_the_vix_over_a_split_keeps_its_value(bench: Bench):
+    """The round trip of 33 shares ended before the split of two for one: its close is not theirs any more."""
+    bench.decide()
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
+    bench.data.down = {VIX}
+    bench.settle()
+    bench.data.down.clear()
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 33, 147.0, 1.0)
+    bench.data.down = {VIX}
+    bench.settle(NEXT)
+    bench.data.down.clear()
+    rescale_source(bench, 2)
+    bench.decide(THIRD)
+    bench.settle(THIRD)
+
+    marks = bench.sql("SELECT session, value, position_value, is_final FROM equity_mark ORDER BY session")
+    assert [("2024-11-05", 4999.0, 4884.0, 1), ("2024-11-06", 4965.0, 0.0, 1), ("2024-11-07", 4965.0, 0.0, 0)] == marks
 
 
 @pytest.mark.parametrize(
