@@ -52,6 +52,9 @@ DEFAULT = "default"
 LONGEST_SHOWN = 80
 """Characters of a refused value that are shown."""
 
+ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*://)(?:[^"\\]|\\.)*')
+"""An address up to the end of its JSON text: under a wrong key it may be a secret, a token in the host's place."""
+
 
 # -- the values -------------------------------------------------------------------------------------------------------
 
@@ -623,7 +626,7 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refusal(key: str, value: Any, origin: str) -> str:
     near = _nearest(str(value), _choices(key)) if isinstance(value, str) else None
-    shown = _shown(_redacted(key, value))
+    shown = ADDRESS.sub(r"\1…", _shown(_redacted(key, value)))
     shown = shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + "…"
     return f"{origin}: {key} = {shown}; allowed: {allowed(key)}" + (f"; did you mean {near}?" if near else "")
 
@@ -818,10 +821,10 @@ def _shown(value: Any) -> str:
 
 
 def _redacted(key: str, value: Any) -> Any:
-    """The value as it may be shown: of a secret only its scheme, of an address no user and password."""
-    if key in SECRETS:
-        if isinstance(value, list | tuple):
-            return [_redacted(key, item) for item in value]
-        scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) if isinstance(value, str) else None
-        return value and (f"{scheme[0]}…" if scheme else "…")
-    return re.sub(r"://[^/@]*@", "://…@", value) if isinstance(value, str) else value
+    """The value as it may be shown: of a secret only its scheme."""
+    if key not in SECRETS:
+        return value
+    if isinstance(value, list | tuple):
+        return [_redacted(key, item) for item in value]
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) if isinstance(value, str) else None
+    return value and (f"{scheme[0]}…" if scheme else "…")

@@ -319,7 +319,7 @@ BAD_FILES = {
     "unknown zone": ('[schedule]\ntimezone = "Europe/Berln"', ["a time zone such as", "did you mean Europe/Berlin?"]),
     "unknown event": ('[notifications]\nevents = ["halted"]', ['events = "halted"', "did you mean halt?"]),
     "text for a list": ('[notifications]\nevents = "halt"', ['events = "halt"; allowed: a list out of order_sent']),
-    "another database": ('[database]\nurl = "mysql://me:secret@host/x"', ['"mysql://…@host/x"', "SQLite only"]),
+    "another database": ('[database]\nurl = "mysql://me:secret@host/x"', ['"mysql://…"', "SQLite only"]),
     "database in memory": ('[database]\nurl = "sqlite://"', ["database.url", "SQLite only"]),
     "empty folder name": ('[log]\ndir = ""', ['log.dir = ""; allowed: the path of a folder']),
     "late settlement": ("[schedule]\nsettle = -1", ["schedule.settle = -1", "at least 0"]),
@@ -630,6 +630,12 @@ def test_secrets_are_never_shown(write: Write):
         'smtp_password = "hunter2"',
         '[email]\nsmtp_password = "hunter2"',
         '[database]\nurl = "postgresql://me:hunter2@host/db"',
+        '[log]\nlevel = "tgram://hunter2/99"',
+        '[log]\nlevel = "send to tgram://99/\\"hunter2"',
+        '[log]\nlevel = ["tgram://hunter2/99"]',
+        '[log]\nlevel = {to = "tgram://hunter2/99"}',
+        '[notifications]\nevents = ["fill", "mailto://me:hunter2@example.org"]',
+        'mode = "mailto://example.org?pass=hunter2"',
         '[notifications]\nurls = ["mailto://me:hunter2@example.org',
     ],
 )
@@ -638,6 +644,18 @@ def test_a_refusal_does_not_repeat_a_secret(write: Write, text: str):
     error = refusal(write(text, 0o600))
 
     assert "hunter2" not in f"{error.message} {error.hint} {error.__cause__}"
+
+
+ANY_TEXT = {"notifications.urls", "data.csv_dir", "backup.dir", "log.dir"}
+"""Keys that take an address: where it belongs, and folders, which may be called anything."""
+
+
+@pytest.mark.parametrize("key", sorted(KEYS.keys() - ANY_TEXT))
+def test_an_address_under_a_wrong_key_is_shown_by_its_scheme_alone(key: str):
+    """Pasted into another variable than the one it was meant for."""
+    error = refusal(None, {f"MTUM_EOD_{key.upper().replace('.', '__')}": "tgram://hunter2/99"})
+
+    assert (False, True) == ("hunter2" in error.message, '"tgram://…"' in error.message)
 
 
 # -- what settings are for --------------------------------------------------------------------------------------------
