@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from mtum_eod.jobs.outcome import Handled, Outcome
     from mtum_eod.settings import NotificationSettings
 
-FIRST = ("run", "settle", "status", "explain", "doctor", "report", "backtest", "sweep")
+FIRST = ("run", "settle", "schedule", "status", "explain", "doctor", "report")
 GROUPS = {
+    "On history": ("backtest", "sweep"),
     "Hands on the wheel": ("approve", "cancel", "halt", "resume", "flatten", "reconcile", "cash"),
-    "Unattended": ("schedule", "notify"),
-    "Records and upkeep": ("export", "data", "db", "config"),
+    "Records and upkeep": ("export", "data", "db", "config", "notify"),
 }
 
 

@@ -1,5 +1,6 @@
 """What is shipped: the wheel's files and metadata, and the program's help."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -144,6 +145,17 @@ def test_every_help_has_an_example_that_can_be_typed(path: tuple[str, ...], comm
 
     assert typed
     assert [path] * len(typed) == [words[: len(path)] for words in typed]
+
+
+def test_the_help_begins_with_the_seven_commands_of_every_day() -> None:
+    """In the order of SPEC section 4; each of the others stands in one of the groups after them."""
+    shown = cli.get_help(click.Context(cli, info_name="mtum-eod", max_content_width=110))
+    titles = re.findall(r"^(\S.*):$", shown.partition("\nCommands:\n")[2], flags=re.MULTILINE)
+    named = re.findall(r"^  ([a-z]+)  ", shown.partition("\nCommands:\n")[2], flags=re.MULTILINE)
+
+    assert ["run", "settle", "schedule", "status", "explain", "doctor", "report"] == named[:7]
+    assert sorted(cli.commands) == sorted(named)
+    assert ["On history", "Hands on the wheel", "Records and upkeep"] == titles
 
 
 def parse(words: list[str]) -> None:
