@@ -21,6 +21,7 @@ def evening_step(desk: TradingDesk, day: date) -> tuple[Check, ...]:
     """
     before = desk.store.last_runs(day).get(Step.EVENING)
     with filed(desk, Step.EVENING, day) as run:
+        desk.broker.finish_by(desk.clock.now() + timing.RETRY_EVERY)  # then the next attempt is due
         file_missed(desk, day)
         looked_at = _weekly_login(desk, day)
         preflight.conclude(desk, run, looked_at, before, f"On the eve of the week, {day}: the broker's line")

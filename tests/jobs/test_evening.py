@@ -55,6 +55,14 @@ def test_on_the_eve_of_a_week_a_silent_gateway_is_told_until_it_answers(bench: B
     ] == bench.notices("run_failed")
 
 
+def test_no_evenings_question_waits_into_the_next_attempt(bench: Bench):
+    """A Gateway that answers slowly: every wait is cut to the quarter of an hour until it is asked again."""
+    bench.clock.set(SIX)
+    evening_step(bench.desk, SUNDAY)
+
+    assert SIX + timedelta(minutes=15) == bench.broker.deadline
+
+
 def test_after_midnight_it_is_the_preflight_that_asks(bench: Bench):
     asked = evening(bench, SIX + timedelta(hours=5, minutes=40), 60)
 
