@@ -5,14 +5,17 @@ from math import isnan, nan
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
+from scipy.stats import t as students_t
 
 from mtum_eod.core.backtest import BacktestResult, Trade
 from mtum_eod.core.expectations import (
     PUBLISHED,
     Verdict,
+    days_interval,
     drawdown_interval,
     return_interval,
+    trades_interval,
     verdicts,
     win_rate_interval,
 )
@@ -101,18 +104,13 @@ def test_each_figure_stands_beside_its_measurement():
     } == found
 
 
-def test_intervals_are_worked_out_for_what_chance_moves_most():
-    """Return, win rate and drawdown; holding days and trade counts are shown bare."""
+@pytest.mark.parametrize(("trades", "without"), [(2, []), (1, ["days a trade"]), (0, ["win rate", "days a trade"])])
+def test_each_figure_has_its_interval_as_soon_as_there_is_enough_to_measure(trades, without):
+    """The spread of holding times takes two trades, a rate of wins takes one."""
     equity = [5000.0 * 1.001**day for day in range(1, 253)]
-    found = told(equity, (trade(900.0, 20),))
+    found = told(equity, (trade(900.0, 20), trade(700.0, 10))[:trades])
 
-    assert {
-        "annual return": True,
-        "win rate": True,
-        "days a trade": False,
-        "trades a year": False,
-        "maximum drawdown": True,
-    } == {verdict.name: not isnan(verdict.interval_low) and not isnan(verdict.interval_high) for verdict in found}
+    assert without == [one.name for one in found if isnan(one.interval_low) or isnan(one.interval_high)]
 
 
 def test_a_history_without_chance_has_an_interval_without_width():
@@ -155,6 +153,34 @@ def test_the_win_rates_interval_is_the_exact_one(wins, trades):
     assert pytest.approx((exact.low, exact.high), abs=1e-9) == win_rate_interval(wins, trades)
 
 
+@pytest.mark.parametrize("days", [[20, 10], [20, 10, 30], [7, 7, 7, 7], [3, 41, 22, 18, 9], list(range(5, 75))])
+def test_the_holding_times_interval_is_students(days):
+    """As SciPy has it, by quantiles of the t distribution; 20 and 10 days could be a mean of 0 as well."""
+    half = students_t.ppf(0.95, len(days) - 1) * np.std(days, ddof=1) / len(days) ** 0.5
+
+    assert pytest.approx((max(0.0, np.mean(days) - half), np.mean(days) + half)) == days_interval(days)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 30, 31, 500])
+def test_the_t_distribution_is_right_at_every_number_of_trades(freedom):
+    days = [0.0] * freedom + [1.0]
+
+    assert pytest.approx(students_t.ppf(0.95, freedom) / (freedom + 1)) == days_interval(days)[1] - np.mean(days)
+
+
+@pytest.mark.parametrize(("trades", "years"), [(0, 1.0), (1, 0.5), (7, 1.0), (70, 8.515), (3000, 10.0)])
+def test_the_interval_of_trades_a_year_is_the_exact_one(trades, years):
+    """As SciPy has it, by quantiles of the chi-squared distribution."""
+    low, high = chi2.ppf(0.05, 2 * trades) / 2 if trades else 0.0, chi2.ppf(0.95, 2 * trades + 2) / 2
+
+    assert pytest.approx((low / years, high / years)) == trades_interval(trades, years)
+
+
+def test_a_year_without_a_trade_leaves_three_a_year_possible():
+    """Where three are to be expected, none comes in one case of twenty: 0.05 is e to the -2.996."""
+    assert (0.0, pytest.approx(-np.log(0.05))) == trades_interval(0, 1.0)
+
+
 def test_the_returns_interval_has_the_width_chance_gives_it():
     """Independent daily returns: 252 of them spread by sqrt(252) of one, 90 % within 1.645 deviations in logarithms."""
     returns = np.random.default_rng(5).normal(0.0, 0.01, 252)
@@ -184,9 +210,11 @@ def test_less_than_a_block_of_sessions_or_no_time_has_no_interval(sessions, year
 
 
 def test_without_sessions_or_trades_there_is_no_interval():
-    assert [True, True] == [
+    assert [True, True, True, True] == [
         isnan(drawdown_interval(np.array([100.0, 101.0]))[0]),
         isnan(win_rate_interval(0, 0)[0]),
+        isnan(days_interval([20])[0]),
+        isnan(trades_interval(1, 0.0)[0]),
     ]
 
 
