@@ -73,7 +73,7 @@ class Workplace:
 
     @cached_property
     def book(self) -> Book:
-        """The book these settings ask for. A paper account has no name here until a run has bound the book to it."""
+        """The book these settings ask for. A paper account has no name here until a decision has bound it."""
         settings = self.loaded.settings
         return Book(
             mode=settings.mode,
@@ -99,9 +99,12 @@ class Workplace:
         """The book for writing, created or upgraded where that is needed."""
         from mtum_eod.adapters.store import open_store
 
+        is_simulated = self.loaded.settings.mode is Mode.SIMULATED
         store = open_store(self.database, backup_dir=self.backups)
         try:
             self._refuse_other_book(store)
+            # A broker's account is bound by the first decision on it: until then its name is what somebody has typed.
+            store.bind(self.book if is_simulated else replace(self.book, account=""), self.clock.now())
             yield store
         finally:
             store.close()
@@ -401,9 +404,10 @@ class Workplace:
             yield None
             return
         bound = store.book()
+        account = bound.account if bound else ""
         own = self.loaded.settings.ib.client_id
         ids = [own, *self._spare_ids] if is_beside else [own]
-        line = self._line(ids, bound.account if bound else self._account())
+        line = self._line(ids, account or self._account())
         try:
             yield line
         finally:
@@ -461,8 +465,7 @@ class Workplace:
         """Raise SettingsError where the database belongs to another book than the settings ask for."""
         bound = reader.book()
         wanted = self.book
-        same = ["mode", "symbol", "is_synthetic", *(["account"] if wanted.account else [])]
-        if bound is not None and any(getattr(bound, name) != getattr(wanted, name) for name in same):
+        if bound is not None and not bound.matches(wanted):
             raise SettingsError(
                 f"database {self.database} belongs to {bound.name}, the settings ask for {wanted.name}",
                 hint=f"name another file, such as MTUM_EOD_DATABASE__URL={_other_name(self.database, wanted)}",

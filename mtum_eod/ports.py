@@ -475,6 +475,13 @@ class Recording:
 class Store(BookReader, Protocol):
     """Writing the book. Each method is one transaction, durable when it returns; raises StoreError."""
 
+    def bind(self, book: Book, at: datetime) -> None:
+        """Bind what is unbound to this book, an account to what has none yet; capital is set until there is a trade.
+
+        Raises SettingsError where it belongs to another book.
+        """
+        ...
+
     def start_run(self, step: Step, session: date | None, at: datetime) -> int: ...
 
     def end_run(
@@ -489,7 +496,7 @@ class Store(BookReader, Protocol):
     ) -> None: ...
 
     def record(self, recording: Recording) -> None:
-        """Bind the book if it is unbound; write bars, snapshot, settings, ledger row and order intent together."""
+        """Bind the book as `bind` does; write bars, snapshot, settings, ledger row and order intent together."""
         ...
 
     def update_order(

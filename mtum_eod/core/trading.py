@@ -107,10 +107,16 @@ class Book:
     """What a database belongs to; bound at its first write."""
 
     mode: Mode
-    account: str  # empty for a paper book until its first run has connected
+    account: str  # the broker's name for it; empty in a database until a run has decided on that account
     symbol: str
     is_synthetic: bool
     capital_usd: Usd
+
+    def matches(self, other: Book) -> bool:
+        """Whether these can be one book: what is known of both is the same. The money put in does not count."""
+        accounts = {self.account, other.account} - {""}
+        same = (self.mode, self.symbol, self.is_synthetic) == (other.mode, other.symbol, other.is_synthetic)
+        return same and len(accounts) < 2
 
     @property
     def name(self) -> str:

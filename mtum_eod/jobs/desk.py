@@ -74,6 +74,12 @@ class Desk:
         return holding.shares if holding else 0
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is a book to put right: one whose account is known, with a session in its ledger."""
+        bound = self.store.book()
+        return bool(bound and bound.account and self.store.last_row())
+
+    @property
     def capital(self) -> float:
         """The capital the book started with; while nothing has been traded, the settings' own."""
         traded = self.store.capital()

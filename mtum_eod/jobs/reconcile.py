@@ -303,7 +303,7 @@ def _held(desk: Desk) -> float:
 
 
 def _refuse_unbound(desk: Desk) -> None:
-    if desk.store.book() is None:
+    if not desk.has_begun:
         raise SettingsError("there is no book yet that could be put right", hint="the first `mtum-eod run` makes it")
 
 

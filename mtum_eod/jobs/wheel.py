@@ -192,7 +192,7 @@ def add_cash(desk: TradingDesk, kind: str, amount: float, day: date | None, note
 
     Raises SettingsError for a book that does not exist yet: its capital is a setting until it trades.
     """
-    if desk.store.book() is None:
+    if not desk.has_begun:
         raise SettingsError(
             "there is no book yet that money could go to",
             hint="until the first run `capital` in settings.toml is the money to start with",

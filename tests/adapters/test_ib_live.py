@@ -55,6 +55,19 @@ def test_no_other_account_is_traded(owner: PaperPerson, tws: Server, managed: li
     assert f"logged in to {managed[0]}, this book trades {ACCOUNT}" in refused.error["message"]
 
 
+def test_an_account_that_was_mistyped_once_does_not_hold_the_database(owner: PaperPerson) -> None:
+    """What the first run writes binds mode, symbol and data; the account only once something is decided on it."""
+    owner.environment["MTUM_EOD_IB__LIVE_ACCOUNT"] = "U7654321"
+    mistyped = owner.types("run --json").exit_code
+    owner.environment["MTUM_EOD_IB__LIVE_ACCOUNT"] = ACCOUNT
+    decided = owner.types("run --json").exit_code
+    owner.environment["MTUM_EOD_IB__LIVE_ACCOUNT"] = "U7654321"
+    other = owner.types("run --json")
+
+    assert (2, 0, 2) == (mistyped, decided, other.exit_code)
+    assert f"belongs to live / {ACCOUNT} / MTUM" in other.error["message"]
+
+
 def test_a_test_order_is_asked_about_and_not_placed(owner: PaperPerson, tws: Server) -> None:
     """What-if is set on the wire; the terminal's books stay empty."""
     looked = owner.types("doctor --place-test-order --json")

@@ -112,6 +112,27 @@ def test_another_book_is_refused_and_nothing_is_written(store: Store, run_id: in
     assert f"MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{other.mode}.db" in refused.value.hint
 
 
+def test_an_account_that_is_not_known_yet_is_bound_by_the_first_decision_on_it(store: Store, run_id: int):
+    """Bars and halts come before the first connection; from then on another account's decision is refused."""
+    paper = replace(BOOK, mode=Mode.PAPER, account="")
+    store.bind(paper, at("01-02"))
+    bound = store.book()
+    store.bind(replace(BOOK, mode=Mode.PAPER, account="DU1"), at("01-03"))
+    store.bind(paper, at("01-04"))
+    with pytest.raises(SettingsError, match="paper / DU1 / MTUM on real data"):
+        store.record(recording(run_id, "01-04", book=replace(BOOK, mode=Mode.PAPER, account="DU2")))
+
+    assert (paper, replace(paper, account="DU1")) == (bound, store.book())
+
+
+@pytest.mark.parametrize("change", [{"mode": Mode.LIVE}, {"symbol": "SPY"}, {"is_synthetic": True}], ids=str)
+def test_what_is_bound_without_an_account_is_another_books_all_the_same(store: Store, change: dict[str, Any]):
+    store.bind(replace(BOOK, mode=Mode.PAPER, account=""), at("01-02"))
+
+    with pytest.raises(SettingsError, match="an account still to be connected"):
+        store.bind(replace(BOOK, **{"mode": Mode.PAPER, "account": "DU1"} | change), at("01-03"))
+
+
 def test_capital_can_change_until_the_book_has_a_trade(store: Store, run_id: int):
     def with_capital(usd: float) -> Any:
         values = {name: getattr(BOOK, name) for name in BOOK.__slots__}

@@ -98,6 +98,12 @@ def bars(draw: st.DrawFn) -> DailyBars:
     )
 
 
+books = st.builds(
+    lambda changes: replace(BOOK, **changes),
+    st.sampled_from(({}, {}, {"account": ""}, {"account": "SIM2"}, {"capital_usd": 6e3}, {"mode": Mode.PAPER})),
+)
+
+
 @st.composite
 def recordings(draw: st.DrawFn) -> Any:
     text, action = draw(texts), draw(st.sampled_from(("BUY", "SELL", "HOLD")))
@@ -111,7 +117,7 @@ def recordings(draw: st.DrawFn) -> Any:
     return recording(
         draw(run_ids),
         text,
-        book=replace(BOOK, **draw(st.sampled_from(({}, {}, {}, {"capital_usd": 6e3}, {"mode": Mode.PAPER})))),
+        book=draw(books),
         row=SessionRow(session=day(text), status=draw(st.sampled_from(SessionStatus)), why=draw(texts)),
         bars=draw(st.lists(bars(), max_size=2)),
         signal=draw(st.sampled_from((document, None))),
@@ -130,6 +136,7 @@ notices = st.builds(
 )
 
 WRITES: dict[str, st.SearchStrategy[Write]] = {
+    "bind": write("bind", books, texts.map(at)),
     "start_run": write("start_run", st.sampled_from(Step), st.none() | sessions, texts.map(at)),
     "end_run": write("end_run", run_ids, texts.map(at), texts, few, error=texts, retries=few),
     "record": write("record", recordings()),

@@ -411,6 +411,18 @@ def test_another_books_database_is_refused_and_left_alone(
     assert before == digest(traded)
 
 
+@pytest.mark.parametrize("first", ["data import --from 2024-01-02 --to 2024-11-04", "halt --why x", "settle"])
+def test_the_first_write_of_whatever_command_makes_a_database_one_books(person: Person, first: str):
+    """Made-up bars imported, and the real ones decided on in the same file: one would be read for the other."""
+    written = person.types(first).exit_code
+    person.csv()
+    before = digest(person)
+
+    words = ("belongs to simulated / SIMULATED / MTUM on synthetic data", "MTUM_EOD_DATABASE__URL=")
+    assert refused(person.types(DECIDE), 2, "settings", *words)
+    assert (0, before) == (written, digest(person))
+
+
 def from_a_newer_version(person: Person) -> None:
     with sqlite3.connect(person.database) as db:
         db.execute("UPDATE alembic_version SET version_num = '9999'")

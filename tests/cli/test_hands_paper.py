@@ -38,6 +38,23 @@ def test_an_order_is_withdrawn_on_the_wire(person: PaperPerson, tws: Server):
     )  # fmt: skip
 
 
+def test_a_paper_book_is_one_before_its_account_has_a_name(person: PaperPerson):
+    """A halt is its first write: no other mode gets in, and the account is bound by the first decision."""
+    person.types("halt --why 'not yet'")
+    unnamed = person.sql("SELECT mode, account FROM book")
+    person.environment["MTUM_EOD_DATABASE__URL"] = str(person.database)
+    with_other_mode = person.environment | {"MTUM_EOD_MODE": "simulated"}
+    mine, person.environment = person.environment, with_other_mode
+    other = person.types("halt --why x --json")
+    person.environment = mine
+    unbooked = person.types("cash add deposit 100 --json")
+    person.types("run")
+
+    assert (2, True) == (other.exit_code, "belongs to paper / an account still to be" in other.error["message"])
+    assert (2, True) == (unbooked.exit_code, "there is no book yet" in unbooked.error["message"])
+    assert ([("paper", "")], [("paper", "DU1234567")]) == (unnamed, person.sql("SELECT mode, account FROM book"))
+
+
 def test_past_the_hard_stop_no_cancellation_is_on_the_wire(person: PaperPerson, tws: Server):
     person.types("run")
     typed = person.at("2024-11-05", 15).types("cancel")

@@ -427,17 +427,23 @@ class FakeStore(FakeViews):
             if recording.intent is not None:
                 self._write_intent(recording, recording.intent, signal_id)
 
+    def bind(self, book: Book, at: datetime) -> None:  # noqa: ARG002
+        with self.transaction():
+            self._bind(book)
+
     def _bind(self, book: Book) -> None:
         bound = self._book
-        if bound is not None and bound.name != book.name:
+        if bound is not None and not bound.matches(book):
             raise SettingsError(
                 f"the book here is {bound.name}; this run is for {book.name}",
                 hint=f"use another database: MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{book.mode}.db",
             )
-        if bound is None or (bound.capital_usd != book.capital_usd and not self._fills.rows):
-            _demand(book.capital_usd > 0, "capital is positive")
-            self._undo.append(partial(setattr, self, "_book", bound))
-            self._book = book
+        if bound is not None:
+            capital = bound.capital_usd if self._fills.rows else book.capital_usd
+            book = replace(bound, account=bound.account or book.account, capital_usd=capital)
+        _demand(book.capital_usd > 0, "capital is positive")
+        self._undo.append(partial(setattr, self, "_book", bound))
+        self._book = book
 
     def _write_signal(self, recording: Recording) -> int | None:
         if recording.signal is None:

@@ -65,6 +65,7 @@ ADD_ACT, ADD_FLOW, ADD_HALT, ADD_SPLIT, ADD_LEFT = (
     for table in (schema.owner_act, schema.cash_flow, schema.halt, schema.split, schema.left_shares)
 )
 END_RUN = Statement(update(schema.run).where(schema.run.c.id == bindparam("run_id")))
+SET_ACCOUNT = Statement(update(schema.book))
 # With trades in the book its capital stands: money is added by `cash add`.
 SET_CAPITAL = Statement(update(schema.book).where(~select(schema.execution.c.id).exists()))
 ADD_SETTINGS = Statement(insert(schema.settings_version).on_conflict_do_nothing())
@@ -206,6 +207,10 @@ class SqlStore(BookQueries):
             return self._known_bars.newest(symbol, first, last)
         return super().bars(symbol, first, last, revision)
 
+    def bind(self, book: Book, at: datetime) -> None:
+        with self.writing() as db:
+            self._bind(db, book, at)
+
     def start_run(self, step: Step, session: date | None, at: datetime) -> int:
         row = {"step": step, "session": session, "started_at": at, "outcome": "", "error": "", "retries": 0}
         with self.writing() as db:
@@ -250,12 +255,15 @@ class SqlStore(BookQueries):
         bound = self.book()
         if bound is None:
             ADD_BOOK.run(db, {"id": 1, "bound_at": at} | _values(book))
-        elif bound.name != book.name:
+            return
+        if not bound.matches(book):
             raise SettingsError(
                 f"database {self.path} belongs to the book {bound.name}; this run is for {book.name}",
                 hint=f"use another database: MTUM_EOD_DATABASE__URL=sqlite:///mtum-eod-{book.mode}.db",
             )
-        elif bound.capital_usd != book.capital_usd:
+        if book.account and not bound.account:
+            SET_ACCOUNT.run(db, {"account": book.account})
+        if bound.capital_usd != book.capital_usd:
             SET_CAPITAL.run(db, {"capital_usd": book.capital_usd})
 
     def _write_signal(self, db: Connection, recording: Recording) -> int | None:
