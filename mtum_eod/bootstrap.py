@@ -31,6 +31,7 @@ from mtum_eod.settings import DataSource, Loaded, NotificationSettings, VixSourc
 if TYPE_CHECKING:
     from mtum_eod.adapters.ib.line import Line
     from mtum_eod.adapters.store import SimulatedOrders, SqlReader, SqlStore
+    from mtum_eod.adapters.store.upkeep import Restored
     from mtum_eod.jobs.sweep import Spread
 
 PATIENCE_SECONDS = 90
@@ -237,8 +238,8 @@ class Workplace:
 
         return upkeep.backup(self.database, self.backups, self.loaded.settings.backup.keep)
 
-    def restore(self, backup: Path) -> Path | None:
-        """Where the database that was in place is kept, if there was one. Raises AlreadyRunning, StoreError."""
+    def restore(self, backup: Path) -> Restored:
+        """Bring a backup back; what came of it. Raises AlreadyRunning, StoreError."""
         from mtum_eod.adapters.store import upkeep
 
         if not backup.is_file():

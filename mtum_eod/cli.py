@@ -1078,11 +1078,12 @@ def db_backup(door: Door) -> None:
 @json_option
 @click.pass_obj
 def db_restore(door: Door, backup: Path) -> None:
-    """Bring a backup back; the present database is kept beside it."""
+    """Bring a backup back, halts kept; the present database stays beside it."""
     place = door.workplace()
-    kept = place.restore(backup)
-    aside = f"; the one before is kept as {kept}" if kept else ""
-    door.say({"database": str(place.database), "kept": kept and str(kept)}, lambda: f"{place.database} restored{aside}")
+    restored = place.restore(backup)
+    kept, notes = restored.kept and str(restored.kept), restored.notes
+    done = f"{place.database} restored" + (f"; the one before is kept as {kept}" if kept else "")
+    door.say({"database": str(place.database), "kept": kept, "notes": notes}, lambda: "\n".join((done, *notes)))
 
 
 @db.command("check", epilog=examples("mtum-eod db check"))

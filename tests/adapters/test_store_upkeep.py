@@ -3,14 +3,18 @@
 import shutil
 import sqlite3
 import stat
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from book_by_hand import at, fill, write_book
+from book_by_hand import BOOK, at, day, fill, recording, write_book
 
-from mtum_eod.adapters.store import connect, open_reader, open_store, opening, schema, upkeep
-from mtum_eod.core.trading import Side, Step
+from mtum_eod.adapters.store import SqlStore, connect, open_reader, open_store, opening, schema, upkeep
+from mtum_eod.core.trading import Act, CashFlow, CashKind, Halt, OwnerAct, Side, Step
 from mtum_eod.errors import StoreError
 
 NEXT_REVISION = """
@@ -202,7 +206,7 @@ def test_a_restored_database_is_the_backup_and_the_present_one_stays_beside(writ
     store = open_store(written)
     store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)])
     store.close()
-    beside = upkeep.restore(made, written)
+    beside = upkeep.restore(made, written).kept
 
     assert beside is not None
     assert (6, 7, 0o600) == (fills_in(written), fills_in(beside), stat.S_IMODE(written.stat().st_mode))
@@ -218,7 +222,7 @@ def test_a_wal_left_by_a_crash_goes_with_the_old_file_and_not_into_the_restored_
     for ending in ("", "-wal", "-shm"):
         shutil.copy(f"{written}{ending}", crashed / f"book.db{ending}")
     store.close()
-    beside = upkeep.restore(made, crashed / "book.db")
+    beside = upkeep.restore(made, crashed / "book.db").kept
 
     assert beside is not None
     assert (6, 7) == (fills_in(crashed / "book.db"), fills_in(beside))
@@ -227,10 +231,10 @@ def test_a_wal_left_by_a_crash_goes_with_the_old_file_and_not_into_the_restored_
 def test_a_restore_needs_no_database_to_be_there(written: Path, tmp_path: Path):
     made = upkeep.backup(written, tmp_path / "kept")
 
-    assert (None, 6) == (
-        upkeep.restore(made, tmp_path / "new" / "book.db"),
-        fills_in(tmp_path / "new" / "book.db"),
-    )
+    restored = upkeep.restore(made, tmp_path / "new" / "book.db")
+
+    assert (None, 6) == (restored.kept, fills_in(tmp_path / "new" / "book.db"))
+    assert (upkeep.NOTHING_IN_PLACE,) == restored.notes
 
 
 @pytest.mark.parametrize("source", ["absent", "damaged", "text", "newer"])
@@ -250,6 +254,182 @@ def test_a_backup_that_cannot_be_trusted_moves_nothing(written: Path, tmp_path: 
         upkeep.restore(made, written)
 
     assert (before, {"book.db", "kept"}) == (written.read_bytes(), {file.name for file in tmp_path.iterdir()})
+
+
+# -- restore: what the owner has said since ---------------------------------------------------------------------------
+
+STOP = Halt(halted_at=at("01-17"), why="away", by="owner", allow_exits=False)
+LATCH = Halt(halted_at=at("01-18"), why="-600 USD", by="mtum-eod", allow_exits=True, is_daily_loss=True)
+EASED = Halt(halted_at=at("01-19"), why="back", by="owner", allow_exits=True)
+
+
+def said(act: Act, month_day: str, session: date | None = None, words: str = "") -> OwnerAct:
+    return OwnerAct(act=act, session=session, at=at(month_day), by="owner", words=words)
+
+
+def brought_back(written: Path, since: Callable[[SqlStore], None], before: Sequence[Halt] = ()) -> tuple[str, ...]:
+    """A book backed up with these halts, worked on since, and restored; the notes of that."""
+    with closing(open_store(written)) as store:
+        for halt in before:
+            store.halt(halt)
+    made = upkeep.backup(written, written.parent / "kept")
+    with closing(open_store(written)) as store:
+        since(store)
+    return upkeep.restore(made, written).notes
+
+
+def halts_in(path: Path) -> list[Halt]:
+    with closing(open_reader(path)) as reader:
+        return reader.halts()
+
+
+@pytest.mark.parametrize(
+    ("before", "since", "standing"),
+    [
+        ([], [STOP], [STOP]),
+        ([], [STOP, LATCH], [STOP, LATCH]),
+        ([STOP], [], [STOP]),
+        ([STOP], [EASED], [EASED]),
+        ([LATCH], [STOP], [STOP, LATCH]),
+    ],
+    ids=["manual", "both", "known to the backup", "another since", "one of each"],
+)
+def test_every_halt_that_stands_still_stands(
+    written: Path, before: list[Halt], since: list[Halt], standing: list[Halt]
+):
+    """Typed after the backup, it is not lifted by restoring it: the next run would send an order against it."""
+
+    def stop(store: SqlStore) -> None:
+        for halt in since:
+            store.halt(halt)
+
+    notes = brought_back(written, stop, before)
+
+    assert standing == halts_in(written)
+    assert [halt.why in note for halt, note in zip(standing, notes, strict=True)] == [True] * len(standing)
+
+
+def test_a_halt_lifted_since_the_backup_stands_again_and_is_told(written: Path):
+    notes = brought_back(written, lambda store: store.resume(at("01-18"), "owner") and None, [STOP])
+
+    assert [STOP] == halts_in(written)
+    assert ("halted by owner, no orders at all: away; `mtum-eod resume` lifts it",) == notes
+
+
+def test_a_halt_in_a_wal_left_by_a_crash_still_stands(written: Path, tmp_path: Path):
+    made = upkeep.backup(written, tmp_path / "kept")
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    store = open_store(written)
+    store.halt(STOP)
+    for ending in ("", "-wal", "-shm"):
+        shutil.copy(f"{written}{ending}", crashed / f"book.db{ending}")
+    store.close()
+    upkeep.restore(made, crashed / "book.db")
+
+    assert [STOP] == halts_in(crashed / "book.db")
+
+
+def test_the_restored_database_is_one_whole_private_file(written: Path):
+    """What was carried over is in the file itself: its log would stay behind."""
+    brought_back(written, lambda store: store.halt(STOP))
+    with closing(open_reader(written)) as reader:
+        reader.halts()
+
+    assert ["book.db", "kept"] == sorted(p.name for p in written.parent.iterdir() if "before-restore" not in p.name)
+    assert ([], 0o600) == (upkeep.check(written), stat.S_IMODE(written.stat().st_mode))
+
+
+def test_a_word_on_an_order_and_shares_left_are_carried_over(written: Path):
+    """A cancel of today's order keeps it from going out; shares left are still the owner's own."""
+    cancelled, own = said(Act.CANCEL, "01-17", day("01-17")), said(Act.LEAVE, "01-17")
+
+    def say(store: SqlStore) -> None:
+        store.add_act(cancelled)
+        store.leave(7.0, own.at)
+        store.add_act(own)
+
+    notes = brought_back(written, say)
+    with closing(open_reader(written)) as reader:
+        found = reader.acts()[-2:], reader.shares_left()
+
+    assert (([cancelled, own], 7.0), ()) == (found, notes)
+
+
+def test_what_is_gone_is_named_with_the_line_that_brings_it_back(written: Path):
+    """The same deposit twice, one of them known to the backup: one is gone."""
+    gift = CashFlow(kind=CashKind.DEPOSIT, amount_usd=1234567.89, session=day("01-17"), note="a gift")
+    with closing(open_store(written)) as store:
+        store.add_cash_flow(gift, at("01-17"))
+
+    def say(store: SqlStore) -> None:
+        store.add_cash_flow(gift, at("01-18"))
+        store.add_act(said(Act.RESOLVE, "01-18", day("01-16"), "nothing was executed of it"))
+
+    assert (
+        "gone, look with `mtum-eod reconcile`: resolve (2024-01-16): nothing was executed of it",
+        "gone, type it again: `mtum-eod cash add deposit 1234567.89 --date 2024-01-17 --note 'a gift'`",
+    ) == brought_back(written, say)
+
+
+def test_of_another_book_only_the_halts_are_carried_over(written: Path, tmp_path: Path):
+    other = tmp_path / "other.db"
+    with closing(open_store(other)) as store:
+        run_id = store.start_run(Step.DECIDE, day("01-17"), at("01-17"))
+        book = replace(BOOK, account="another")
+        store.record(recording(run_id, "01-17", book=book))
+        store.halt(STOP)
+        store.add_act(said(Act.CANCEL, "01-17", day("01-17")))
+    before, notes = acts_in(written), upkeep.restore(upkeep.backup(written, tmp_path / "kept"), other).notes
+
+    assert ([STOP], before) == (halts_in(other), acts_in(other))
+    assert "was of another book, simulated / another / MTUM on real data" in notes[0]
+
+
+def acts_in(path: Path) -> list[OwnerAct]:
+    with closing(open_reader(path)) as reader:
+        return reader.acts()
+
+
+@pytest.mark.parametrize("lost", ["damaged", "text", "empty"])
+def test_over_a_database_that_cannot_be_read_entries_are_halted(written: Path, tmp_path: Path, lost: str):
+    """A halt may have stood in it. Exits pass: a position is not left unattended on a guess."""
+    made = upkeep.backup(written, tmp_path / "kept")
+    if lost == "damaged":
+        damage(written)
+    else:
+        written.write_text("not a database" * (lost == "text"))
+    notes = upkeep.restore(made, written).notes
+
+    assert [(upkeep.IN_DOUBT, True, False)] == [
+        (halt.why, halt.allow_exits, halt.is_daily_loss) for halt in halts_in(written)
+    ]
+    assert "what you told it since this backup, such as a halt, may be lost" in notes[0]
+    assert f"no entries, exits pass: {upkeep.IN_DOUBT}; `mtum-eod resume` lifts it" in notes[1]
+
+
+def test_a_halt_of_the_backup_is_not_eased_by_the_doubt(written: Path, tmp_path: Path):
+    with closing(open_store(written)) as store:
+        store.halt(STOP)
+    made = upkeep.backup(written, tmp_path / "kept")
+    damage(written)
+    upkeep.restore(made, written)
+
+    assert [STOP] == halts_in(written)
+
+
+def test_a_backup_of_an_older_version_takes_over_the_halts_too(written: Path, tmp_path: Path, next_version: Any):
+    """It is brought up to date before it takes the database's place; the backup itself stays what it is."""
+    made = upkeep.backup(written, tmp_path / "kept")
+    next_version()
+    with closing(open_store(written)) as store:
+        store.halt(STOP)
+    upkeep.restore(made, written)
+
+    assert [STOP] == halts_in(written)
+    assert ([("0003",)], [("0002",)]) == tuple(
+        sql(p, "SELECT version_num FROM alembic_version") for p in (written, made)
+    )
 
 
 # -- check ------------------------------------------------------------------------------------------------------------

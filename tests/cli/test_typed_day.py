@@ -319,6 +319,19 @@ def test_a_backup_brings_the_book_back(person: Person):
     assert Path(restored["kept"]).is_file()
 
 
+def test_a_restored_book_says_what_stands_and_what_is_gone(person: Person):
+    person.types("run --date 2024-11-05")
+    backup = person.types("db backup --json").document["backup"]
+    person.types("halt --why away")
+    person.types("cash add deposit 1000 --date 2024-11-05")
+    restored = person.types(f"db restore {backup}").out
+    halts = person.types("status --json").document["halts"]
+
+    assert ["away"] == [halt["why"] for halt in halts]
+    assert "gone, type it again: `mtum-eod cash add deposit 1000 --date 2024-11-05`" in restored
+    assert "no orders at all: away; `mtum-eod resume` lifts it" in restored
+
+
 @pytest.mark.parametrize(("name", "code"), [("none.db", 7), ("settings.toml", 7)])
 def test_what_is_no_backup_is_not_restored(person: Person, name: str, code: int):
     person.settings("")

@@ -1,5 +1,6 @@
 """A book brought back from a backup knows nothing of what it did since: the broker is asked before it decides."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -8,11 +9,13 @@ from shutil import copyfile
 import pytest
 from fakes import KEY, SESSION, Bench
 
+from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import Act, OrderStatus, OwnerAct
 from mtum_eod.errors import BrokerUnavailable, SettingsError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.flatten import flatten
+from mtum_eod.jobs.wheel import cancel, halt
 
 BUY_KEY, NEXT, THIRD = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6), date(2024, 11, 7)
 
@@ -108,6 +111,24 @@ def test_a_sale_by_hand_is_no_second_order(forgotten: Bench) -> None:
         flatten(forgotten.desk, why="", by="owner")
 
     assert [("BUY", 33, "working")] == orders(forgotten)
+
+
+@pytest.mark.parametrize("hand", ["halt", "cancel"])
+def test_what_the_owner_stopped_after_the_backup_is_not_sent_by_the_restored_book(tmp_path: Path, hand: str) -> None:
+    """Last night's backup is back at noon; in the morning the owner had said that nothing is to be sent today."""
+    bench = Bench(tmp_path / "book.db")
+    made = upkeep.backup(bench.path, tmp_path / "backups")
+    bench.at(SESSION, 300)
+    if hand == "halt":
+        halt(bench.desk, why="away", by="owner", allow_exits=False, cancel=False, turn=nullcontext)
+    else:
+        cancel(bench.desk, why="away", by="owner", turn=nullcontext)
+    bench.store.close()
+    upkeep.restore(made, bench.path)
+    restored = Bench(bench.path, data=bench.data, broker=bench.broker)
+    document = restored.decide().document
+
+    assert ("BUY", "halted", []) == (document["action"], document["blocked_by"], restored.broker.received)
 
 
 @pytest.mark.parametrize(("shares", "filled", "booked"), [(33, 0, 33), (None, 12, 12), (None, 0, 1)])

@@ -90,3 +90,17 @@ def test_one_order_a_session_where_a_backup_comes_back_at_noon() -> None:
     )
 
     assert live(life)
+
+
+def test_nothing_while_halted_where_a_backup_comes_back_that_is_from_before_the_halt() -> None:
+    """The owner halts in the afternoon and restores this morning's backup; without them an order leaves that day."""
+    life = Life(
+        seed=8,
+        sessions=30,
+        troubles=(
+            Trouble(session=14, place="owner", what="halts", minute=60, size=0.1),
+            Trouble(session=14, place="owner", what="restores", minute=40, size=0.1),
+        ),
+    )
+
+    assert live(life)

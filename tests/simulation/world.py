@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from mtum_eod.adapters.clock import SessionClock
+from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, Side
@@ -523,9 +524,14 @@ class World:
         """The owner brings back a backup: this morning's, or one of the last days."""
         if trouble not in self.backups:  # a life cut short to show a fault may begin after it
             return
+        in_place, halted = type(self.store)(), self.halted
+        in_place.put_back(self.store.image())
         self.store.put_back(self.backups.pop(trouble))
+        upkeep.carry_over(in_place, self.store)
+        in_place.close()
         self.sent_before = len(self.broker.sent)
         self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
+        self.halted = halted or self.halted  # what the owner halted no backup lets go
 
     def forget(self, lost: Sequence[date]) -> None:
         """The book has lost what happened in these sessions, or part of it."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
+
+from sqlalchemy import Engine, text
 
 import mtum_eod
 from mtum_eod.adapters.store.connect import (
@@ -21,8 +26,25 @@ from mtum_eod.adapters.store.connect import (
     together,
     write_engine,
 )
+from mtum_eod.adapters.store.reading import SqlReader
 from mtum_eod.adapters.store.schema import HEAD
+from mtum_eod.adapters.store.sql_store import SqlStore
+from mtum_eod.adapters.store.statements import Statement
+from mtum_eod.core.trading import Act, Halt
 from mtum_eod.errors import StoreError
+from mtum_eod.ports import BookReader, Store
+
+CARRIED = (Act.APPROVE, Act.CANCEL, Act.FLATTEN, Act.GO_LIVE, Act.LEAVE)
+"""What the owner can say that holds whatever else a restored book has forgotten."""
+
+REDONE = (Act.ADOPT, Act.FILL, Act.RESOLVE)
+"""What the owner can put right: done again once a restored book is compared with the broker, if it is still amiss."""
+
+NOTHING_IN_PLACE = "no database was in place: what you told the book after this backup, such as a halt, is not in it"
+
+INTEGRITY = Statement(text("PRAGMA integrity_check"))
+
+IN_DOUBT = "restored over a database that could not be read, in which a halt may have stood"
 
 # Each finds what may not be; its rows are told in the words beside it.
 CROSS_CHECKS = (
@@ -137,19 +159,23 @@ def upgrade(path: Path, backup_dir: Path | None = None) -> str | None:
             if found is not None:
                 refuse_newer(path, found)
                 backup(path, backup_dir or path.parent / "backups")
-            # Begun, or Alembic would begin and commit by itself; what that means in SQLite is `together`'s.
-            with engine.connect() as db, db.begin(), together(db):
-                from alembic import command
-                from alembic.config import Config
-
-                config = Config()
-                config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
-                config.set_main_option("path_separator", "os")
-                config.attributes["connection"] = db
-                command.upgrade(config, "head")
+            _migrate(engine)
         finally:
             engine.dispose()
     return found
+
+
+def _migrate(engine: Engine) -> None:
+    # Begun, or Alembic would begin and commit by itself; what that means in SQLite is `together`'s.
+    with engine.connect() as db, db.begin(), together(db):
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = db
+        command.upgrade(config, "head")
 
 
 def migrations_dir() -> Path:
@@ -196,11 +222,20 @@ def backups(path: Path, folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{path.stem}-[0-9]*T[0-9]*Z-[0-9]*.db"))
 
 
-def restore(source: Path, path: Path) -> Path | None:
-    """Put a backup in the database's place; returns where the present file was kept, None where there was none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What came of bringing a backup back."""
+
+    kept: Path | None  # where the database that was in place is now; None where there was none
+    notes: tuple[str, ...]  # the halts that stand, and what the owner had said since the backup, in words
+
+
+def restore(source: Path, path: Path) -> Restored:
+    """Put a backup in the database's place, with what the owner has said to that one since (`carry_over`).
 
     The backup is verified before anything moves. The present file stays beside as `.before-restore-<UTC instant>`
-    with its WAL, so that nothing in it is lost. No other program may have the database open meanwhile.
+    with its WAL, so that nothing in it is lost. Where it cannot be read, entries are halted in the restored one.
+    No other program may have the database open meanwhile.
     """
     refuse_folder(path)
     with refusals(source):
@@ -217,8 +252,9 @@ def restore(source: Path, path: Path) -> Path | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             create_private(unfinished)
             copyfile(source, unfinished)
-            _sync(unfinished)
             existed = path.exists()
+            notes = _succeed(path, unfinished, revision) if existed else [NOTHING_IN_PLACE]
+            _sync(unfinished)
             if existed:
                 try:
                     os.link(path, kept)  # so that there is a database at every moment
@@ -232,8 +268,64 @@ def restore(source: Path, path: Path) -> Path | None:
             unfinished.replace(path)
             _sync(path.parent)
         finally:
-            unfinished.unlink(missing_ok=True)
-    return kept if existed else None
+            for ending in ("", "-wal", "-shm"):
+                unfinished.with_name(unfinished.name + ending).unlink(missing_ok=True)
+    return Restored(kept=kept if existed else None, notes=tuple(notes))
+
+
+def _succeed(path: Path, unfinished: Path, revision: str) -> list[str]:
+    """Bring over into the restored file, not in its place yet, what the one in place knows of its owner's word."""
+    engine = write_engine(unfinished)
+    with closing(SqlStore(unfinished, engine)) as restored:
+        if revision != HEAD:  # the backup itself stays as it is
+            _migrate(engine)
+        notes: list[str] = []
+        try:
+            with refusals(path), closing(SqlReader(path, read_only(path))) as before:
+                notes += carry_over(before, restored)
+                damage = before.rows(INTEGRITY)
+                if damage != [("ok",)]:
+                    raise StoreError(f"database {path} is damaged ({damage[0][0]})", hint="")
+        except StoreError as error:
+            notes.append(f"{error.message}: what you told it since this backup, such as a halt, may be lost")
+            if all(halt.is_daily_loss for halt in restored.halts()):
+                restored.halt(
+                    Halt(halted_at=datetime.now(UTC), why=IN_DOUBT, by="mtum-eod db restore", allow_exits=True)
+                )
+        for halt in restored.halts():
+            reach = "no entries, exits pass" if halt.allow_exits or halt.is_daily_loss else "no orders at all"
+            notes.append(f"halted by {halt.by}, {reach}: {halt.why}; `mtum-eod resume` lifts it")
+    with closing(_open(unfinished)) as db:
+        db.execute("PRAGMA journal_mode = DELETE").fetchone()  # one file, as a backup is: it is to be moved alone
+    return notes
+
+
+def carry_over(before: BookReader, restored: Store) -> list[str]:
+    """Tell a restored book what the owner has told the one it replaces; returns in words what is gone.
+
+    Every halt that stood still stands. Of the same book, so do the owner's words on an order, and shares left; money
+    and what was put right by hand changed other records too, and is named, to be done again.
+    Raises StoreError where `before` cannot be read; what could be is carried over then.
+    """
+    for halt in before.halts():
+        if halt not in restored.halts():
+            restored.halt(halt)
+    theirs, ours = before.book(), restored.book()
+    if theirs and ours and theirs.name != ours.name:
+        return [f"the database in place was of another book, {theirs.name}: nothing but its halts is carried over"]
+    gone, known = [], restored.acts()
+    for act in [act for act in before.acts() if act not in known]:
+        if act.act in CARRIED:
+            restored.add_act(act)
+        elif act.act in REDONE:
+            gone.append(f"gone, look with `mtum-eod reconcile`: {act.act} ({act.session}): {act.words}")
+        if act.act is Act.LEAVE:
+            restored.leave(before.shares_left(), act.at)
+    for flow in (Counter(before.cash_flows()) - Counter(restored.cash_flows())).elements():
+        note = f" --note {shlex.quote(flow.note)}" if flow.note else ""
+        line = f"mtum-eod cash add {flow.kind} {flow.amount_usd:.12g} --date {flow.session}{note}"
+        gone.append(f"gone, type it again: `{line}`")
+    return gone
 
 
 def check(path: Path) -> list[str]:
