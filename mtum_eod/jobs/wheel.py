@@ -50,8 +50,8 @@ def halt(desk: TradingDesk, *, why: str, by: str, allow_exits: bool, cancel: boo
     cancel: withdraw those, too; exit code 5 where one may still be executed.
     """
     now = desk.wall_clock.now()
-    working = desk.store.open_orders()
     with desk.store.transaction():
+        working = desk.store.open_orders()  # in here: a run that commits one later heeds the halt
         desk.store.halt(Halt(halted_at=now, why=why, by=by, allow_exits=allow_exits))
         for order in working if cancel else ():
             session = order.intent.session
@@ -87,12 +87,13 @@ def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
     Raises SettingsError on a day without a session.
     """
     session, now = session_today(desk), desk.clock.now()
-    order = desk.store.order(session)
-    if order and not order.status.is_open:
-        return Handled(words=(f"nothing to withdraw: {order.intent.reference} is {order.status}",), order=order)
-    if order is None and timing.window(now, desk.timetable(session)) is Window.SHUT:
-        return Handled(words=(f"nothing to withdraw: {session} has no order, and none can be sent any more",))
-    desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=desk.wall_clock.now(), by=by, words=why))
+    with desk.store.transaction():  # a run that commits an order later heeds the act
+        order = desk.store.order(session)
+        if order and not order.status.is_open:
+            return Handled(words=(f"nothing to withdraw: {order.intent.reference} is {order.status}",), order=order)
+        if order is None and timing.window(now, desk.timetable(session)) is Window.SHUT:
+            return Handled(words=(f"nothing to withdraw: {session} has no order, and none can be sent any more",))
+        desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=desk.wall_clock.now(), by=by, words=why))
     if order is None:
         return Handled(words=(f"no order yet; what {session} may still decide is not sent",))
     return _take_back(desk, order, turn)

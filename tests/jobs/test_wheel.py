@@ -1,14 +1,20 @@
 """Hands on the wheel: halt with a word on working orders, withdraw one in time, tell of money that moved."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 from fakes import KEY, SESSION, Bench
+from sqlalchemy import Connection
 
+from mtum_eod.adapters.notices import OwnerNotices
+from mtum_eod.adapters.store import open_store
 from mtum_eod.errors import SettingsError
-from mtum_eod.jobs.wheel import add_cash, halt
+from mtum_eod.jobs.desk import TradingDesk
+from mtum_eod.jobs.wheel import add_cash, cancel, halt
 
 BUY_KEY = f"{KEY}/2024-11-05/BUY"
 
@@ -54,6 +60,54 @@ def test_a_working_order_is_withdrawn_in_time(bench: Bench):
 
     assert f"withdrawn: {BUY_KEY}" == said[1]
     assert [("cancelled",)] == bench.sql("SELECT status FROM order_intent")
+
+
+@contextmanager
+def at_the_very_moment(bench: Bench) -> Iterator[TradingDesk]:
+    """The owner's desk: a run of another process decides in the last moment before it writes for the first time."""
+    bench.at(SESSION, 20)
+    with closing(open_store(bench.path)) as store:
+        write = store.writing
+
+        def decide_first() -> AbstractContextManager[Connection]:
+            store.writing = write  # type: ignore[method-assign]
+            bench.decide()
+            return write()
+
+        store.writing = decide_first  # type: ignore[method-assign]
+        yield replace(bench.desk, store=store, notifier=OwnerNotices(store=store, clock=bench.clock))
+
+
+def test_an_order_of_the_very_moment_is_withdrawn_with_the_halt(bench: Bench):
+    """Unseen, it would be neither withdrawn nor told of, and the command would end with 0."""
+    with at_the_very_moment(bench) as desk:
+        halted = halt(desk, why="away", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
+
+    assert (("halted: no orders at all", f"withdrawn: {BUY_KEY}"), 0) == (halted.words, halted.exit_code)
+    assert [("cancelled",)] == bench.sql("SELECT status FROM order_intent")
+
+
+def test_an_order_of_the_very_moment_that_cannot_be_withdrawn_is_told(bench: Bench):
+    bench.broker.silent.add("cancel")
+    with at_the_very_moment(bench) as desk:
+        halted = halt(desk, why="away", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
+
+    assert (f"{BUY_KEY} could not be withdrawn: no answer to the cancellation", 5) == (
+        halted.words[1],
+        halted.exit_code,
+    )
+
+
+def test_a_cancel_sees_an_order_of_the_very_moment(bench: Bench):
+    """It must not say that there is none, and that none is sent."""
+    bench.broker.silent.add("cancel")
+    with at_the_very_moment(bench) as desk:
+        handled = cancel(desk, why="doubt", by="owner", turn=nullcontext)
+
+    assert ((f"{BUY_KEY} could not be withdrawn: no answer to the cancellation",), 5) == (
+        handled.words,
+        handled.exit_code,
+    )
 
 
 @pytest.mark.parametrize("before_close", [15, 1, -20])
