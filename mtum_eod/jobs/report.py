@@ -14,6 +14,7 @@ import pandas as pd
 
 from mtum_eod.core.backtest import BacktestResult, OpenPosition, Tape, Trade, backtest
 from mtum_eod.core.expectations import Verdict, verdicts
+from mtum_eod.core.gates import daily_loss_limit
 from mtum_eod.core.market import VIX
 from mtum_eod.core.metrics import metrics
 from mtum_eod.core.money import Usd
@@ -186,7 +187,7 @@ def _course(
     losses = [
         mark.session
         for mark, value_before, flow in zip(inside, [capital, *values], came_in, strict=False)
-        if value_before + flow - mark.value >= desk.parameters.risk.max_daily_loss
+        if value_before + flow - mark.value >= daily_loss_limit(desk.parameters.risk.max_daily_loss)
     ]
     held = position_of(desk.store, desk.ledger())
     result = BacktestResult(

@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any
 
 from mtum_eod.core import quality, snapshot
+from mtum_eod.core.gates import daily_loss_limit
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderStatus, Side
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, OrderStateUnknown
@@ -89,8 +90,9 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
     why = had.why if isinstance(had, Unknown) else _still_open(desk, collected, mine)
     drift = _drift(desk, [mark.session for mark in known if mark.is_final])
     marks = [*known, *marked_again(desk, session + timedelta(days=1))]
-    desk.store.settle(session, desk.wall_clock.now(), marks, is_settled=not why, drift_actions=drift)
-    _watch_daily_loss(desk, session, mine)
+    with desk.store.transaction():  # once settled the session is not looked at again: its loss is latched with it
+        desk.store.settle(session, desk.wall_clock.now(), marks, is_settled=not why, drift_actions=drift)
+        _watch_daily_loss(desk, session, mine)
     return Settlement(
         session=session,
         order=collected.order,
@@ -221,5 +223,5 @@ def _watch_daily_loss(desk: TradingDesk, session: date, mark: EquityMark | None)
     flows = (flow for flow in desk.store.cash_flows() if before.session < flow.session <= session)
     paid_in = sum(flow.kind.sign * flow.amount_usd for flow in flows)
     loss = before.value + paid_in - mark.value
-    if loss >= desk.parameters.risk.max_daily_loss:
+    if loss >= daily_loss_limit(desk.parameters.risk.max_daily_loss):
         latch_daily_loss(desk, loss, session)
