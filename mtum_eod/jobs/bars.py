@@ -73,12 +73,12 @@ def check_bars(desk: Desk, first: date | None, last: date | None) -> BarsReport:
 
 
 def import_bars(desk: TradingDesk, first: date | None, last: date | None) -> BarsReport:
-    """Store the source's bars; what is stored already and unchanged is left alone.
+    """Store the source's bars; what is stored already and unchanged is left alone, a final bar that changed is named.
 
     Bars of another scale than the stored ones are left alone too: the next step that trades follows a split, and
     must still see it.
     """
-    looked = [_with_ratio(desk, report, bars) for report, bars in _look(desk, first, last)]
+    looked = [_compared(desk, report, bars) for report, bars in _look(desk, first, last)]
     written = desk.store.add_bars([bars for report, bars in looked if not _has_ratio(report)])
     return BarsReport(symbols=tuple(report for report, _ in looked), written=written)
 
@@ -125,14 +125,15 @@ def _look_at(desk: Desk, symbol: str, first: date, last: date) -> tuple[SymbolRe
     return report, checked.bars
 
 
-def _with_ratio(desk: Desk, report: SymbolReport, bars: DailyBars) -> tuple[SymbolReport, DailyBars]:
+def _compared(desk: Desk, report: SymbolReport, bars: DailyBars) -> tuple[SymbolReport, DailyBars]:
     stored = desk.store.bars(report.symbol, report.first, report.last)
-    ratio = [
+    changed = [
         replace(found, words=f"{found.words}. Not imported: the next `mtum-eod run` sees to it")
-        for found in quality.compare_with_store(bars, stored)
         if found.kind is FindingKind.RATIO
+        else found
+        for found in quality.compare_with_store(bars, stored)
     ]
-    return replace(report, findings=(*report.findings, *ratio)), bars
+    return replace(report, findings=(*report.findings, *changed)), bars
 
 
 def _has_ratio(report: SymbolReport) -> bool:

@@ -8,19 +8,20 @@ from math import isnan
 from typing import Any
 
 from mtum_eod.core import quality, snapshot
+from mtum_eod.core.events import Event
 from mtum_eod.core.gates import daily_loss_limit
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderStatus, Side
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, OrderStateUnknown
 from mtum_eod.jobs import market
 from mtum_eod.jobs.collect import Collected, booked, collect
-from mtum_eod.jobs.decide import latch_daily_loss
+from mtum_eod.jobs.decide import TOLD, latch_daily_loss
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_vanished
 from mtum_eod.jobs.order import adopt_forgotten
 from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
-from mtum_eod.ports import Answer, EquityMark, Known, Unknown
+from mtum_eod.ports import Answer, EquityMark, Known, Notice, Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +72,18 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
     provisional = [mark for mark in desk.store.provisional_marks() if mark.session < session]
     first = min([*(mark.session for mark in provisional), desk.calendar.window(session, COMPARED_SESSIONS)[0]])
     window = desk.calendar.sessions(first, session)
-    bars = [prices := _bars(desk, desk.book.symbol, window)]
-    warnings = []
+    bars, without_vix = [prices := _bars(desk, desk.book.symbol, window)], ""
     try:
         bars.append(_bars(desk, VIX, window))
     except MarketDataError as error:
         why = f"not known ({error.message}); the books are closed without it, a later settlement reads it"
-        warnings.append(f"{VIX}: {why}")
+        without_vix = f"{VIX}: {why}"
     follow_scale(desk, prices)
-    desk.store.add_bars(bars)
+    changed = _keep(desk, bars)
     mine = _mark(desk, session, prices)
     later = [_mark_later(desk, mark, prices) for mark in provisional]
     known = [mark for mark in (*later, mine) if mark is not None]
-    if warnings:
+    if without_vix:
         # Drift is worked out as a mark becomes final. One that is so already has its own, and takes corrections.
         final = {mark.session for mark in desk.store.equity_marks(first, session) if mark.is_final}
         known = [mark if mark.session in final else replace(mark, is_final=False) for mark in known]
@@ -101,7 +101,7 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
         why=why,
         needs_person=bool(collected.alarm),
         is_unanswered=bool(collected.silence) or isinstance(had, Unknown),
-        warnings=tuple(warnings),
+        warnings=(*([without_vix] if without_vix else []), *changed),
     )
 
 
@@ -152,6 +152,23 @@ def _bars(desk: Desk, symbol: str, window: list[date]) -> DailyBars:
     source = desk.vix if symbol == VIX else desk.prices
     raw = source.daily(symbol, window[0], window[-1], desk.wall_clock.now())
     return quality.check(raw, window, needed=0, is_index=symbol == VIX).bars
+
+
+def _keep(desk: TradingDesk, bars: list[DailyBars]) -> list[str]:
+    """Store them; the final ones that have changed, in words, which the owner hears of with the writing."""
+    changed = [
+        finding.words
+        for read in bars
+        if not read.is_empty
+        for finding in quality.compare_with_store(read, desk.store.bars(read.symbol, read.first, read.last))
+    ]
+    with desk.store.transaction():  # once written they are no news any more
+        desk.store.add_bars(bars)
+        if changed:
+            more = [f"and {len(changed) - TOLD} more"] if len(changed) > TOLD else []
+            words = f"Bars have changed at their source: {'; '.join([*changed[:TOLD], *more])}"
+            desk.notifier.tell(Notice(event=Event.MISMATCH, words=words))
+    return changed
 
 
 def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:

@@ -820,6 +820,39 @@ def test_a_session_is_settled_without_the_vix_and_made_final_once_it_answers(ben
     )
 
 
+def test_a_final_bar_that_settlement_finds_changed_is_told_once(bench: Bench):
+    """Both are kept; the next decision finds the book as the source has it."""
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.data.edit("MTUM", date(2024, 11, 1), volume=2e6)
+    bench.data.edit(VIX, date(2024, 11, 4), open=15.0, high=15.0, low=15.0, close=15.5)
+    first, again = bench.settle(), bench.settle(after_close=35)
+    later = bench.decide(NEXT)
+
+    told = [
+        "MTUM 2024-11-01: revised at arrays, volume 1000000 and 2000000",
+        "VIX 2024-11-04: revised at arrays, close 15 and 15.5",
+    ]
+    assert (told, [], []) == (first.document["warnings"], again.document["warnings"], later.document["warnings"])
+    assert all(words in text.settlements([first]) for words in told)
+    assert [(f"Bars have changed at their source: {'; '.join(told)}", 0)] == bench.notices("mismatch")
+
+
+def test_of_many_changed_bars_the_message_names_five(bench: Bench):
+    """They keep no mark from becoming final."""
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.settle()
+    for session in calendar().window(date(2024, 11, 4), 7):
+        bench.data.edit("MTUM", session, volume=2e6)
+    settlement = bench.settle(NEXT)
+    [(words, _)] = bench.notices("mismatch")
+
+    assert (7, 5) == (len(settlement.warnings), words.count("revised at"))
+    assert words.endswith("; and 2 more")
+    assert [(1,), (0,)] == bench.sql("SELECT is_final FROM equity_mark ORDER BY session")
+
+
 def test_without_the_vix_a_daily_loss_at_the_close_is_found_too(bench: Bench):
     bench.buy(SESSION)
     bench.decide(NEXT)
