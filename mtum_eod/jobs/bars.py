@@ -22,6 +22,7 @@ class SymbolReport:
 
     symbol: str
     source: str
+    is_synthetic: bool
     rows: int
     first: date
     last: date
@@ -44,6 +45,7 @@ class BarsReport:
                 {
                     "symbol": report.symbol,
                     "source": report.source,
+                    "synthetic": report.is_synthetic,
                     "rows": report.rows,
                     "first": report.first.isoformat(),
                     "last": report.last.isoformat(),
@@ -84,14 +86,19 @@ def import_bars(desk: TradingDesk, first: date | None, last: date | None) -> Bar
 
 
 def show_bars(desk: Desk, session: date, count: int) -> list[dict[str, Any]]:
-    """The `count` sessions up to `session`, one row each, with the VIX's close; what is unknown is null."""
+    """The `count` sessions up to `session`, one row each, with the VIX's close; what is unknown is null.
+
+    source: that of the bars; synthetic: whether they, or the VIX, are made up.
+    """
     window = desk.calendar.window(session, count)
     now = desk.wall_clock.now()
     prices = quality.check(desk.prices.daily(desk.book.symbol, window[0], session, now), window, needed=0).bars
     vix = quality.check(desk.vix.daily(VIX, window[0], session, now), window, needed=0, is_index=True).bars
     closes = vix.on(prices.days)[:, 3]
+    origin = {"source": desk.prices.name, "synthetic": desk.book.is_synthetic}
+    names = (*COLUMNS, "vix")
     return [
-        {"session": str(day)} | {name: number(value) for name, value in zip((*COLUMNS, "vix"), row, strict=True)}
+        {"session": str(day)} | {name: number(value) for name, value in zip(names, row, strict=True)} | origin
         for day, row in zip(prices.days, np.column_stack([prices.values, closes]).tolist(), strict=True)
     ]
 
@@ -117,6 +124,7 @@ def _look_at(desk: Desk, symbol: str, first: date, last: date) -> tuple[SymbolRe
     report = SymbolReport(
         symbol=symbol,
         source=source.name,
+        is_synthetic=source.is_synthetic,
         rows=len(raw.days),
         first=there[0],
         last=there[-1],

@@ -31,6 +31,8 @@ class RangeResult:
 
     sessions: int
     already_done: int
+    source: str
+    is_synthetic: bool
     outcomes: tuple[Outcome, ...]
     shares: int = 0  # held at the end
     equity: float | None = None  # USD, at the last settled close
@@ -43,6 +45,8 @@ class RangeResult:
         return {
             "sessions": self.sessions,
             "already_done": self.already_done,
+            "source": self.source,
+            "synthetic": self.is_synthetic,
             "actions": dict(actions),
             "blocked_by": dict(gates),
             "shares": self.shares,
@@ -88,6 +92,8 @@ def run_range(
     return RangeResult(
         sessions=len(sessions),
         already_done=done_before,
+        source=desk.prices.name,
+        is_synthetic=desk.book.is_synthetic,
         outcomes=tuple(outcomes),
         shares=held.shares if held else 0,
         equity=mark.value if mark else None,

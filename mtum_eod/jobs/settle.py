@@ -29,6 +29,8 @@ class Settlement:
     """How one session ended."""
 
     session: date
+    source: str  # of its bars
+    is_synthetic: bool
     order: Order | None
     mark: EquityMark | None  # None where no close is known
     is_settled: bool
@@ -43,6 +45,8 @@ class Settlement:
         order = self.order
         return {
             "session": self.session.isoformat(),
+            "source": self.source,
+            "synthetic": self.is_synthetic,
             "settled": self.is_settled,
             "open": self.why or None,
             "order": snapshot.order_part(order.intent, order.status) if order else None,
@@ -95,6 +99,8 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
         _watch_daily_loss(desk, session, mine)
     return Settlement(
         session=session,
+        source=desk.prices.name,
+        is_synthetic=desk.book.is_synthetic,
         order=collected.order,
         mark=mine,
         is_settled=not why,

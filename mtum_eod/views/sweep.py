@@ -13,7 +13,7 @@ import numpy as np
 
 from mtum_eod.core.words import counted
 from mtum_eod.views.files import require
-from mtum_eod.views.text import dim, pct, plain, table
+from mtum_eod.views.text import SYNTHETIC, dim, pct, plain, table
 
 if TYPE_CHECKING:
     from mtum_eod.core.indicators import Floats
@@ -33,7 +33,7 @@ def text(one: Swept, top: int) -> str:
     names, order, returns = list(one.grid.axes), one.order, one.total_returns
     best = next(one.rows(order[:1]))
     neighbours = one.neighbours(int(order[0]))
-    synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if one.is_synthetic else ""
+    synthetic = SYNTHETIC * one.is_synthetic
     lines = [
         click.style("Sweep", bold=True)
         + f"  {one.sessions[0]} to {one.sessions[-1]}, {counted(len(one.sessions), 'session')} of {one.source}, "

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 COLOURS = {Action.BUY: "green", Action.SELL: "red", Action.HOLD: "cyan"}
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
+SYNTHETIC = click.style("  SYNTHETIC data", fg="yellow", bold=True)
+"""What follows everything that made-up bars led to."""
+
 ORDER_WORDS = {"MOC": "market-on-close", "MKT": "market"}
 
 
@@ -105,7 +108,7 @@ def heading(outcome: Outcome) -> str:
     if document["dry_run"]:
         parts.append("dry run")
     said = click.style(f"{outcome.symbol} end of day", bold=True) + "  " + " · ".join(parts)
-    return said + (click.style("  SYNTHETIC data", fg="yellow", bold=True) if document["synthetic"] else "")
+    return f"{said}{SYNTHETIC * document['synthetic']}"
 
 
 def verdict(outcome: Outcome) -> str:
@@ -247,6 +250,7 @@ def settlements(settled: Sequence[Settlement]) -> str:
         f"{one.session}  {'settled' if one.is_settled else 'open: ' + one.why}"
         + (f", order {one.order.status}" if one.order else "")
         + (f", equity {one.mark.value:,.2f} USD" if one.mark else "")
+        + SYNTHETIC * one.is_synthetic
         + "".join(click.style(f"\n  ! {warning}", fg="yellow") for warning in one.warnings)
         for one in settled
     )
@@ -255,7 +259,8 @@ def settlements(settled: Sequence[Settlement]) -> str:
 def range_result(result: RangeResult) -> str:
     """What a run over a range did."""
     actions, gates = result.document["actions"], result.document["blocked_by"]
-    lines = [f"{counted(result.sessions, 'session')}, {result.already_done} of them done before"]
+    done = f"{counted(result.sessions, 'session')}, {result.already_done} of them done before"
+    lines = [done + SYNTHETIC * result.is_synthetic]
     if actions:
         lines.append("decided  " + ", ".join(f"{count} {action}" for action, count in sorted(actions.items())))
     if gates:
@@ -317,7 +322,8 @@ def bars_report(report: BarsReport) -> str:
     """What the bars look like, and every oddity by name."""
     lines = []
     for one in report.symbols:
-        lines.append(f"{one.symbol}: {counted(one.rows, 'row')} from {one.source}, {one.first} to {one.last}")
+        found = f"{one.symbol}: {counted(one.rows, 'row')} from {one.source}, {one.first} to {one.last}"
+        lines.append(found + SYNTHETIC * one.is_synthetic)
         colours = {True: "red", False: "yellow"}
         lines += [click.style(f"  ! {f.words}", fg=colours[f.is_fatal]) for f in one.findings]
     if report.written is not None:
@@ -333,7 +339,8 @@ def bars_table(rows: Sequence[dict[str, Any]]) -> str:
         value = row[name]
         return value if name == "session" else plain(nan if value is None else value, 0 if name == "volume" else 2)
 
-    return table(headers, [[cell(row, name) for name in headers] for row in rows], right=range(1, 7))
+    shown = table(headers, [[cell(row, name) for name in headers] for row in rows], right=range(1, 7))
+    return f"{shown}\n{SYNTHETIC}" if any(row["synthetic"] for row in rows) else shown
 
 
 @contextmanager
@@ -358,7 +365,7 @@ def backtest(one: Backtest) -> str:
     """A backtest on one page: figures beside buy-and-hold, trades by reason, and the published figures."""
     result, found, curve, hold = one.result, one.metrics, one.metrics.curve, one.benchmark
     first, last = result.sessions[0], result.sessions[-1]
-    synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if one.is_synthetic else ""
+    synthetic = SYNTHETIC * one.is_synthetic
     figures = [
         ("total return", pct(curve.total_return), pct(hold.total_return)),
         ("annual return", pct(curve.cagr), pct(hold.cagr)),
@@ -475,7 +482,7 @@ def review(one: Review) -> str:
     subject, found, trades = one.subject, one.metrics, one.metrics.trades
     result, symbol = subject.result, subject.symbol
     first, last = result.sessions[0], result.sessions[-1]
-    synthetic = click.style("  SYNTHETIC data", fg="yellow", bold=True) if subject.is_synthetic else ""
+    synthetic = SYNTHETIC * subject.is_synthetic
     figures = [
         ("total return", pct(found.curve.total_return), pct(one.benchmark.total_return)),
         ("annual return", pct(found.curve.cagr), pct(one.benchmark.cagr)),

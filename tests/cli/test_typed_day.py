@@ -307,6 +307,39 @@ def test_bars_are_shown_with_the_vix_beside_them(person: Person):
     assert (replayed["close"], replayed["vix"]) == (rows[-1]["close"], rows[-1]["vix"])
 
 
+BARS = ["data show --last 2", "data check --from 2024-10-01", "data import --from 2024-10-01"]
+
+
+def marks(person: Person, command: str) -> tuple[bool, set[tuple[str, bool]]]:
+    """Whether the mark stands in the words for a person, and source and mark in the documents for programs."""
+    documents = person.types(f"{command} --json").document
+    documents = documents if isinstance(documents, list) else documents.get("symbols", [documents])
+    shown = person.types(command).out
+    return "  SYNTHETIC data" in shown, {(one["source"], one["synthetic"]) for one in documents}
+
+
+@pytest.mark.parametrize("command", [*BARS, "run --from 2024-11-04 --to 2024-11-05"])
+def test_made_up_bars_are_marked_wherever_they_appear(person: Person, command: str):
+    assert (True, {("sample", True)}) == marks(person, command)
+
+
+@pytest.mark.parametrize("command", [*BARS, "run --from 2024-11-04 --to 2024-11-05"])
+def test_real_bars_bear_no_mark(person: Person, command: str):
+    person.csv()
+
+    assert (False, {("csv", False)}) == marks(person, command)
+
+
+def test_a_settlement_on_made_up_bars_is_marked(person: Person):
+    person.types("run --date 2024-11-04")
+    said = person.types("settle").out
+    person.types("run --date 2024-11-05")
+    told = person.types("settle --json").document
+
+    assert ["  SYNTHETIC data"] == [line[-16:] for line in said.splitlines()]
+    assert [("2024-11-05", "sample", True)] == [(one["session"], one["source"], one["synthetic"]) for one in told]
+
+
 def test_a_backup_brings_the_book_back(person: Person):
     person.types("run --date 2024-11-05")
     backup = person.types("db backup --json").document["backup"]
