@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytz
+
 from mtum_eod.adapters.calendar import ExchangeCalendar, local_date
 from mtum_eod.adapters.clock import SessionClock, SystemClock
 from mtum_eod.adapters.heartbeat import Heartbeat
@@ -332,6 +334,7 @@ class Workplace:
             "broker": self._broker(reader, store, clock, line, prices),
             "book": book,
             "parameters": self.loaded.settings.parameters(),
+            "zone": pytz.timezone(self.loaded.settings.schedule.timezone),
             "look_at_machine": self._look_at_disks,
         }
 

@@ -82,7 +82,7 @@ def ask(desk: TradingDesk, outcome: Outcome) -> None:
     price = evidence.indicators.close
     said = (
         f"BUY {shares} {desk.book.symbol} at about {price:.2f}, {shares * price:,.2f} USD? {outcome.decision.reason}. "
-        f"Type `mtum-eod approve` or `mtum-eod approve --no` by {wall(until)}, "
+        f"Type `mtum-eod approve` or `mtum-eod approve --no` by {wall(until, desk.zone)}, "
         f"{counted(round(minutes), 'minute')} from now"
     )
     desk.notifier.tell(Notice(event=Event.APPROVAL, words=said, is_urgent=True))

@@ -52,9 +52,10 @@ def sale_type(desk: Desk, session: date) -> OrderType:
         return OrderType.MKT
     after = times if now < times.open else desk.timetable(desk.calendar.nearest(session)[1])
     why = "the session has not opened yet" if now < times.open else WINDOW_WORDS[window]
+    opened, stopped = (wall(instant, desk.zone) for instant in (after.open, after.hard_stop_at))
     raise SettingsError(
         f"nothing can be sold now: {why}",
-        hint=f"`mtum-eod flatten` can sell on {after.session}, {wall(after.open)} to {wall(after.hard_stop_at)}",
+        hint=f"`mtum-eod flatten` can sell on {after.session}, {opened} to {stopped}",
     )
 
 

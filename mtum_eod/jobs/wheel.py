@@ -171,7 +171,7 @@ def _nothing_waits(desk: TradingDesk, session: date) -> Outcome:
         return replace(record, notes=(f"approved already by {last.by}", *record.notes))
     times = desk.timetable(session)
     if row is None:
-        hint = f"it is decided at {wall(times.decide_at)}, and asked then if there is something to buy"
+        hint = f"it is decided at {wall(times.decide_at, desk.zone)}, and asked then if there is something to buy"
         if desk.clock.now() >= times.hard_stop_at:
             hint = "its hard stop is past, so nothing can be bought in it any more"
         raise SettingsError(f"nothing waits for approval: {session} is not decided yet", hint=hint)

@@ -17,7 +17,7 @@ from mtum_eod.core.explanation import RuleLine
 from mtum_eod.core.sizing import share_cost
 from mtum_eod.core.strategy import target_price
 from mtum_eod.core.trading import Action, Position
-from mtum_eod.core.words import counted
+from mtum_eod.core.words import NEW_YORK, counted, wall
 
 if TYPE_CHECKING:
     from mtum_eod.core.backtest import BacktestResult
@@ -48,13 +48,7 @@ ORDER_WORDS = {"MOC": "market-on-close", "MKT": "market"}
 
 def instant(moment: datetime, zone: str) -> str:
     """An instant at the exchange, and in the owner's zone where that is another one."""
-    exchange = moment.astimezone(pytz.timezone("America/New_York"))
-    said = f"{exchange:%Y-%m-%d %H:%M} New York"
-    if zone == "America/New_York":
-        return said
-    own = moment.astimezone(pytz.timezone(zone))
-    day = f"{own:%a }" if own.date() != exchange.date() else ""
-    return f"{said} ({day}{own:%H:%M} {zone.rpartition('/')[2].replace('_', ' ')})"
+    return f"{moment.astimezone(NEW_YORK):%Y-%m-%d} {wall(moment, pytz.timezone(zone))}"
 
 
 def decision(outcome: Outcome, zone: str) -> str:

@@ -169,6 +169,19 @@ def test_the_owners_zone_is_shown_beside_the_exchanges(person: Person):
     assert "2024-11-05 14:00 New York (Wed 04:00 Tokyo)" in person.types("run --if-due").out
 
 
+def test_what_the_owner_is_asked_and_told_to_wait_for_is_in_their_zone_too(person: Person):
+    """The message on the phone names no time that has to be worked out first."""
+    person.environment |= {"MTUM_EOD_SCHEDULE__TIMEZONE": "Europe/Berlin", "MTUM_EOD_RISK__REQUIRE_CONFIRMATION": "yes"}
+    person.at("2024-11-05", 400)
+    sale, answer = person.types("flatten --yes").err, person.types("approve").err
+    person.at("2024-11-05", 60).types("run")
+    [(question,)] = person.sql("SELECT words FROM notice WHERE event = 'approval'")
+
+    assert "sell on 2024-11-05, 09:30 New York (15:30 Berlin) to 15:45 New York (21:45 Berlin)" in sale
+    assert "it is decided at 15:00 New York (21:00 Berlin), and asked then" in answer
+    assert "`mtum-eod approve --no` by 15:45 New York (21:45 Berlin), 45 minutes from now" in question
+
+
 # -- hands on the wheel -----------------------------------------------------------------------------------------------
 
 
