@@ -52,6 +52,16 @@ class Filing:
 
 
 @contextmanager
+def under(run: int) -> Iterator[None]:
+    """What is logged and told in the `with` block belongs to this run."""
+    token = _current.set(run)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
 def filed(desk: TradingDesk, step: Step, session: date | None) -> Iterator[Filing]:
     """File the `with` block as a run of `step`, and ping the watchman. A failure is filed, told and raised again.
 
@@ -61,32 +71,30 @@ def filed(desk: TradingDesk, step: Step, session: date | None) -> Iterator[Filin
     if not straight.passed:
         raise SettingsError(straight.words, hint=straight.cure)
     run = Filing(run_id=desk.store.start_run(step, session, desk.wall_clock.now()))
-    token = _current.set(run.run_id)
-    repeated = desk.broker.retries
-    LOG.info("%s of %s begins", step, session)
-    desk.notifier.beat(Beat.START)
-    try:
-        yield run
-    except BaseException as error:
-        exit_code = error.exit_code if isinstance(error, MtumEodError) else 1
-        said = f"{step} {session or ''}: {error or type(error).__name__}"
-        LOG.error("%s", said, exc_info=not isinstance(error, MtumEodError))
-        with suppress(MtumEodError):  # the failure itself is what must come out, not that it could not be filed
-            words, retries = str(error) or repr(error), desk.broker.retries - repeated
-            desk.store.end_run(run.run_id, desk.wall_clock.now(), "failed", exit_code, words, retries)
-        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
-        desk.notifier.beat(Beat.FAIL, said)
-        error.add_note(TOLD)
-        raise
-    else:
-        LOG.info("%s of %s ends: %s, exit code %d", step, session, run.outcome, run.exit_code)
-        retries = desk.broker.retries - repeated
-        desk.store.end_run(
-            run.run_id, desk.wall_clock.now(), run.outcome, run.exit_code, retries=retries, document=run.document
-        )
-        desk.notifier.beat(Beat.FAIL if run.exit_code else Beat.SUCCESS, f"{step} of {session}: {run.outcome}")
-    finally:
-        _current.reset(token)
+    with under(run.run_id):
+        repeated = desk.broker.retries
+        LOG.info("%s of %s begins", step, session)
+        desk.notifier.beat(Beat.START)
+        try:
+            yield run
+        except BaseException as error:
+            exit_code = error.exit_code if isinstance(error, MtumEodError) else 1
+            said = f"{step} {session or ''}: {error or type(error).__name__}"
+            LOG.error("%s", said, exc_info=not isinstance(error, MtumEodError))
+            with suppress(MtumEodError):  # the failure itself is what must come out, not that it could not be filed
+                words, retries = str(error) or repr(error), desk.broker.retries - repeated
+                desk.store.end_run(run.run_id, desk.wall_clock.now(), "failed", exit_code, words, retries)
+            desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+            desk.notifier.beat(Beat.FAIL, said)
+            error.add_note(TOLD)
+            raise
+        else:
+            LOG.info("%s of %s ends: %s, exit code %d", step, session, run.outcome, run.exit_code)
+            retries = desk.broker.retries - repeated
+            desk.store.end_run(
+                run.run_id, desk.wall_clock.now(), run.outcome, run.exit_code, retries=retries, document=run.document
+            )
+            desk.notifier.beat(Beat.FAIL if run.exit_code else Beat.SUCCESS, f"{step} of {session}: {run.outcome}")
 
 
 def clock(desk: Desk) -> Check:

@@ -18,7 +18,7 @@ from mtum_eod.jobs.approval import approval_of, close_lapsed, question_of
 from mtum_eod.jobs.collect import collect, late_sessions
 from mtum_eod.jobs.decide import decide_session, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.filing import filed, refuse_wrong_clock
+from mtum_eod.jobs.filing import filed, refuse_wrong_clock, under
 from mtum_eod.jobs.gather import position_of
 from mtum_eod.jobs.order import require_arrival
 from mtum_eod.jobs.outcome import Outcome
@@ -84,7 +84,8 @@ def settle_step(desk: TradingDesk, session: date) -> Settlement:
             said = f"{session} is not settled: {settlement.why}"
             desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
     if settlement.is_settled:
-        back_up(desk)
+        with under(run.run_id):  # after its end: in a backup a run that never ended would look like one killed
+            back_up(desk)
     return settlement
 
 

@@ -1,5 +1,6 @@
 """Nobody is looking: what cron's minutes come to on a good day, and what the owner hears of a bad one."""
 
+import json
 import os
 import re
 import sqlite3
@@ -18,6 +19,7 @@ from terminal import Person
 
 from mtum_eod import bootstrap
 from mtum_eod.adapters.clock import SystemClock
+from mtum_eod.adapters.log import FILE
 from mtum_eod.adapters.store import upkeep
 
 TOKEN = "5ecc0ded-watchman-token"  # noqa: S105
@@ -149,6 +151,20 @@ def test_a_settled_session_is_backed_up_once_and_old_copies_go(person: Person):
         found.append(len(list((person.folder / "backups").iterdir())))
 
     assert [1, 2, 2] == found
+
+
+def test_the_nightly_backups_line_names_its_run_which_has_ended_in_the_copy(person: Person):
+    """In the log the settlement is followed to its last line; a restored copy has no run that looks killed."""
+    person.at("2024-11-05", 20).types("run")
+    person.at("2024-11-05", -20).types("settle")
+    lines = [json.loads(line) for line in (person.folder / "logs" / FILE).read_text().splitlines()]
+    [(settled,)] = person.sql("SELECT id FROM runs WHERE step = 'settle'")
+    [copy] = (person.folder / "backups").iterdir()
+    with closing(sqlite3.connect(copy)) as db:
+        ended = db.execute("SELECT step, ended_at IS NOT NULL FROM runs").fetchall()
+
+    assert [settled] == [line["run"] for line in lines if line["message"].startswith("backed up")]
+    assert [("decide", 1), ("settle", 1)] == ended
 
 
 def test_a_backup_that_cannot_be_made_is_told_and_the_session_is_settled(person: Person, web: Received):
