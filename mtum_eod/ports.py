@@ -448,6 +448,10 @@ class BookReader(Protocol):
         """The newest run of each step that was run for a session."""
         ...
 
+    def first_run(self, session: date, step: Step) -> RunRecord | None:
+        """The oldest run of a step for a session."""
+        ...
+
     def runs(self, limit: int) -> list[RunRecord]:
         """The newest runs, newest first."""
         ...

@@ -116,6 +116,9 @@ class NoHistory:
     def last_runs(self, session: date) -> dict[Step, RunRecord]:  # noqa: ARG002
         return {}
 
+    def first_run(self, session: date, step: Step) -> RunRecord | None:  # noqa: ARG002
+        return None
+
     def runs(self, limit: int) -> list[RunRecord]:  # noqa: ARG002
         return []
 

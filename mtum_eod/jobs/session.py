@@ -137,7 +137,7 @@ def file_missed(desk: TradingDesk, in_hand: date) -> list[str]:
 
 def _was_lived(desk: Desk, session: date) -> bool:
     """Whether the session was decided on its own day, rather than by a run over history."""
-    run = desk.store.last_runs(session).get(Step.DECIDE)
+    run = desk.store.first_run(session, Step.DECIDE)  # the newest may be the owner's look at an old session
     return run is not None and desk.calendar.local_date(run.started_at) == session
 
 

@@ -622,6 +622,9 @@ def test_runs_are_filed_with_what_became_of_them(store: Store):
         store.last_runs(day("01-02")),
         store.runs(limit=1),
     )
+    again = store.start_run(Step.DECIDE, day("01-03"), at("01-05"))
+    first_run, none = store.first_run(day("01-03"), Step.DECIDE), store.first_run(day("01-03"), Step.SETTLE)
+    assert (again, older, None) == (store.last_runs(day("01-03"))[Step.DECIDE].id, first_run, none)
     row = (1, "decide", "2024-01-03", "2024-01-03T20:40:00Z", "2024-01-03T20:40:03Z", "failed", 4, "no answer", 3)
     assert row == view(store, "runs")[0]
 

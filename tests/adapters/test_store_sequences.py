@@ -228,6 +228,7 @@ def everything(store: Store) -> dict[str, Any]:
     for name in ("order", "entry_atr", "acts", "signal", "exit_decided_since", "last_equity"):
         answers |= {f"{name} {session}": getattr(store, name)(session) for session in SESSIONS}
     answers |= {f"last_runs {session}": store.last_runs(session) for session in SESSIONS}
+    answers |= {f"first_run {s} {step}": store.first_run(s, step) for s in SESSIONS for step in Step}
     answers |= {f"sent_since {text}": store.sent_since(at(text)) for text in DAYS}
     first, last = SESSIONS[1:]
     answers |= {

@@ -14,7 +14,7 @@ from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
 from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, OrderType
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.jobs.decide import preview
-from mtum_eod.jobs.session import settle_all
+from mtum_eod.jobs.session import decide_step, settle_all
 from mtum_eod.jobs.settle import settle_session
 from mtum_eod.ports import BrokerOrder
 from mtum_eod.views import text
@@ -580,6 +580,17 @@ def test_one_missed_session_is_named(bench: Bench):
     bench.decide(date(2024, 11, 7))
 
     assert [("Missed: 2024-11-06: no run started", 1)] == bench.notices("run_missed")
+
+
+def test_a_later_look_at_the_last_session_loses_no_missed_one(bench: Bench):
+    """On the evening of the 6th the owner types the 5th again: that run is not the one the 5th was lived by."""
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    bench.at(date(2024, 11, 6), -120)
+    decide_step(bench.desk, SESSION)
+    bench.decide(date(2024, 11, 11))
+
+    assert [("Missed: 3 sessions, 2024-11-06 to 2024-11-08: no run started", 1)] == bench.notices("run_missed")
 
 
 def test_a_session_cannot_be_decided_once_it_is_missed(bench: Bench):

@@ -212,6 +212,7 @@ class FakeStore(FakeViews):
         self._bars: dict[str, Bars] = {}
         self._bars_revision = 0
         self._runs: Table[int, Run] = Table(self._undo)
+        self._first_runs: Table[tuple[date, Step], int] = Table(self._undo)
         self._last_runs: Table[date, dict[Step, int]] = Table(self._undo)
         self._signals: Table[tuple[date, int], Signal] = Table(self._undo, _sells)
         self._ledger: Table[date, SessionRow] = Table(self._undo, lambda row: not row.is_settled)
@@ -379,6 +380,10 @@ class FakeStore(FakeViews):
         numbers = self._last_runs.rows.get(session, {})
         return {step: self._runs.rows[number].record for step, number in numbers.items()}
 
+    def first_run(self, session: date, step: Step) -> RunRecord | None:
+        number = self._first_runs.rows.get((session, step))
+        return None if number is None else self._runs.rows[number].record
+
     def runs(self, limit: int) -> list[RunRecord]:
         return [self._runs.rows[number].record for number in self._runs.keys[: -limit - 1 : -1]]
 
@@ -400,6 +405,8 @@ class FakeStore(FakeViews):
             self._runs.put(number, Run(record))
             if session is not None:
                 self._last_runs.put(session, {**self._last_runs.rows.get(session, {}), step: number})
+                if (session, step) not in self._first_runs.rows:
+                    self._first_runs.put((session, step), number)
         return number
 
     def end_run(

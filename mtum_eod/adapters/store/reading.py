@@ -234,6 +234,10 @@ _runs = _fields(RunRecord, schema.run)
 _newest_runs = select(func.max(_run.id)).where(_run.session == bindparam("session")).group_by(_run.step)
 RUNS = Question(RunRecord, _runs.order_by(_run.id.desc()).limit(bindparam("count")))
 LAST_RUNS = Question(RunRecord, _runs.where(_run.id.in_(_newest_runs)))
+FIRST_RUN = Question(
+    RunRecord,
+    _runs.where(_run.session == bindparam("session"), _run.step == bindparam("step")).order_by(_run.id).limit(1),
+)
 
 
 def bars_of(rows: Sequence[tuple[Any, ...]]) -> StoredBars:
@@ -354,6 +358,9 @@ class BookQueries(ABC):
 
     def last_runs(self, session: date) -> dict[Step, RunRecord]:
         return {run.step: run for run in self._all(LAST_RUNS, session=session)}
+
+    def first_run(self, session: date, step: Step) -> RunRecord | None:
+        return self._first(FIRST_RUN, session=session, step=step)
 
     def runs(self, limit: int) -> list[RunRecord]:
         return self._all(RUNS, count=limit)
