@@ -164,7 +164,8 @@ class RiskSettings(Section):
         default=15.0, description="Percent. A larger move since the last close blocks entries."
     )
     require_confirmation: bool = Field(
-        default=False, description="Whether an entry waits for `approve`; the decision is then made earlier."
+        default=False,
+        description="Whether an entry waits for `approve`; the decision is then made earlier. Not with MKT orders.",
     )
     late_exit: Annotated[LateExit, Lax] = Field(
         default=LateExit.MARKET,
@@ -219,7 +220,8 @@ class IbSettings(Section):
     )
     reconnect_timeout: Seconds = Field(default=30.0, description="Seconds until a lost connection counts as gone.")
     order_type: Annotated[OrderType, Lax] = Field(
-        default=OrderType.MOC, description="MKT, three minutes before the close, is for listings where MOC is refused."
+        default=OrderType.MOC,
+        description="MKT, three minutes before the close, where MOC is refused; not with require_confirmation.",
     )
 
 
@@ -714,6 +716,12 @@ def _contradictions(settings: Settings, origins: dict[str, str]) -> Iterator[tup
     if risk.require_confirmation and schedule.preflight <= schedule.confirm:
         words = "preflight comes before confirm, so its number of minutes must be larger"
         yield told(words, "schedule.preflight", "schedule.confirm")
+    if risk.require_confirmation and ib.order_type is OrderType.MKT:
+        words = (
+            "a market order three minutes before the close leaves no time to confirm it; choose order_type MOC, or "
+            "require_confirmation false"
+        )
+        yield told(words, "ib.order_type", "risk.require_confirmation")
 
 
 # -- values to try ----------------------------------------------------------------------------------------------------

@@ -386,6 +386,15 @@ CONTRADICTIONS = {
         "[schedule]\npreflight = 60\n[risk]\nrequire_confirmation = true",
         ["schedule.preflight = 60 (FILE)", "schedule.confirm = 60 (default)"],
     ),
+    "a market order to be confirmed": (
+        '[risk]\nrequire_confirmation = true\n[ib]\norder_type = "MKT"',
+        [
+            'ib.order_type = "MKT" (FILE)',
+            "risk.require_confirmation = true (FILE)",
+            "three minutes before the close leaves no time to confirm",
+            "choose order_type MOC, or require_confirmation false",
+        ],
+    ),
 }
 
 
@@ -667,7 +676,7 @@ def test_the_defaults_are_the_cores_own():
 
 
 def changed(tmp_path: Path) -> Settings:
-    """Settings in which every value a decision depends on differs from its default."""
+    """Settings in which every value a decision depends on differs from its default, but for the order type."""
     text = """
         [strategy]
         ma_period = 60
@@ -693,8 +702,6 @@ def changed(tmp_path: Path) -> Settings:
         max_price_move_pct = 12
         require_confirmation = true
         late_exit = "skip"
-        [ib]
-        order_type = "MKT"
         [schedule]
         preflight = 150
         decide = 25
@@ -741,13 +748,19 @@ CHANGED = Parameters(
         hard_stop_before=timedelta(minutes=16),
         settle_after=timedelta(minutes=30),
     ),
-    order_type=OrderType.MKT,
 )
 
 
 def test_each_setting_reaches_the_parameter_of_its_name(tmp_path: Path):
     """No setting is read and then forgotten."""
     assert CHANGED == changed(tmp_path).parameters()
+
+
+def test_the_order_type_reaches_its_parameter_too():
+    """It cannot stand beside `require_confirmation`."""
+    settings = load(None, {"MTUM_EOD_IB__ORDER_TYPE": "MKT"}).settings
+
+    assert Parameters(order_type=OrderType.MKT) == settings.parameters()
 
 
 def test_recorded_settings_rebuild_the_parameters_of_their_day(tmp_path: Path):

@@ -53,12 +53,13 @@ def timetable(
 
     Where the owner confirms, the decision comes early enough to be read. A plain market order (`MKT`) misses the
     closing auction whenever it goes out, so it goes out late, 3 minutes before the close, to be filled near the
-    closing price; no auction's cut-off applies to it, and its hard stop is the last call at 2 minutes.
+    closing price; no auction's cut-off applies to it, and its hard stop is the last call at 2 minutes. That leaves no
+    time to confirm it: settings refuse both together.
     """
     decide_before, hard_stop_before = schedule.decide_before, schedule.hard_stop_before
     if order_type is OrderType.MKT:
         decide_before, hard_stop_before = MARKET_ORDER_BEFORE, LAST_CALL
-    if require_confirmation:
+    elif require_confirmation:
         decide_before = schedule.confirm_before
     return Timetable(
         session=session,

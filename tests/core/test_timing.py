@@ -101,7 +101,6 @@ def test_a_half_day_comes_three_hours_early_as_a_whole():
         (False, OrderType.MOC, "20:40", "20:45"),
         (True, OrderType.MOC, "20:00", "20:45"),
         (False, OrderType.MKT, "20:57", "20:58"),
-        (True, OrderType.MKT, "20:00", "20:58"),
     ],
 )
 def test_confirmation_decides_early_and_market_orders_late(confirmation, order_type, decide_at, hard_stop_at):
