@@ -9,7 +9,7 @@ from itertools import takewhile
 from random import Random
 from typing import Any
 
-from mtum_eod.core.checks import Check
+from mtum_eod.core.checks import Check, failed
 from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, OrderType, Side
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.ports import Answer, BrokerOrder, Cash, Known, Unknown, WhatIf
@@ -69,7 +69,6 @@ class VirtualBroker:
     usd: float
     chance: Random
     now: datetime
-    account: str = ACCOUNT
     reread_pause: timedelta = timedelta(seconds=5)
     retries: int = 0
     ours: int = 0  # shares that our own executions add up to
@@ -212,12 +211,29 @@ class VirtualBroker:
     def clock_ahead(self) -> Answer[timedelta]:
         return Unknown("the broker is away") if self.is_away else Known(timedelta(0))
 
-    def inspect(self, session: date) -> Sequence[Check]:  # noqa: ARG002
-        return ()
+    @property
+    def account(self) -> str:
+        if self.is_away:
+            raise BrokerUnavailable("the broker is away", hint="look at the Gateway")
+        return ACCOUNT
 
-    contract = inspect
+    def inspect(self, session: date) -> Sequence[Check]:
+        """As an adapter: without a login there is nothing more to be said."""
+        try:
+            login = Check(name="login", passed=True, words=f"account {self.account}")
+        except BrokerUnavailable as error:
+            return (failed("login", error),)
+        return (login, *self.contract(session))
+
+    def contract(self, session: date) -> Sequence[Check]:  # noqa: ARG002
+        if self.is_away:
+            words = "the broker is away"
+            return (Check(name="contract", passed=False, words=words, exit_code=BrokerUnavailable.exit_code),)
+        return (Check(name="contract", passed=True, words=f"{SYMBOL} takes orders"),)
 
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:  # noqa: ARG002
+        if self.is_away:
+            return Unknown("the broker is away")
         return Known(WhatIf(is_accepted=True, words="fine"))
 
     def next_order_id(self) -> int:

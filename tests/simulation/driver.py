@@ -132,6 +132,8 @@ class Driver:
                 world.run()
             case "owner", "changes_settings":
                 world.change_settings(trouble)
+            case "owner", "looks":
+                world.look()
             case "owner", "deposits":
                 world.deposit(round(1000 * size, 2))
             case "owner", "buys":

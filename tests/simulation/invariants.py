@@ -13,6 +13,7 @@ from mtum_eod.core.events import in_kind
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.parameters import parameters_from
 from mtum_eod.core.trading import Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
+from mtum_eod.jobs.reconcile import BY_OWNER
 from simulation.broker import CUT_OFF, Execution
 from simulation.market import WARM_UP, calendar
 
@@ -144,6 +145,12 @@ def every_execution_once(world: World) -> Iterator[str]:
         true = truth[fill.execution_id].fill if fill.execution_id in truth else None
         if fill.is_estimated:
             continue
+        if fill.execution_id.endswith(BY_OWNER):
+            exact = {other.execution_id for other in booked}
+            meant = [e for e in truth.values() if e.fill.reference == fill.reference]
+            if not _is_told_rightly(fill, [e for e in meant if e.fill.execution_id not in exact]):
+                yield f"the owner booked {fill}, true are {meant}"
+            continue
         if true is None or not _is_of(fill, truth[fill.execution_id]):
             yield f"booked {fill}, true is {true}"
         elif fill.commission_usd not in (None, true.commission_usd):
@@ -157,6 +164,16 @@ def _is_of(fill: Fill, true: Execution) -> bool:
         scale in true.scales
         and isclose(fill.price_usd * scale, true.fill.price_usd, rel_tol=1e-9)
         and (fill.side, fill.reference) == (true.fill.side, true.fill.reference)
+    )
+
+
+def _is_told_rightly(fill: Fill, true: list[Execution]) -> bool:
+    """Whether the owner's one execution stands for those, on the scale of some day since."""
+    shares, commission = (sum(getattr(e.fill, name) for e in true) for name in ("shares", "commission_usd"))
+    return bool(true) and (
+        fill.shares / shares in true[0].scales
+        and isclose(fill.price_usd * fill.shares / shares, true[0].fill.price_usd, rel_tol=1e-9)
+        and isclose(fill.commission_usd or 0.0, commission)
     )
 
 

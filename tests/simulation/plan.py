@@ -9,45 +9,75 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from mtum_eod.ports import BookReader, Broker, Clock, Lock, MarketData, Store
+
 CRASHES = ("dies_before", "dies_after")
 """The process is killed just before the call has its effect, or just after it."""
 
 READS = (*CRASHES, "unknown", "slow")
+CHECKS = (*CRASHES, "fails", "silent", "slow")
+LOOKS = ("dies_before", "refused")
 WRITES = (*CRASHES, "refused", "unsure")
 TORN = "torn"
 """The power fails, and the disk has kept part only of what it said was written; on a store with files."""
 
-CALLS: dict[str, tuple[str, ...]] = {
+PORTS: dict[str, type] = {"broker": Broker, "clock": Clock, "lock": Lock, "prices": MarketData, "store": Store}
+"""The ports of a process that trouble comes between, under the names that places begin with.
+
+The calendar is none: it is computed. Nor is the notifier: it is the program's own, between the store and the post.
+"""
+
+UNTROUBLED = {
+    "broker.finish_by": "sets a deadline of the process's own",
+    "broker.reread_pause": "a setting",
+    "broker.retries": "the process's own count",
+    "clock.now": "cannot fail",
+    "prices.is_synthetic": "a setting",
+    "prices.name": "a setting",
+    "store.leave": "no owner here leaves shares at the broker for good, so no life writes it",
+    "store.view": "for the owner's own questions; no step reads it",
+}
+"""What no trouble comes to, and why."""
+
+
+def members(port: type) -> list[str]:
+    """The methods and properties of a port."""
+    return [name for name in dir(port) if not name.startswith("_")]
+
+
+BOOK_READS = {f"store.{name}": LOOKS for name in members(BookReader) if f"store.{name}" not in UNTROUBLED}
+"""All reading of the book."""
+
+TORN_WRITES = ("store.record", "store.update_order", "store.transaction")
+BOOK_WRITES = {
+    f"store.{name}": (*WRITES, TORN) if f"store.{name}" in TORN_WRITES else WRITES
+    for name in members(Store)
+    if f"store.{name}" not in (*UNTROUBLED, *BOOK_READS)
+}
+OUTSIDE = {
     "broker.submit": (*CRASHES, "lost", "unanswered", "late", "twice", "meanwhile", "restarted"),
     "broker.next_order_id": (*CRASHES, "unknown", "slow", "meanwhile", "halted_meanwhile"),
+    "broker.account": READS,
     "broker.clock_ahead": READS,
     "broker.orders": READS,
     "broker.executions": READS,
     "broker.shares_held": READS,
     "broker.cash": READS,
-    "broker.cancel": READS,
+    "broker.cancel": (*READS, "unanswered"),
+    "broker.inspect": CHECKS,
+    "broker.contract": CHECKS,
+    "broker.what_if": (*READS, "refused"),
     "clock.sleep": ("dies_before", "meanwhile"),
+    "lock.hold": LOOKS,
+    "post.send": (*CRASHES, "raises", "hangs", "unanswered"),
     "prices.daily": (*CRASHES, "unknown", "slow", "no_bar", "nan", "old"),
     "prices.volume_until": (*CRASHES, "unknown", "absent"),
-    "store.start_run": WRITES,
-    "store.end_run": WRITES,
-    "store.record": (*WRITES, TORN),
-    "store.update_order": (*WRITES, TORN),
-    "store.add_fills": WRITES,
-    "store.transaction": (*WRITES, TORN),
-    "store.settle": WRITES,
-    "store.add_rows": WRITES,
-    "store.add_bars": WRITES,
-    "store.halt": WRITES,
-    "store.add_act": WRITES,
-    "store.add_notice": WRITES,
-    "store.order": ("dies_before", "refused"),
-    "store.since_flat": ("dies_before", "refused"),
-    "store.signal": ("dies_before", "refused"),
-    "store.ledger": ("dies_before", "refused"),
-    "store.halts": ("dies_before", "refused"),
 }
-"""The calls of the ports, and what can go wrong at each. `meanwhile` starts a second run in the midst of the first."""
+CALLS: dict[str, tuple[str, ...]] = {**OUTSIDE, **BOOK_WRITES, **BOOK_READS}
+"""The calls of the ports, and what can go wrong at each. `meanwhile` starts a second run in the midst of the first.
+
+`unanswered` had its effect, and no answer came.
+"""
 
 WORLD: dict[str, tuple[str, ...]] = {
     "auction": ("partial", "nothing", "late_report", "late_commission"),
@@ -57,7 +87,7 @@ WORLD: dict[str, tuple[str, ...]] = {
     "server": ("off",),
     "owner": (
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
-        *("cancels", "flattens", "approves", "refuses", "restores", "changes_settings"),
+        *("cancels", "flattens", "approves", "refuses", "restores", "changes_settings", "looks"),
         *("cancels", "cancels", "halts_and_cancels"),  # there is an order to take back on few days only
     ),
     "post": ("away",),
@@ -119,16 +149,13 @@ def drawn(seed: int, sessions: int) -> Life:
 
 
 def _trouble(session: int, chance: Random) -> Trouble:
-    table = WORLD if chance.random() < 0.35 else CALLS  # as often as they matter, not as many as they are
+    kind = chance.random()  # as often as they matter, not as many as they are
+    table = WORLD if kind < 0.35 else BOOK_READS if kind < 0.45 else {**OUTSIDE, **BOOK_WRITES}
     place, what = chance.choice([(place, what) for place, kinds in table.items() for what in kinds])
     minute = chance.choice((chance.randint(-60, 60), chance.randint(-30, 24), chance.randint(14, 20)))
     if what in TAKEN_BACK:  # between the order and the hard stop, where the broker is asked
         minute = 15 + abs(minute) % 5
-    return Trouble(
-        session=session,
-        place=place,
-        what=what,
-        nth=1 + int(chance.expovariate(1.2)) if place in CALLS else 1,
-        minute=minute,
-        size=round(chance.random(), 3),
-    )
+    nth = 1
+    if place in CALLS:  # a run reads its book many times
+        nth += int(chance.expovariate(chance.choice((1.2, 0.1)) if place in BOOK_READS else 1.2))
+    return Trouble(session=session, place=place, what=what, nth=nth, minute=minute, size=round(chance.random(), 3))

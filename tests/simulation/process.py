@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from math import nan
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from mtum_eod.adapters import notices
+from mtum_eod.core.checks import Check
 from mtum_eod.core.market import DailyBars
 from mtum_eod.core.trading import OrderIntent, OrderStatus
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
-from mtum_eod.ports import BookReader, Event, Known, Notice, Unknown
+from mtum_eod.ports import Event, Known, Notice, Unknown, WhatIf
 from simulation.broker import Sent
 from simulation.owner import WorldNotices
-from simulation.plan import CALLS, TORN
+from simulation.plan import BOOK_READS, CALLS, CHECKS, TORN
 from simulation.stores import FileStore, Torn
 
 if TYPE_CHECKING:
+    from simulation.plan import Trouble
     from simulation.world import World
-
-READS = frozenset(dir(BookReader))
-"""What only looks into the book."""
 
 
 class Died(BaseException):
@@ -46,7 +47,7 @@ class Process:
 
     def notices(self, store: Any) -> WorldNotices:
         """What this process tells the owner with."""
-        return WorldNotices(store=store, clock=self.world.clock, post=self.world.post, events=tuple(Event))
+        return WorldNotices(store=store, clock=self.world.clock, post=Mail(self), events=tuple(Event))
 
     def hear(self, notice: Notice) -> None:
         """A message is in the book, durable once its transaction is."""
@@ -55,13 +56,22 @@ class Process:
         else:
             self.unsaid.append(notice)
 
-    def die(self) -> None:
+    def die(self, place: str) -> None:
         self.is_dead = True
-        self.world.notices_lost = True
+        if place != "post.send":  # by then all there was to tell has been kept
+            self.world.notices_lost = True
         raise Died
 
     def pass_on(self, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
         """Call `real`, where no trouble ever waits."""
+        if self.is_dead:
+            raise Died
+        return real(*args, **values)
+
+    def look(self, place: str, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
+        """Read the book by `real`, hundreds of times a session: trouble seldom waits there."""
+        if place in self.world.waiting:
+            return self.call(place, real, *args, **values)
         if self.is_dead:
             raise Died
         return real(*args, **values)
@@ -123,16 +133,17 @@ class Process:
                 self.hear(args[0])
             return answer
         if trouble.what == "dies_before":
-            self.die()
+            self.die(place)
         if trouble.what in ("dies_after", TORN):
             real(*args, **values)
             if place == "store.add_notice":
                 self.hear(args[0])
             if trouble.what == TORN and isinstance(self.world.store, FileStore):
                 self.torn = self.world.store.torn(trouble.size)
-            self.die()
+            self.die(place)
         if place.startswith("store."):
-            self.world.notices_lost = True
+            if place not in BOOK_READS:
+                self.world.notices_lost = True
             if trouble.what == "unsure":  # the commit is durable, the disk says it is not
                 real(*args, **values)
                 if place == "store.add_notice":
@@ -143,19 +154,43 @@ class Process:
             return real(*args, **values)
         if trouble.what == "slow":
             self.world.clock.sleep(timedelta(seconds=10 + 400 * trouble.size))
-            is_lost = place.startswith("broker.") and place != "broker.next_order_id"
+            is_lost = place.startswith("broker.") and place not in ANSWERS_LATE
             return Unknown("no answer in time") if is_lost else real(*args, **values)
-        if place == "broker.submit":
-            return self._submit(real, trouble.what, trouble.size, *args)
-        if place == "broker.next_order_id":
-            raise BrokerUnavailable("no order id came", hint="look at the Gateway")
+        if place == "lock.hold":
+            raise StoreError("the lock cannot be taken", hint="look at the disk")
+        if place == "post.send":
+            return self._send(real, trouble.what, *args)
         if place.startswith("broker."):
-            return Unknown("the list never ended")
+            return self._ask_broker(place, real, trouble, *args)
         if trouble.what == "absent":
             return {}
         if trouble.what == "unknown":
             raise MarketDataError("the source does not answer", hint="wait")
         return _spoilt(real(*args, **values), trouble.what)
+
+    def _send(self, real: Callable[..., Any], what: str, *args: Any) -> bool:
+        if what == "raises":
+            raise RuntimeError("whatever a vendor's plugin may raise")
+        if what == "unanswered":
+            real(*args)
+        self.world.clock.sleep(notices.PATIENCE)
+        return False
+
+    def _ask_broker(self, place: str, real: Callable[..., Any], trouble: Trouble, *args: Any) -> Any:
+        if place == "broker.submit":
+            return self._submit(real, trouble.what, trouble.size, *args)
+        if place in ("broker.next_order_id", "broker.account"):
+            raise BrokerUnavailable("no answer came", hint="look at the Gateway")
+        if trouble.what == "fails":
+            return (*real(*args), Check(name="hours", passed=False, words="other hours than the calendar's"))
+        if trouble.what == "silent":
+            words = "the contract's details never came"
+            return (Check(name="contract", passed=False, words=words, exit_code=BrokerUnavailable.exit_code),)
+        if trouble.what == "refused":
+            return Known(WhatIf(is_accepted=False, words="201: order rejected"))
+        if trouble.what == "unanswered":
+            real(*args)
+        return Unknown("the list never ended")
 
     def _submit(self, real: Callable[..., Any], what: str, size: float, intent: OrderIntent) -> Any:
         if what == "twice":
@@ -174,6 +209,10 @@ class Process:
         raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")
 
 
+ANSWERS_LATE = ("broker.next_order_id", "broker.account", *(place for place in CALLS if CALLS[place] is CHECKS))
+"""What answers after all where it is slow; of the rest nobody waits for the end."""
+
+
 class Port:
     """A port of one process: what it is asked goes through `Process.call`."""
 
@@ -183,16 +222,20 @@ class Port:
         self._real = real
 
     def __getattr__(self, name: str) -> Any:
+        place, process = f"{self._name}.{name}", self._process
+        if place == "broker.account":  # not a method, and asks the broker all the same
+            return process.call(place, getattr, self._real, name)
         real = getattr(self._real, name)
         if not callable(real):
             return real
-        place, process = f"{self._name}.{name}", self._process
-        if name == "transaction":
+        if place not in CALLS:
+            asked = partial(process.pass_on, real)
+        elif name == "transaction":
             asked = partial(self._transaction, place, real)
-        elif self._name == "store" and name not in READS:
-            asked = partial(process.write, place, real)
+        elif place in BOOK_READS:
+            asked = partial(process.look, place, real)
         else:
-            asked = partial(process.call, place, real) if place in CALLS else partial(process.pass_on, real)
+            asked = partial(process.write if self._name == "store" else process.call, place, real)
         self.__dict__[name] = asked  # found at once the next time
         return asked
 
@@ -223,6 +266,31 @@ class Port:
             # Durable is durable, whatever became of the process; of a torn log nobody knows.
             for notice in said if done and is_outermost and not process.torn else ():
                 process.world.hear(notice)
+
+
+class Mail(notices.Post):
+    """The program's own post of one process, the world's in the place of Apprise."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(["virtual://owner"], "paper")
+        self._process = process
+        self._sending: tuple[Sequence[str], Notice]
+
+    def send(self, lines: Sequence[str], gravest: Notice) -> bool:
+        self._sending = lines, gravest
+        return super().send(lines, gravest)
+
+    def deliver(self, title: str, body: str, is_urgent: bool) -> list[str]:  # noqa: ARG002
+        """As the program's, but for its threads."""
+        apprise = SimpleNamespace(Apprise=lambda: self)
+        return [notices._notify(apprise, url, title, body, kind="") for url in self._urls]
+
+    def add(self, url: str) -> bool:  # noqa: ARG002
+        return True
+
+    def notify(self, **_: str) -> bool:
+        process = self._process
+        return bool(process.call("post.send", process.world.post.send, *self._sending))
 
 
 def _spoilt(bars: DailyBars, what: str) -> DailyBars:

@@ -19,7 +19,7 @@ from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, Side
 from mtum_eod.errors import AlreadyRunning, MtumEodError, StoreError
-from mtum_eod.jobs import reconcile, wheel
+from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.flatten import flatten
@@ -228,6 +228,8 @@ class World:
         left = [(calls - 1, trouble) for calls, trouble in queue]
         due = [trouble for calls, trouble in left if calls <= 0][:1]
         self.waiting[place] = [(calls, trouble) for calls, trouble in left if trouble not in due]
+        if not self.waiting[place]:
+            del self.waiting[place]
         for trouble in due:
             self.reach(trouble)
         return due[0] if due else None
@@ -311,7 +313,7 @@ class World:
         ended = Ended("", 1, "unexpected")
         try:
             if needs_lock:
-                with self.lock.hold():
+                with process.port("lock", self.lock).hold():
                     done = self._alone(command, process)
             else:
                 done = self._to_its_end(command, process)
@@ -460,10 +462,12 @@ class World:
     def is_settled_truth(self) -> bool:
         """Whether the book has all that the broker ever executed, commissions included."""
         fills = self.book_fills()
-        executed = [e for e in self.broker.executed if e.fill.reference != "by hand"]
-        return len(fills) == len(executed) and all(
-            fill.commission_usd is not None and not fill.is_estimated for fill in fills
-        )
+        executed = Counter(e.fill.reference for e in self.broker.executed if e.fill.reference != "by hand")
+        booked = Counter(fill.reference for fill in fills)
+        for fill in fills:
+            if fill.execution_id.endswith(reconcile.BY_OWNER):  # stands for all there are
+                booked[fill.reference] = executed[fill.reference]
+        return booked == executed and all(fill.commission_usd is not None and not fill.is_estimated for fill in fills)
 
     def told_today(self) -> list[tuple[date, Notice]]:
         return [told for told in self.told if told[0] >= self.today]
@@ -569,14 +573,32 @@ class World:
         halts = self.store.halts()
         if halts and len(calendar().sessions(calendar().local_date(halts[-1].halted_at), self.today)) > 2:
             self.resume()
-        for reference in sorted({fill.reference for fill in self.book_fills() if fill.is_estimated}):
-            true = [e.fill for e in self.broker.executed if e.fill.reference == reference]
-            if true and self.today > true[-1].session:
-                booked = [fill for fill in self.book_fills() if fill.reference == reference]
-                scale = sum(fill.shares for fill in booked) / sum(fill.shares for fill in true)
-                if scale == int(scale):  # as the statement says it, on the book's scale
-                    true = [replace(f, shares=f.shares * int(scale), price_usd=f.price_usd / scale) for f in true]
-                    self.typed(lambda desk, known=true: desk.store.replace_estimates(known[0].reference, known))
+        for session in sorted({fill.session for fill in self.book_fills() if fill.is_estimated}):
+            if self.today > session:
+                self.fill_estimates(session)
+
+    def fill_estimates(self, session: date) -> None:
+        """The owner puts the statement's price and commission, on the book's scale, in the place of estimates."""
+        booked = [fill for fill in self.book_fills() if fill.session == session]
+        exact = {fill.execution_id for fill in booked if not fill.is_estimated}
+        true = [e.fill for e in self.broker.executed if e.fill.reference == booked[0].reference]
+        true = [fill for fill in true if fill.execution_id not in exact]
+        estimated = sum(fill.shares for fill in booked if fill.is_estimated)
+        if true and estimated % sum(fill.shares for fill in true) == 0:
+            scale = estimated // sum(fill.shares for fill in true)
+            price, commission = true[0].price_usd / scale, sum(fill.commission_usd or 0.0 for fill in true)
+            self.typed(lambda desk: reconcile.fill(desk, session, price, commission, "owner"), needs_lock=True)
+
+    def look(self) -> None:
+        """The owner asks for all that can be seen; nothing is written, and no lock is needed."""
+
+        def examined(desk: TradingDesk) -> None:
+            session = doctor.session_in_hand(desk)
+            for _ in (*doctor.examine(desk, session), doctor.examine_order(desk, session)):
+                pass
+            reconcile.compare(desk)
+
+        self.typed(examined)
 
     def put_book_right(self) -> None:
         """Where book and broker have differed for days and nothing is open, the owner's trade at the broker ends it.
@@ -596,7 +618,7 @@ class World:
             self.say(f"owner trades {-differ} shares to put the book right")
 
     def resume(self) -> None:
-        self.typed(lambda desk: desk.store.resume(desk.wall_clock.now(), "owner"))
+        self.typed(lambda desk: wheel.resume(desk, why="", by="owner"))
         if not self.store.halts():
             self.halted = ""
 
