@@ -90,6 +90,7 @@ class VirtualBroker:
     rejects: bool = False
     commission: Callable[[float], float] = lambda usd: round(max(1.0, 0.0004 * usd), 2)
     differs: dict[str, float] = field(default_factory=dict)  # how our next auction differs from a whole, quick one
+    felt: set[tuple[str, str]] = field(default_factory=set)  # what troubles of its have had an effect
 
     # -- truth --------------------------------------------------------------------------------------------------------
 
@@ -138,6 +139,8 @@ class VirtualBroker:
 
     def restart(self) -> None:
         """The Gateway comes up again: what was on the wire is lost, ids begin anew below those used."""
+        if self.on_the_wire:
+            self.felt.add(("broker", "restarts"))
         self.on_the_wire.clear()
         self.last_id = max(0, self.last_id - 3)
         self.restarted_at = len(self.resting)
@@ -157,12 +160,15 @@ class VirtualBroker:
             order.status, order.words = OrderStatus.REJECTED, "103: duplicate order id"
         elif self.rejects:
             self.rejects = False
+            self.felt.add(("broker", "rejects"))
             order.status, order.words = OrderStatus.REJECTED, "201: order rejected"
         elif intent.order_type is OrderType.MKT and not self._is_halted(intent.session):
             self._fill(order, intent.shares, self.market.price(at), at)
             order.status = OrderStatus.FILLED
 
     def _is_halted(self, session: date) -> bool:
+        if session in self.market.halted:
+            self.felt.add(("market", "halts_trading"))
         return session in self.market.halted or not self.market.is_open(session)
 
     def _auction(self, order: Resting, close: datetime) -> None:
@@ -170,6 +176,8 @@ class VirtualBroker:
         done = 0 if "nothing" in differs else int(wanted * differs.get("partial", 1.0))
         if self._is_halted(order.intent.session):
             done = 0
+        if done < wanted:
+            self.felt.update(("auction", what) for what in ("partial", "nothing") if what in differs)
         if done:
             first = done // 2 if self.chance.random() < 0.3 else 0
             for shares in (first, done - first):
@@ -205,15 +213,20 @@ class VirtualBroker:
 
     # -- what it says -------------------------------------------------------------------------------------------------
 
+    def _is_asked_in_vain(self) -> bool:
+        if self.is_away:
+            self.felt.add(("broker", "away"))
+        return self.is_away
+
     def finish_by(self, deadline: datetime) -> None:
         """Waiting takes no time here; the clock is moved by the troubles."""
 
     def clock_ahead(self) -> Answer[timedelta]:
-        return Unknown("the broker is away") if self.is_away else Known(timedelta(0))
+        return Unknown("the broker is away") if self._is_asked_in_vain() else Known(timedelta(0))
 
     @property
     def account(self) -> str:
-        if self.is_away:
+        if self._is_asked_in_vain():
             raise BrokerUnavailable("the broker is away", hint="look at the Gateway")
         return ACCOUNT
 
@@ -226,23 +239,25 @@ class VirtualBroker:
         return (login, *self.contract(session))
 
     def contract(self, session: date) -> Sequence[Check]:  # noqa: ARG002
-        if self.is_away:
+        if self._is_asked_in_vain():
             words = "the broker is away"
             return (Check(name="contract", passed=False, words=words, exit_code=BrokerUnavailable.exit_code),)
         return (Check(name="contract", passed=True, words=f"{SYMBOL} takes orders"),)
 
     def what_if(self, intent: OrderIntent) -> Answer[WhatIf]:  # noqa: ARG002
-        if self.is_away:
+        if self._is_asked_in_vain():
             return Unknown("the broker is away")
         return Known(WhatIf(is_accepted=True, words="fine"))
 
     def next_order_id(self) -> int:
-        if self.is_away:
+        if self._is_asked_in_vain():
             raise BrokerUnavailable("the broker is away", hint="look at the Gateway")
+        if self.restarted_at:
+            self.felt.add(("broker", "restarts"))
         return self.last_id + 1
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
-        if self.is_away:
+        if self._is_asked_in_vain():
             raise BrokerUnavailable("the broker is away", hint="look at the Gateway")
         self.last_id = max(self.last_id, intent.order_id)
         self._arrive(intent, self.now)
@@ -250,7 +265,7 @@ class VirtualBroker:
 
     def cancel(self, reference: str) -> Answer[BrokerOrder]:
         found = [o for o in self.resting if o.intent.reference == reference]
-        if self.is_away or not found:
+        if self._is_asked_in_vain() or not found:
             return Unknown("no answer to the cancellation")
         self.cancels.append((self.now, found[-1].intent))
         if found[-1].status is OrderStatus.WORKING:
@@ -258,34 +273,38 @@ class VirtualBroker:
         return Known(self._report(found[-1]))
 
     def orders(self) -> Answer[list[BrokerOrder]]:
-        if self.is_away:
+        if self._is_asked_in_vain():
             return Unknown("the broker is away")
         today = calendar().local_date(self.now)
         newest = takewhile(lambda order: order.arrived_on == today, reversed(self.resting))
         return Known([self._report(order) for order in newest][::-1])
 
     def executions(self) -> Answer[list[Fill]]:
-        if self.is_away:
+        if self._is_asked_in_vain():
             return Unknown("the broker is away")
         today = calendar().local_date(self.now)
         newest = takewhile(lambda execution: execution.happened_on >= today, reversed(self.executed))
-        return Known(
-            [
-                e.fill if self.now >= e.commission_from else replace(e.fill, commission_usd=None)
-                for e in list(newest)[::-1]
-                if self.now >= e.told_from
-            ]
-        )
+        told = []
+        for execution in list(newest)[::-1]:
+            if self.now >= execution.commission_from:
+                told.append(execution.fill)
+            elif self.now >= execution.told_from:
+                self.felt.add(("auction", "late_commission"))
+                told.append(replace(execution.fill, commission_usd=None))
+            else:
+                self.felt.add(("auction", "late_report"))
+        return Known(told)
 
     def shares_held(self, symbol: str) -> Answer[float]:
         if self.is_silent:
+            self.felt.add(("broker", "silent"))
             return Unknown("the list of positions never ended")
-        if self.is_away:
+        if self._is_asked_in_vain():
             return Unknown("the broker is away")
         return Known((self.ours + self.by_hand) / self.unscaled if symbol == SYMBOL else 0.0)
 
     def cash(self) -> Answer[Cash]:
-        if self.is_away:
+        if self._is_asked_in_vain():
             return Unknown("the broker is away")
         return Known(Cash(spendable_usd=self._spendable(), settled_usd=self._spendable()))
 

@@ -40,6 +40,8 @@ class Driver:
     def __init__(self, world: World) -> None:
         self.world = world
         self.off_until: datetime | None = None
+        self.armed: list[Trouble] = []  # came from outside, and nothing has been felt of it yet
+        self.felt: set[tuple[str, str]] = set()
         self.troubles: dict[int, list[Trouble]] = defaultdict(list)
         for trouble in world.life.troubles:
             self.troubles[trouble.session].append(trouble)
@@ -49,6 +51,7 @@ class Driver:
         session, troubles = self.world.market.lived[number], self.troubles[number]
         self.world.begin(number, troubles)
         self._play(session, troubles)
+        self._count_felt()
         self.world.end()
 
     def _play(self, session: date, troubles: list[Trouble]) -> None:
@@ -72,6 +75,7 @@ class Driver:
             is_wanted = is_wanted or begins_a_step
             if self.off_until and at < self.off_until:
                 world.is_untroubled = False
+                self.felt.add(("server", "off"))
                 continue
             if confirms and is_left_alone and at == close - 40 * MINUTE and at >= world.clock.now():
                 world.clock.set(at)
@@ -85,7 +89,9 @@ class Driver:
 
     def _befall(self, session: date, trouble: Trouble) -> None:
         world, size, now = self.world, trouble.size, self.world.clock.now()
-        world.reach(trouble)
+        self._count_felt()  # what is felt from now on is this trouble's
+        self.armed.append(trouble)
+        world.arm(trouble)
         match trouble.place, trouble.what:
             case "auction", "partial":
                 world.broker.differs["partial"] = size
@@ -108,38 +114,66 @@ class Driver:
             case "market", what:
                 world.market.faults[session] = what
             case "server", "off":
-                world.is_untroubled = False
                 self.off_until = now + 80 * HOUR * size**2
-            case "owner", "halts":
-                world.halt(allow_exits=False)
-            case "owner", "halts_and_cancels":
-                world.halt(allow_exits=False, cancel=True)
-            case "owner", "cancels":
-                world.cancel()
-            case "owner", "flattens":
-                world.flatten()
-            case "owner", "restores":
+            case "owner", what:
+                if self._act(trouble):
+                    self.felt.add(("owner", what))
+
+    def _act(self, trouble: Trouble) -> bool:
+        """What the owner does; whether anything came of it."""
+        world, size = self.world, trouble.size
+        acts = len(world.store.acts())
+        match trouble.what:
+            case "halts" | "halts_entries":
+                world.halt(allow_exits=trouble.what == "halts_entries")
+                return bool(world.halted)
+            case "cancels" | "halts_and_cancels":
+                if trouble.what == "cancels":
+                    world.cancel()
+                else:
+                    world.halt(allow_exits=False, cancel=True)
+                return len(world.store.acts()) > acts and world.store.order(world.today) is not None
+            case "flattens" | "approves" | "refuses" | "resumes":
+                {
+                    "flattens": world.flatten,
+                    "approves": world.approve,
+                    "refuses": world.refuse,
+                    "resumes": world.resume,
+                }[trouble.what]()
+                return len(world.store.acts()) > acts
+            case "restores":
+                is_kept = trouble in world.backups
                 world.restore(trouble)
-            case "owner", "approves":
-                world.approve()
-            case "owner", "refuses":
-                world.refuse()
-            case "owner", "halts_entries":
-                world.halt(allow_exits=True)
-            case "owner", "resumes":
-                world.resume()
-            case "owner", "runs_again":
-                world.run()
-            case "owner", "changes_settings":
+                return is_kept
+            case "runs_again":
+                return bool(world.run().step)
+            case "changes_settings":
+                before = world.parameters
                 world.change_settings(trouble)
-            case "owner", "looks":
+                return world.parameters != before
+            case "looks":
                 world.look()
-            case "owner", "deposits":
+            case "deposits":
                 world.deposit(round(1000 * size, 2))
-            case "owner", "buys":
+            case "buys":
                 world.trade_by_hand(1 + int(3 * size))
-            case "owner", "sells":
+            case "sells":
                 world.trade_by_hand(-1 - int(3 * size))
+        return True
+
+    def _count_felt(self) -> None:
+        """Trouble from outside counts as reached where it has had an effect."""
+        world = self.world
+        felt = self.felt | world.broker.felt | world.market.felt
+        if world.post.tries_in_vain:
+            felt.add(("post", "away"))
+        for trouble in [trouble for trouble in self.armed if (trouble.place, trouble.what) in felt]:
+            self.armed.remove(trouble)
+            world.reached[trouble.place, trouble.what] += 1
+        self.felt.clear()
+        world.broker.felt.clear()
+        world.market.felt.clear()
+        world.post.tries_in_vain = 0
 
 
 def _cron(session: date, decides_at: int) -> Iterator[tuple[datetime, bool]]:

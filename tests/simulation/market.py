@@ -65,6 +65,7 @@ class Market:
         self.vix = _vix(seed, len(days))
         self.faults: dict[date, str] = {}  # what is wrong with a session's last bar while it is the last
         self.no_volume_until: datetime | None = None  # intraday, as where a subscription lapsed
+        self.felt: set[tuple[str, str]] = set()  # what troubles of its have had an effect
         self.halted: dict[date, datetime] = {}  # since when the symbol is not traded in that session
         self._tabulate(days)
 
@@ -111,6 +112,8 @@ class Market:
         seen = as_of
         if symbol == SYMBOL and last_status is BarStatus.PARTIAL and end in self.halted:
             seen = min(as_of, self.halted[end])
+            if seen < as_of:
+                self.felt.add(("market", "halts_trading"))
         if end and last_status is BarStatus.PARTIAL:
             values[-1] = self._partial(values[-1], end, seen)
         fault = self.faults.get(end) if end and end == calendar().local_date(as_of) else None
@@ -118,14 +121,19 @@ class Market:
             high, values = high - 1, values[:-1]
         elif fault == "nan":
             values[-1, 3] = np.nan
+        if fault:
+            self.felt.add(("market", fault))
         days = self.days[low:high]
         return DailyBars(symbol=symbol, days=days, values=values, as_of=seen, last_status=last_status, source=self.name)
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
+        if self.is_without_volume(as_of):
+            self.felt.add(("market", "no_volume"))
+            return {}
         return {
             day: float(round(self.bars[self.position[day], 4] * _elapsed(day, min(cut, as_of))))
             for day, cut in cuts.items()
-            if day in self.position and not self.is_without_volume(as_of)
+            if day in self.position
         }
 
     def _partial(self, final: npt.NDArray[np.float64], session: date, instant: datetime) -> npt.NDArray[np.float64]:

@@ -235,8 +235,13 @@ class World:
         return due[0] if due else None
 
     def reach(self, trouble: Trouble) -> None:
-        self.is_untroubled = False
+        """Trouble comes, and has an effect."""
+        self.arm(trouble)
         self.reached[trouble.place, trouble.what] += 1
+
+    def arm(self, trouble: Trouble) -> None:
+        """Trouble comes; whether anything will be felt of it remains to be seen."""
+        self.is_untroubled = False
         self.places_today.add(trouble.place)
         self.say(f"{trouble.place} {trouble.what}")
 
