@@ -40,6 +40,7 @@ class Execution:
     told_from: datetime
     commission_from: datetime
     scales: list[int] = field(default_factory=lambda: [1])  # today's shares for one of its own, after each split
+    is_listed: bool = True  # among our executions; what the owner traded is not
 
     @property
     def shares(self) -> int:
@@ -134,8 +135,22 @@ class VirtualBroker:
             price_usd=price,
             commission_usd=0.0,
         )
-        never = calendar().open(calendar().last_session)
-        self.executed.append(Execution(fill, calendar().local_date(self.now), never, never))
+        self.executed.append(Execution(fill, calendar().local_date(self.now), self.now, self.now, is_listed=False))
+
+    def adopt(self, shares: int, session: date, price: float) -> Fill:
+        """The owner's own shares are ours from now on, as bought at a session's close; no list of ours has that."""
+        self.by_hand -= shares
+        self.correct(shares, session, price)
+        self.executed[-1].fill = replace(
+            self.executed[-1].fill, reference=f"mtum-eod/paper/{ACCOUNT}/{SYMBOL}/{session}/ADOPTED"
+        )
+        return self.executed[-1].fill
+
+    def disown(self, fill: Fill) -> None:
+        """The same undone, where the book would not have them."""
+        self.by_hand += fill.shares
+        self.ours -= fill.shares
+        self.executed = [execution for execution in self.executed if execution.fill is not fill]
 
     def restart(self) -> None:
         """The Gateway comes up again: what was on the wire is lost, ids begin anew below those used."""
@@ -286,6 +301,8 @@ class VirtualBroker:
         newest = takewhile(lambda execution: execution.happened_on >= today, reversed(self.executed))
         told = []
         for execution in list(newest)[::-1]:
+            if not execution.is_listed:
+                continue
             if self.now >= execution.commission_from:
                 told.append(execution.fill)
             elif self.now >= execution.told_from:

@@ -563,6 +563,8 @@ class World:
         if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > self.by_hand_for:
             if self.broker.by_hand:
                 self.trade_by_hand(-self.broker.by_hand)
+            if self.broker.by_hand > 0 and self.number % 2:
+                self.adopt(self.broker.by_hand)
             self.by_hand_since = None
         for order in self.store.open_orders():
             session = order.intent.session
@@ -584,6 +586,19 @@ class World:
 
     def fill_estimates(self, session: date) -> None:
         """The owner puts the statement's price and commission, on the book's scale, in the place of estimates."""
+    def adopt(self, shares: int) -> None:
+        """The owner gives the book shares of their own, as bought at the last close, where it takes them."""
+        session = calendar().nearest(self.today)[0]
+        if not self.is_session(session):
+            return
+        price = self.market.close(session)
+        fill = self.broker.adopt(shares, session, price)
+        self.typed(lambda desk: reconcile.adopt(desk, shares, price, session, "owner"), needs_lock=True)
+        if any(booked.reference == fill.reference for booked in self.book_fills()):
+            self.hand_usd += shares * price  # the book has them, whatever became of the command
+        else:
+            self.broker.disown(fill)
+
         booked = [fill for fill in self.book_fills() if fill.session == session]
         exact = {fill.execution_id for fill in booked if not fill.is_estimated}
         true = [e.fill for e in self.broker.executed if e.fill.reference == booked[0].reference]
