@@ -13,10 +13,12 @@ from math import isnan
 from typing import Any
 from unittest.mock import patch
 
+from mtum_eod.adapters.lock import DatabaseLock
 from mtum_eod.adapters.store import SqlStore
-from mtum_eod.core import decision, gates, quality, sizing
+from mtum_eod.core import decision, gates, quality, sizing, timing
 from mtum_eod.core import ledger as ledgers
 from mtum_eod.core.evidence import Gate, Window
+from mtum_eod.core.trading import OrderType
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session
 from mtum_eod.ports import Unknown
@@ -134,7 +136,6 @@ def summer_time_off_by_one(stack: ExitStack) -> None:
 @defect
 def lock_dropped_early(stack: ExitStack) -> None:
     """The lock is taken, looked at, and given back before the work is done."""
-    from simulation.world import VirtualLock
 
     def briefly(real: Any) -> Any:
         @contextmanager
@@ -145,7 +146,7 @@ def lock_dropped_early(stack: ExitStack) -> None:
 
         return hold
 
-    swap(stack, VirtualLock, "hold", briefly)
+    swap(stack, DatabaseLock, "hold", briefly)
 
 
 @defect
@@ -327,11 +328,17 @@ def mismatch_not_looked_at(stack: ExitStack) -> None:
 
 
 @defect
-def late_exit_as_an_auction_order(stack: ExitStack) -> None:
-    """Past the hard stop an exit goes out as a market-on-close order all the same."""
-    swap(stack, gates, "exit_block", lambda real: lambda e, p: real(replace(e, window=Window.OPEN), p))
-    swap(stack, decision, "_decide_long", lambda real: lambda *all_: replace(real(*all_), is_late_exit=False))
-    hard_stop_read_too_early(stack)
+def late_entry_to_the_market(stack: ExitStack) -> None:
+    """What has missed its closing auction goes to the market, an entry as well as an exit."""
+
+    def going(_: Any) -> Any:
+        def goes_late(desk_: Any, intent: Any) -> bool:
+            late = timing.window(desk_.clock.now(), desk_.timetable(intent.session)) is Window.LATE
+            return late and intent.order_type is OrderType.MOC
+
+        return goes_late
+
+    swap(stack, order, "_goes_late", going)
 
 
 @defect

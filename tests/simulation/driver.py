@@ -30,7 +30,7 @@ def live(life: Life, store: Callable[[], AnyStore] = FakeStore) -> World:
         broken.world, broken.session = world, world.number
         raise
     finally:
-        world.store.close()
+        world.close()
     return world
 
 

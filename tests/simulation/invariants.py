@@ -51,10 +51,10 @@ def one_order_a_session(world: World) -> Iterator[str]:
 
 
 def orders_come_in_time(world: World) -> Iterator[str]:
-    """No market-on-close order leaves past the hard stop, none at all near the close or on another day."""
+    """No market-on-close order and no entry leaves past the hard stop, none at all near the close or on another day."""
     for at, intent in ((sent.at, sent.intent) for sent in world.broker.sent[-1:]):
         close = calendar().close(intent.session)
-        margin = CUT_OFF if intent.order_type is OrderType.MOC else 2 * world.minute
+        margin = CUT_OFF if intent.order_type is OrderType.MOC or intent.side is Side.BUY else 2 * world.minute
         if not calendar().open(intent.session) <= at < close - margin:
             yield f"{intent.reference} {intent.order_type} was sent at {at}, the close is at {close}"
 

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from math import prod
+from pathlib import Path
 from re import findall
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from mtum_eod.adapters.clock import SessionClock
+from mtum_eod.adapters.lock import DatabaseLock, NoLock
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, Side
-from mtum_eod.errors import AlreadyRunning, MtumEodError, StoreError
+from mtum_eod.errors import MtumEodError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.flatten import flatten
-from mtum_eod.ports import Notice, RecordedSignal, SessionRow
+from mtum_eod.ports import Lock, Notice, RecordedSignal, SessionRow
 from simulation import invariants
 from simulation.broker import ACCOUNT, VirtualBroker
 from simulation.market import SYMBOL, KnownCalendar, Market, calendar
@@ -44,6 +46,11 @@ BESIDE_THE_BOOKS = ("store.start_run", "store.end_run", "store.add_notice", "sto
 """What writes no row that an invariant asks for."""
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108 (where there is one, files cost less in it; the lock's own are all we write)
+MEETINGS = [place for place, kinds in CALLS.items() if "meanwhile" in kinds]
+"""Where a second run may begin in the midst of the first."""
+
+
 class WorldClock(SessionClock):
     """The present of everything in one world."""
 
@@ -58,23 +65,6 @@ class WorldClock(SessionClock):
 
     def sleep(self, duration: timedelta) -> None:
         self.set(self.now() + duration)
-
-
-class VirtualLock:
-    """The lock of the database: the kernel gives it back when its holder dies."""
-
-    def __init__(self) -> None:
-        self.is_held = False
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        if self.is_held:
-            raise AlreadyRunning("another run holds the lock")
-        self.is_held = True
-        try:
-            yield
-        finally:
-            self.is_held = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +101,8 @@ class World:
             risk = replace(self.parameters.risk, daily_loss_exit=stream(seed, "daily loss").random() < 0.5)
             self.parameters = replace(self.parameters, risk=risk)
             self.broker.commission = lambda usd: risk.transaction_cost * usd
-        self.lock = VirtualLock()
+        self._folder = TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+        self._lock = DatabaseLock(Path(self._folder.name) / "book.db", self.clock)
         self.waiting: dict[str, list[tuple[int, Trouble]]] = {}  # by place: at how many calls from now
         self.number = self.life.first
         self.today: date = self.market.lived[self.number]
@@ -288,6 +279,17 @@ class World:
         return any(not self.market.is_open(day) for _, day in self.to_learn if day <= session)
 
     # -- one run of the program ---------------------------------------------------------------------------------------
+
+    @property
+    def lock(self) -> Lock:
+        """The program's own on a real file where two runs may meet; where none comes beside, it would cost too much."""
+        waiting = (trouble.what for place in MEETINGS for _, trouble in self.waiting.get(place, ()))
+        return self._lock if self.runs_at_once or any(what.endswith("meanwhile") for what in waiting) else NoLock()
+
+    def close(self) -> None:
+        """Nothing is left of it."""
+        self.store.close()
+        self._folder.cleanup()
 
     def desk(self, process: Process) -> TradingDesk:
         """What one process works with; the file system's and the network's parts are the world's."""
@@ -561,10 +563,10 @@ class World:
     def put_right(self) -> None:
         """What the owner does in the morning: let go, undo trades of last week, replace what was estimated."""
         if self.by_hand_since and len(calendar().sessions(self.by_hand_since, self.today)) > self.by_hand_for:
-            if self.broker.by_hand:
-                self.trade_by_hand(-self.broker.by_hand)
             if self.broker.by_hand > 0 and self.number % 2:
                 self.adopt(self.broker.by_hand)
+            if self.broker.by_hand:
+                self.trade_by_hand(-self.broker.by_hand)
             self.by_hand_since = None
         for order in self.store.open_orders():
             session = order.intent.session
@@ -584,8 +586,6 @@ class World:
             if self.today > session:
                 self.fill_estimates(session)
 
-    def fill_estimates(self, session: date) -> None:
-        """The owner puts the statement's price and commission, on the book's scale, in the place of estimates."""
     def adopt(self, shares: int) -> None:
         """The owner gives the book shares of their own, as bought at the last close, where it takes them."""
         session = calendar().nearest(self.today)[0]
@@ -599,6 +599,8 @@ class World:
         else:
             self.broker.disown(fill)
 
+    def fill_estimates(self, session: date) -> None:
+        """The owner puts the statement's price and commission, on the book's scale, in the place of estimates."""
         booked = [fill for fill in self.book_fills() if fill.session == session]
         exact = {fill.execution_id for fill in booked if not fill.is_estimated}
         true = [e.fill for e in self.broker.executed if e.fill.reference == booked[0].reference]
