@@ -12,8 +12,8 @@ from simulation.plan import Life, Trouble
 
 Live = Callable[[Life], object]
 
-TRIES = 60
-"""Lives a shrinking may cost."""
+SESSIONS = 10_000
+"""What a shrinking may cost, in sessions lived."""
 
 
 def broken_by(life: Life, lived: Live = live) -> Broken | None:
@@ -27,27 +27,43 @@ def broken_by(life: Life, lived: Live = live) -> Broken | None:
 
 def shrunk(life: Life, broken: Broken, lived: Live = live) -> Life:
     """A life of as few sessions and troubles as can be found that breaks the same invariant."""
-    tries = iter(range(TRIES))
+    left = SESSIONS
 
     def still(smaller: Life) -> bool:
-        found = next(tries, None) is not None and broken_by(smaller, lived)
-        return bool(found) and found.name == broken.name
+        nonlocal left
+        left -= smaller.sessions - smaller.first
+        found = broken_by(smaller, lived) if left >= 0 else None
+        return found is not None and found.name == broken.name
 
     last = broken.session + 1
     life = replace(life, sessions=last, troubles=tuple(t for t in life.troubles if t.session < last))
     life = _later(life, still)
     life = _fewer_troubles(life, still)
-    return _later(life, still)
+    return _shortest(_later(life, still), still)
 
 
 def _later(life: Life, still: Callable[[Life], bool]) -> Life:
-    """Begin later, without what happened before: a few sessions only, or some more."""
-    for before in (1, 3, 10, 30, 100, 300):
-        later = replace(life, first=max(life.first, life.sessions - before))
-        later = replace(later, troubles=tuple(t for t in life.troubles if t.session >= later.first))
-        if later.first > life.first and still(later):
-            return later
-    return life
+    """Begin later, without what happened before: by halves of what is left, while that still breaks it."""
+    short, long = 0, life.sessions - life.first
+    while long - short > 1:
+        some = (short + long) // 2
+        if still(_last(life, some)):
+            long = some
+        else:
+            short = some
+    return _last(life, long)
+
+
+def _shortest(life: Life, still: Callable[[Life], bool]) -> Life:
+    """Of all shorter lives the shortest: a longer one need not break what a shorter one does, so each is tried."""
+    shorter = (_last(life, some) for some in range(1, life.sessions - life.first))
+    return next((some for some in shorter if still(some)), life)
+
+
+def _last(life: Life, sessions: int) -> Life:
+    """The last sessions of a life."""
+    first = life.sessions - sessions
+    return replace(life, first=first, troubles=tuple(t for t in life.troubles if t.session >= first))
 
 
 def _fewer_troubles(life: Life, still: Callable[[Life], bool]) -> Life:
