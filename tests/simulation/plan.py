@@ -148,6 +148,13 @@ def drawn(seed: int, sessions: int) -> Life:
     return Life(seed, sessions, tuple(troubles))
 
 
+def drawn_torn(seed: int, sessions: int) -> Life:
+    """The same where besides the power fails in every other session, and the disk keeps a part of the log."""
+    life, chance = drawn(seed, sessions), stream(seed, "power")
+    torn = [Trouble(n, chance.choice(TORN_WRITES), TORN, size=chance.random()) for n in range(1, sessions, 2)]
+    return Life(seed, sessions, (*life.troubles, *torn))
+
+
 def _trouble(session: int, chance: Random) -> Trouble:
     kind = chance.random()  # as often as they matter, not as many as they are
     table = WORLD if kind < 0.35 else BOOK_READS if kind < 0.45 else {**OUTSIDE, **BOOK_WRITES}

@@ -5,12 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from simulation.driver import live
-from simulation.plan import CALLS, TORN, Life, Trouble, drawn, stream
+from simulation.plan import TORN, Life, Trouble, drawn, drawn_torn
 from simulation.stores import FileStore, MemoryStore
 
 
@@ -37,11 +36,7 @@ def test_weeks_on_the_real_store_break_no_invariant(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(201, 204))
 def test_weeks_on_files_break_no_invariant(seed: int) -> None:
     """The same on files; the power fails often, and the disk keeps a part of the log."""
-    chance = stream(seed, "power")
-    places = [place for place, kinds in CALLS.items() if TORN in kinds]
-    torn = [Trouble(session, chance.choice(places), TORN, size=chance.random()) for session in range(1, 20, 2)]
-    life = drawn(seed, 20)
-    world = live(replace(life, troubles=(*life.troubles, *torn)), FileStore)
+    world = live(drawn_torn(seed, 20), FileStore)
 
     assert [] != [line for line in world.log if line.endswith(TORN)]
 
