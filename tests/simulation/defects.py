@@ -404,3 +404,14 @@ def unknown_position_sold_on_the_books_word(stack: ExitStack) -> None:
 def split_ignored(stack: ExitStack) -> None:
     """Closes on another scale than the stored ones are taken as they come."""
     swap(stack, quality, "_one_ratio", lambda _: lambda *_: None)
+
+
+@defect
+def halt_not_kept(stack: ExitStack) -> None:
+    """The owner's halt is confirmed, and not written down."""
+
+    def halting(real: Any) -> Any:
+        return lambda self, halt: real(self, halt) if halt.is_daily_loss else None
+
+    for store in (SqlStore, FakeStore):
+        swap(stack, store, "halt", halting)

@@ -75,6 +75,11 @@ class Ended:
     exit_code: int | None  # None: it was killed
     error: str = ""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it came to its end, whatever it found there."""
+        return self.step not in ("failed", "killed")
+
 
 @dataclass
 class World:
@@ -114,7 +119,8 @@ class World:
         self.places_today: set[str] = set()  # where trouble came
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
-        self.halted = ""  # what the owner's halts stand against: entries or all
+        self.halted = ""  # what the owner's halt stands against: entries or all
+        self.halted_on: date | None = None  # when the owner said so
         self.deposits: list[float] = []  # USD, all that the owner ever paid in
         self.misjudged: set[date] = set()  # sessions whose order ended while the owner traded, and was looked at since
         self.hand_trades: list[date] = []  # when the owner traded past the program
@@ -163,7 +169,7 @@ class World:
             self.to_learn.remove((learns_in, day))
             self.calendar.learn_closed(day)
         for trouble in self.restores.get(number, ()):
-            self.backups[trouble] = self.store.image()
+            self.backups[trouble] = self.store.image(), self.halted, self.halted_on
         self.clock.set(calendar().open(session))
         self.recent = (calendar().window(session, 4)[0], session)
         self.book_is_written()  # no longer yesterday
@@ -316,7 +322,7 @@ class World:
 
     def typed(self, command: Callable[[TradingDesk], Any], *, needs_lock: bool = False) -> Ended:
         """Run one command in a fresh process."""
-        process = Process(self)
+        process, halted = Process(self), self.halted
         ended = Ended("", 1, "unexpected")
         try:
             if needs_lock:
@@ -331,6 +337,8 @@ class World:
             if process.torn and isinstance(self.store, FileStore):
                 self.store.come_back(process.torn)
                 self.forget([self.today])
+                if self.halted != halted:  # the owner's word came in the midst of it
+                    self._look_for_halts()
         except MtumEodError as error:
             ended = Ended("failed", error.exit_code, f"{type(error).__name__}: {error.message}")
         except invariants.Broken:
@@ -510,14 +518,21 @@ class World:
 
     def halt(self, *, allow_exits: bool, cancel: bool = False) -> None:
         turn = self.lock.hold
-        self.typed(
+        ended = self.typed(
             lambda desk: wheel.halt(
                 desk, why="a feeling", by="owner", allow_exits=allow_exits, cancel=cancel, turn=turn
             )
         )
-        # What stands is what the book says, whatever became of the command itself.
+        if ended.is_done:
+            self.halted, self.halted_on = "entries" if allow_exits else "all", self.today
+        else:
+            self._look_for_halts()
+
+    def _look_for_halts(self) -> None:
+        """A command failed, so the owner looks: what stands is what the book says."""
         manual = [halt for halt in self.store.halts() if not halt.is_daily_loss]
         self.halted = ("entries" if manual[0].allow_exits else "all") if manual else ""
+        self.halted_on = calendar().local_date(manual[0].halted_at) if manual else None
 
     def cancel(self) -> None:
         self.typed(lambda desk: wheel.cancel(desk, why="a feeling", by="owner", turn=self.lock.hold))
@@ -535,14 +550,16 @@ class World:
         """The owner brings back a backup: this morning's, or one of the last days."""
         if trouble not in self.backups:  # a life cut short to show a fault may begin after it
             return
-        in_place, halted = type(self.store)(), self.halted
+        in_place = type(self.store)()
         in_place.put_back(self.store.image())
-        self.store.put_back(self.backups.pop(trouble))
+        image, halted, halted_on = self.backups.pop(trouble)
+        self.store.put_back(image)
         upkeep.carry_over(in_place, self.store)
         in_place.close()
+        if not self.halted:  # what the owner halted no backup lets go
+            self.halted, self.halted_on = halted, halted_on
         self.sent_before = len(self.broker.sent)
         self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
-        self.halted = halted or self.halted  # what the owner halted no backup lets go
 
     def forget(self, lost: Sequence[date]) -> None:
         """The book has lost what happened in these sessions, or part of it."""
@@ -557,8 +574,6 @@ class World:
         self.entry_is_blurred = True  # till tomorrow: what the book holds now is not what it held this morning
         self.missed_told.difference_update(lost)
         self.exits_decided = [day for day in self.exits_decided if day not in lost]
-        manual = [halt for halt in self.store.halts() if not halt.is_daily_loss]
-        self.halted = ("entries" if manual[0].allow_exits else "all") if manual else ""
 
     def put_right(self) -> None:
         """What the owner does in the morning: let go, undo trades of last week, replace what was estimated."""
@@ -579,8 +594,10 @@ class World:
                 self.typed(lambda desk, day=session, n=done: reconcile.resolve(desk, day, executed=n, by="owner"))
         self.put_book_right()
         self.tell_deposits()
-        halts = self.store.halts()
-        if halts and len(calendar().sessions(calendar().local_date(halts[-1].halted_at), self.today)) > 2:
+        halted_on = [calendar().local_date(halt.halted_at) for halt in self.store.halts()]
+        if self.halted_on and not halted_on:  # the owner remembers one that the book has lost
+            halted_on.append(self.halted_on)
+        if halted_on and len(calendar().sessions(halted_on[-1], self.today)) > 2:
             self.resume()
         for session in sorted({fill.session for fill in self.book_fills() if fill.is_estimated}):
             if self.today > session:
@@ -640,9 +657,11 @@ class World:
             self.say(f"owner trades {-differ} shares to put the book right")
 
     def resume(self) -> None:
-        self.typed(lambda desk: wheel.resume(desk, why="", by="owner"))
-        if not self.store.halts():
-            self.halted = ""
+        ended = self.typed(lambda desk: wheel.resume(desk, why="", by="owner"))
+        if ended.is_done:
+            self.halted, self.halted_on = "", None
+        else:
+            self._look_for_halts()
 
     def deposit(self, usd: float) -> None:
         """The money is at the broker, whatever becomes of the command that tells of it."""
