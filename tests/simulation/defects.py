@@ -415,3 +415,31 @@ def halt_not_kept(stack: ExitStack) -> None:
 
     for store in (SqlStore, FakeStore):
         swap(stack, store, "halt", halting)
+
+
+@defect
+def commission_counted_twice_in_a_restored_book(stack: ExitStack) -> None:
+    """Once a backup has come back, every commission is taken off twice."""
+    is_back = False
+
+    def mark(value: bool) -> Callable[[Any], Any]:
+        def marking(real: Any) -> Any:
+            def marked(*arguments: Any) -> Any:
+                nonlocal is_back
+                is_back = value
+                return real(*arguments)
+
+            return marked
+
+        return marking
+
+    def twice(real: Any) -> Any:
+        def adding(held: Any, fill: Any) -> Any:
+            return real(held, replace(fill, commission_usd=(1 + is_back) * (fill.commission_usd or 0.0)))
+
+        return adding
+
+    swap(stack, FakeStore, "__init__", mark(value=False))
+    swap(stack, FakeStore, "put_back", mark(value=True))
+    for side in ("_bought", "_sold"):
+        swap(stack, ledgers, side, twice)

@@ -81,6 +81,14 @@ class Ended:
         return self.step not in ("failed", "killed")
 
 
+@dataclass(frozen=True)
+class Accounts:
+    """How the book's executions differ from the broker's: what it lacks, and where it has only an estimate."""
+
+    apart_usd: float  # by which the account has more than the book for that
+    lost: list[Fill]  # executions that the book has not, and no estimate for
+
+
 @dataclass
 class World:
     """Everything outside the program, and the driver that plays cron."""
@@ -145,6 +153,7 @@ class World:
         self.by_hand_for = 0  # sessions until they are undone
         self._read: dict[str, Any] = {}  # of the book, since it was last written
         self._ledger_of: tuple[Any, Ledger] | None = None  # executions and cash flows, and what they add up to
+        self._accounts_of: tuple[Any, Accounts] | None = None
         self.backups: dict[Trouble, Any] = {}
         self.sent_before = 0  # tries to send that the book knows nothing of, or that are over
         self.restores: dict[int, list[Trouble]] = {}  # by the session whose morning's backup will come back
@@ -474,15 +483,26 @@ class World:
             self._ledger_of = written, ledger(CAPITAL, *written)
         return self._ledger_of[1]
 
-    def is_settled_truth(self) -> bool:
-        """Whether the book has all that the broker ever executed, commissions included."""
-        fills = self.book_fills()
-        executed = Counter(e.fill.reference for e in self.broker.executed if e.fill.reference != "by hand")
-        booked = Counter(fill.reference for fill in fills)
-        for fill in fills:
-            if fill.execution_id.endswith(reconcile.BY_OWNER):  # stands for all there are
-                booked[fill.reference] = executed[fill.reference]
-        return booked == executed and all(fill.commission_usd is not None and not fill.is_estimated for fill in fills)
+    def accounts(self) -> Accounts:
+        """Book and account beside each other; made anew only where one of them has changed."""
+        self.ledger()
+        assert self._ledger_of is not None
+        key = id(self._ledger_of[0]), len(self.broker.executed)
+        if self._accounts_of is None or self._accounts_of[0] != key:
+            self._accounts_of = key, self._accounts()
+        return self._accounts_of[1]
+
+    def _accounts(self) -> Accounts:
+        true = {e.fill.execution_id: e.fill for e in self.broker.executed if e.fill.reference != "by hand"}
+        lost, only_ours, replaced = dict(true), 0.0, set()
+        for fill in self.book_fills():
+            execution = lost.pop(fill.execution_id, None)
+            if execution is None or fill.is_estimated or fill.commission_usd is None:
+                only_ours += effect(fill) - (effect(execution) if execution else 0.0)
+            if execution is None:
+                replaced.add(fill.reference)
+        gone = sum(effect(fill) for fill in lost.values())
+        return Accounts(gone - only_ours, [fill for fill in lost.values() if fill.reference not in replaced])
 
     def told_today(self) -> list[tuple[date, Notice]]:
         return [told for told in self.told if told[0] >= self.today]
@@ -691,6 +711,11 @@ class World:
         self.by_hand_for = 2 + abs(shares) * 3
         self.broker.usd -= shares * price
         self.hand_usd -= shares * price
+
+
+def effect(fill: Fill) -> float:
+    """What an execution does to the cash, USD; of a commission not known yet nothing."""
+    return -fill.side.sign * fill.shares * fill.price_usd - (fill.commission_usd or 0.0)
 
 
 def backup_age(trouble: Trouble) -> int:
