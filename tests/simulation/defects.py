@@ -18,9 +18,9 @@ from mtum_eod.adapters.store import SqlStore
 from mtum_eod.core import decision, gates, quality, sizing, timing
 from mtum_eod.core import ledger as ledgers
 from mtum_eod.core.evidence import Gate, Window
-from mtum_eod.core.trading import OrderType
-from mtum_eod.errors import BrokerUnavailable
-from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session
+from mtum_eod.core.trading import OrderStatus, OrderType
+from mtum_eod.errors import BrokerUnavailable, StoreError
+from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session, settle
 from mtum_eod.ports import Unknown
 from simulation.fake_store import FakeStore
 
@@ -443,3 +443,34 @@ def commission_counted_twice_in_a_restored_book(stack: ExitStack) -> None:
     swap(stack, FakeStore, "put_back", mark(value=True))
     for side in ("_bought", "_sold"):
         swap(stack, ledgers, side, twice)
+
+
+@defect
+def dead_after_an_unsettled_night(stack: ExitStack) -> None:
+    """Once a session was left unsettled overnight every run fails before it does or tells anything."""
+
+    def seeing(real: Any) -> Any:
+        def seen(desk_: Any) -> Any:
+            today = desk_.calendar.local_date(desk_.clock.now())
+            if any(row.session < today for row in desk_.store.unsettled_rows()):
+                raise StoreError("an old session is open", hint="none")
+            return real(desk_)
+
+        return seen
+
+    swap(stack, due, "_seen", seeing)
+
+
+@defect
+def partly_filled_never_settles(stack: ExitStack) -> None:
+    """A session whose order was filled in part counts as open for ever."""
+
+    def judging(real: Any) -> Any:
+        def still_open(desk_: Any, collected: Any, mark: Any) -> Any:
+            if collected.order and collected.order.status is OrderStatus.PARTLY_FILLED:
+                return "partly filled"
+            return real(desk_, collected, mark)
+
+        return still_open
+
+    swap(stack, settle, "_still_open", judging)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Invariant = Callable[["World"], Iterator[str]]
 CENT = 0.005
 
+PATIENCE = 5
+"""Sessions without trouble within which all ends that is open; an owner has said by then what became of an order."""
+
 TIMES_A_DAY = 12
 """How often the owner may hear one thing in a day."""
 
@@ -191,8 +194,10 @@ def a_decision_stands(world: World) -> Iterator[str]:
 
 
 def every_session_has_a_row(world: World) -> Iterator[str]:
-    """From the book's first session on the ledger has no hole."""
+    """From the book's first session on the ledger has no hole, up to today where nothing kept the program from it."""
     rows = [row.session for row in world.store.ledger(world.ledger_checked_from)]
+    if world.is_untroubled and world.is_session(world.today) and world.today not in rows[-1:]:
+        yield f"{world.today} has no row"
     if rows:
         span = world.ledger_checked_from or rows[0], rows[-1]
         missing, beyond = set(world.calendar.sessions(*span)) - set(rows), set(rows) - set(calendar().sessions(*span))
@@ -300,7 +305,7 @@ def decided_as_the_rules_say(world: World) -> Iterator[str]:
 
 def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
     """Where nothing came between, the session is decided, its order sent and filled, its books closed and right."""
-    if not world.is_untroubled:
+    if not world.quiet_for or world.left_open:
         return
     row, recorded = world.row(), world.recorded()
     if row is None or row.status is not SessionStatus.DECIDED or recorded is None:
@@ -313,6 +318,17 @@ def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
         arrived = any(intent.session == world.today for _, intent in world.broker.arrivals)
         if not arrived:
             yield f"{world.today}: {recorded.document['action']} was not sent ({recorded.document['blocked_by']})"
+
+
+def what_is_open_comes_to_its_end(world: World) -> Iterator[str]:
+    """Nothing stays open where nothing has come between for days: no order, no session, no difference, no exit due."""
+    if world.quiet_for < PATIENCE * (1 + world.is_astray):  # what a backup has forgotten the owner puts right by hand
+        return
+    if world.left_open:
+        yield f"{world.today}: {world.left_open}, after {world.quiet_for} sessions without trouble"
+    if world.exits_decided and world.broker.ours > 0:
+        since = world.exits_decided[0]
+        yield f"{world.today}: an exit is due since {since}, {world.broker.ours} shares are held"
 
 
 def a_split_is_followed(world: World) -> Iterator[str]:
@@ -406,6 +422,7 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     an_order_that_failed_is_told,
     what_was_missed_is_told,
     an_untroubled_session_is_whole,
+    what_is_open_comes_to_its_end,
     a_split_is_followed,
     every_message_arrives,
     nothing_is_told_a_hundred_times,

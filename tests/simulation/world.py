@@ -146,7 +146,10 @@ class World:
         self.entry_is_blurred = False
         self.exits_decided: list[date] = []  # of the position held
         self.judged: dict[str, Any] | None = None  # the decision last held against the rules
-        self.is_untroubled = True
+        self.is_untroubled = True  # no trouble came today, and the server was on
+        self.is_quiet_outside = True  # neither broker, market nor owner stood in the way when the exchange opened
+        self.quiet_for = 0  # sessions, today's among them, since either was otherwise
+        self.left_open = ""  # what the book had not brought to its end when the exchange opened
         self.by_hand_at_decision = 0  # the owner's own shares when the last run began
         self.runs_at_once = 0
         self.by_hand_since: date | None = None
@@ -196,10 +199,9 @@ class World:
         booked = (round(holding.entry_price / self.ratio, 6), holding.entry_session) if holding else None
         true = self.entry and (round(self.entry[0], 6), entered)
         self.entry_is_blurred = booked != true
-        self.is_untroubled = not (
-            self.entry_is_blurred
-            or self.broker.by_hand
-            or self.broker.ours != self.book_shares() * self.ratio
+        self.is_untroubled = True
+        self.is_quiet_outside = not (
+            self.broker.by_hand
             or self.broker.unscaled != 1
             or self.broker.is_away
             or self.broker.is_silent
@@ -209,13 +211,23 @@ class World:
             or self.has_hole(session)
             or self.broker.differs
             or self.broker.rejects
-            or self.store.halts()
-            or self.store.open_orders()
-            or self.store.unsettled_rows()
+            or self.halted
         )
+        self.left_open = self.still_open()
+
+    def still_open(self) -> str:
+        """What a book has not brought to its end, in words; a day that was no session has none."""
+        if orders := self.store.open_orders():
+            return f"order {orders[0].intent.reference} is {orders[0].status}"
+        rows = [row.session for row in self.store.unsettled_rows() if self.is_session(row.session)]
+        if rows:
+            return f"{rows[0]} is not settled"
+        held = self.book_shares_today()
+        return f"the book holds {held} shares, the broker {self.broker.ours}" if held != self.broker.ours else ""
 
     def end(self) -> None:
         """Two hours after the close, all is as it will be today."""
+        self.quiet_for = self.quiet_for + 1 if self.is_untroubled and self.is_quiet_outside else 0
         self.check(invariants.AT_SESSION_END)
         recorded, order = self.recorded(), self.store.order(self.today)
         is_sale = order and order.intent.side is Side.SELL and order.intent.kind is not OrderKind.FLATTEN
