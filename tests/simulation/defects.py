@@ -21,7 +21,7 @@ from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.core.trading import OrderStatus, OrderType
 from mtum_eod.errors import BrokerUnavailable, StoreError
 from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session, settle
-from mtum_eod.ports import Unknown
+from mtum_eod.ports import Known, Unknown
 from simulation.fake_store import FakeStore
 
 Defect = Callable[[ExitStack], None]
@@ -474,3 +474,20 @@ def partly_filled_never_settles(stack: ExitStack) -> None:
         return still_open
 
     swap(stack, settle, "_still_open", judging)
+
+
+@defect
+def forgotten_order_not_adopted(stack: ExitStack) -> None:
+    """An order that only the broker knows of blocks a second one, and is never taken into the book."""
+
+    def looking(_: Any) -> Any:
+        def adopt_forgotten(desk_: Any, day: Any) -> Any:
+            if desk_.store.order(day):
+                return Known(None)
+            had = inquiry.had_already(desk_, day)
+            return Unknown("the broker has had one") if isinstance(had, Unknown) or had.value else Known(None)
+
+        return adopt_forgotten
+
+    swap(stack, decide, "adopt_forgotten", looking)
+    swap(stack, settle, "adopt_forgotten", lambda _: lambda *_: Known(None))

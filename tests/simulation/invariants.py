@@ -218,6 +218,22 @@ def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
                 yield f"{row.session} is settled with {booked} shares, the broker executed {true}"
 
 
+def a_restore_loses_nothing_the_broker_knows(world: World) -> Iterator[str]:
+    """Once a restored book has settled today, it has today's order and executions as the broker's lists show them."""
+    row = world.row()
+    if world.today not in world.restored or row is None or not row.is_settled:
+        return
+    order = world.store.order(world.today)
+    for had in (resting for resting in world.broker.resting[-3:] if resting.arrived_on == world.today):
+        if order is None or order.intent.reference != had.intent.reference:
+            yield f"{had.intent.reference} is {had.status} at the broker, the restored book has {order}"
+    booked = {fill.execution_id for fill in world.book_fills()}
+    for execution in world.broker.executed[-6:]:
+        is_listed = execution.happened_on == world.today and execution.fill.reference != "by hand"
+        if is_listed and execution.fill.execution_id not in booked:
+            yield f"the restored book settled {world.today} without {execution.fill}"
+
+
 def money_adds_up(world: World) -> Iterator[str]:
     """The book's cash is the account's to the cent, over the whole life; what it lacks for good counts as it was.
 
@@ -416,6 +432,7 @@ AFTER_RUNS: tuple[Invariant, ...] = (every_execution_once, a_decision_stands, de
 AT_SESSION_END: tuple[Invariant, ...] = (
     every_session_has_a_row,
     a_settled_session_is_the_brokers,
+    a_restore_loses_nothing_the_broker_knows,
     money_adds_up,
     an_exit_is_never_forgotten,
     an_exit_waits_only_where_it_may,
