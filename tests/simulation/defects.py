@@ -14,14 +14,16 @@ from typing import Any
 from unittest.mock import patch
 
 from mtum_eod.adapters.lock import DatabaseLock
+from mtum_eod.adapters.notices import OwnerNotices
 from mtum_eod.adapters.store import SqlStore
 from mtum_eod.core import decision, gates, quality, sizing, timing
 from mtum_eod.core import ledger as ledgers
+from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Gate, Window
-from mtum_eod.core.trading import OrderStatus, OrderType
+from mtum_eod.core.trading import OrderStatus, OrderType, Step
 from mtum_eod.errors import BrokerUnavailable, StoreError
 from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session, settle
-from mtum_eod.ports import Known, Unknown
+from mtum_eod.ports import Known, Notice, Unknown
 from simulation.fake_store import FakeStore
 
 Defect = Callable[[ExitStack], None]
@@ -491,3 +493,49 @@ def forgotten_order_not_adopted(stack: ExitStack) -> None:
 
     swap(stack, decide, "adopt_forgotten", looking)
     swap(stack, settle, "adopt_forgotten", lambda _: lambda *_: Known(None))
+
+
+def kept_quiet(stack: ExitStack, is_dropped: Callable[[Notice], bool]) -> None:
+    """Messages of a kind reach nobody."""
+
+    def telling(real: Any) -> Any:
+        return lambda self, notice: None if is_dropped(notice) else real(self, notice)
+
+    swap(stack, OwnerNotices, "tell", telling)
+
+
+@defect
+def failed_run_kept_quiet(stack: ExitStack) -> None:
+    """What ended a run is filed, and nobody is told."""
+    kept_quiet(stack, lambda told: told.event is Event.RUN_FAILED and told.words.startswith(tuple(Step)))
+
+
+@defect
+def mismatch_kept_quiet(stack: ExitStack) -> None:
+    """Book and broker differ, entries are blocked, and nobody is told."""
+    kept_quiet(stack, lambda told: told.event is Event.MISMATCH)
+
+
+@defect
+def unattended_position_kept_quiet(stack: ExitStack) -> None:
+    """The rules cannot be asked of shares that are held, and nobody is told."""
+    kept_quiet(stack, lambda told: told.event is Event.POSITION_UNATTENDED)
+
+
+@defect
+def daily_loss_kept_quiet(stack: ExitStack) -> None:
+    """A day's loss blocks entries, and nobody is told."""
+    kept_quiet(stack, lambda told: told.event is Event.DAILY_LOSS)
+
+
+@defect
+def daily_loss_not_seen(stack: ExitStack) -> None:
+    """A day's loss beyond the limit blocks nothing, and nobody is told."""
+    swap(stack, gates, "daily_loss", lambda _: lambda *_: 0.0)
+    swap(stack, settle, "_watch_daily_loss", lambda _: lambda *_: None)
+
+
+@defect
+def halt_kept_quiet(stack: ExitStack) -> None:
+    """A halt is written down, and nobody but the one who typed it knows."""
+    kept_quiet(stack, lambda told: told.event is Event.HALT)

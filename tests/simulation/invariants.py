@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from math import isclose
 from typing import TYPE_CHECKING
 
 from mtum_eod.core.backtest import Tape, backtest
-from mtum_eod.core.events import in_kind
+from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.parameters import parameters_from
 from mtum_eod.core.trading import Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
@@ -25,6 +25,9 @@ CENT = 0.005
 
 PATIENCE = 5
 """Sessions without trouble within which all ends that is open; an owner has said by then what became of an order."""
+
+LAST_TO_DECIDE = timedelta(minutes=20)
+"""From so long before the close on a session that is not decided is due to be."""
 
 TIMES_A_DAY = 12
 """How often the owner may hear one thing in a day."""
@@ -190,7 +193,103 @@ def a_decision_stands(world: World) -> Iterator[str]:
             yield f"{world.today}: {before} became {document}"
 
 
+# -- after every run: what the owner hears ----------------------------------------------------------------------------
+
+
+def an_order_that_failed_is_told(world: World) -> Iterator[str]:
+    """An order rejected, withdrawn, lost or in doubt reaches the owner by the run that finds it so.
+
+    Lost may be the word of a run that was killed after it wrote the order's end down, or that the disk refused more.
+    """
+    status = world.order_status()
+    failed = (OrderStatus.REJECTED, OrderStatus.CANCELLED, OrderStatus.NOT_SENT, OrderStatus.UNKNOWN)
+    is_news = world.is_crons and status in failed and status is not world.order_was and not world.notices_lost
+    if is_news and not any(str(world.today) in notice.words for notice in world.told_in_run()):
+        yield f"the order of {world.today} is {status} and nobody was told"
+
+
+def what_was_missed_is_told(world: World) -> Iterator[str]:
+    """A session nobody ran is told of by the run that files it; of one killed just then the word may be lost."""
+    for row in world.recent_rows():
+        if row.status is not SessionStatus.MISSED or row.session in world.missed_told:
+            continue
+        if any(notice.event is Event.RUN_MISSED for notice in world.told_in_run()) or world.ended.exit_code is None:
+            world.missed_told.add(row.session)
+        else:
+            yield f"{row.session} was missed and nobody was told"
+
+
+def a_failed_run_is_told(world: World) -> Iterator[str]:
+    """What ended a run of cron's is told by that run, or left to its caller; any other bad end is told that day.
+
+    Lost may be the word of a run that was cut off before. Of an order in doubt a settlement tells once, then it waits;
+    of a session without an order that it cannot settle because the broker is away it tells nobody.
+    """
+    ended = world.ended
+    if not world.is_crons or not ended.exit_code:
+        return
+    if not ended.is_done:
+        words = ended.error.partition(": ")[2]
+        if ended.is_claimed_told and not any(words in notice.words for notice in world.told_in_run()):
+            yield f"a run failed and nobody was told: {ended.error}"
+        return
+    is_settling, told = ended.step == "settle", world.told_today()
+    if is_settling:
+        told += [notice for _, notice in world.told]
+    is_owed = bool(world.store.open_orders()) if is_settling else ended.step in ("decide", "preflight")
+    was_cut_off = world.cut_off_on and world.cut_off_on >= (world.recent[0] if is_settling else world.today)
+    if is_owed and not was_cut_off and not any(notice.is_urgent for notice in told):
+        yield f"{ended.step} ended with code {ended.exit_code} and nobody was told"
+
+
+def an_unattended_position_is_told(world: World) -> Iterator[str]:
+    """Shares that could not be decided on, for want of data or of the broker, are told of on that day."""
+    ended, row, left = world.ended, world.row(), calendar().close(world.today) - world.began_at
+    is_deciding = world.is_crons and not left.days and left <= LAST_TO_DECIDE
+    if not is_deciding or ended.exit_code not in (3, 4) or (ended.is_done and ended.exit_code == 4):
+        return
+    is_undecided = world.recorded() is None and (row is None or row.status is SessionStatus.SKIPPED)
+    is_unattended = is_undecided and min(world.broker.ours, world.book_shares()) > 0
+    if is_unattended and not any(notice.event is Event.POSITION_UNATTENDED for notice in world.told_today()):
+        yield f"{world.book_shares()} shares are undecided at {world.began_at} and nobody was told: {ended}"
+
+
+def a_mismatch_that_blocked_is_told(world: World) -> Iterator[str]:
+    """Where broker and book differ and an entry that the rules want does not go out, the owner hears of it that day."""
+    recorded = world.newly_recorded()
+    if recorded is None or recorded.document["action"] != "BUY" or not world.is_crons or not world.beside():
+        return
+    is_sent = any(sent.intent.session == world.today for sent in world.broker.sent[-1:])
+    if not is_sent and not any(notice.event is Event.MISMATCH for notice in world.told_today()):
+        yield f"{world.beside()} shares beside the book's kept an entry of {world.today}, and nobody was told"
+
+
+def a_latch_is_told(world: World) -> Iterator[str]:
+    """What blocks entries after a day's loss is told by the run that sets it.
+
+    Lost may be the word of a run that was killed, or that the disk refused something, between the two.
+    """
+    is_news = world.has_latch() and not world.is_latched and not world.notices_lost
+    if is_news and not any(notice.event is Event.DAILY_LOSS for notice in world.told_in_run()):
+        yield f"entries are blocked since {world.today} for the loss of a day, and nobody was told"
+
+
 # -- at a session's end: book, broker and rules together --------------------------------------------------------------
+
+
+def a_halt_is_told(world: World) -> Iterator[str]:
+    """A halt that the owner's command has confirmed is told to all who take messages."""
+    if not any(notice.event is Event.HALT for notice in world.told_in_run()):
+        yield f"halted in {world.today}, and nobody was told"
+
+
+def a_days_loss_is_told(world: World) -> Iterator[str]:
+    """A loss beyond the limit, by the account's own money, latches and is told; a latch that stands has been told."""
+    is_known = world.quiet_for > 1 and not world.left_open
+    if is_known and not world.was_latched:
+        loss, limit = world.equity_before - world.equity(world.today), world.parameters.risk.max_daily_loss
+        if loss >= limit + CENT and not any(notice.event is Event.DAILY_LOSS for notice in world.told_today()):
+            yield f"{loss:.2f} USD were lost in {world.today}, the limit is {limit:g}, and nobody was told"
 
 
 def every_session_has_a_row(world: World) -> Iterator[str]:
@@ -260,29 +359,8 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
         return
     held = world.ledger().holding
     is_pending = held and world.store.exit_decided_since(held.entry_session)
-    if not (is_pending or any(notice.is_urgent for _, notice in world.told_today())):
+    if not (is_pending or any(notice.is_urgent for notice in world.told_today())):
         yield f"{world.today}: {recorded.document['reason']}; {left} shares are still held"
-
-
-def an_order_that_failed_is_told(world: World) -> Iterator[str]:
-    """An order rejected, withdrawn, lost or in doubt reaches the owner."""
-    order = world.store.order(world.today)
-    failed = (OrderStatus.REJECTED, OrderStatus.CANCELLED, OrderStatus.NOT_SENT, OrderStatus.UNKNOWN)
-    if order and order.status in failed and not world.notices_lost:
-        key = str(order.intent.session)
-        if not any(key in notice.words for _, notice in world.told_today()):
-            yield f"{order.intent.reference} is {order.status} and nobody was told"
-
-
-def what_was_missed_is_told(world: World) -> Iterator[str]:
-    """A session nobody ran is told of."""
-    for row in world.recent_rows():
-        if row.status is not SessionStatus.MISSED or row.session in world.missed_told:
-            continue
-        if world.notices_lost:  # the day its message was refused: it will not be said again
-            world.missed_told.add(row.session)
-        else:
-            yield f"{row.session} was missed and nobody was told"
 
 
 def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
@@ -429,6 +507,15 @@ AFTER_EVENTS: tuple[Invariant, ...] = (
     one_run_at_a_time,
 )
 AFTER_RUNS: tuple[Invariant, ...] = (every_execution_once, a_decision_stands, decided_as_the_rules_say)
+WORDS_OF_A_RUN: tuple[Invariant, ...] = (
+    an_order_that_failed_is_told,
+    what_was_missed_is_told,
+    an_unattended_position_is_told,
+    a_mismatch_that_blocked_is_told,
+    a_failed_run_is_told,
+    a_latch_is_told,
+)
+"""Asked of whole runs only, not of a command in the midst of another."""
 AT_SESSION_END: tuple[Invariant, ...] = (
     every_session_has_a_row,
     a_settled_session_is_the_brokers,
@@ -436,8 +523,7 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     money_adds_up,
     an_exit_is_never_forgotten,
     an_exit_waits_only_where_it_may,
-    an_order_that_failed_is_told,
-    what_was_missed_is_told,
+    a_days_loss_is_told,
     an_untroubled_session_is_whole,
     what_is_open_comes_to_its_end,
     a_split_is_followed,

@@ -18,6 +18,7 @@ class VirtualPost:
     sent: list[tuple[datetime, str]] = field(default_factory=list)  # line by line
     away_until: datetime | None = None
     tries_in_vain: int = 0
+    past_the_book: list[Notice] = field(default_factory=list)  # what no book could keep, taken or not
 
     @property
     def is_away(self) -> bool:
@@ -34,8 +35,11 @@ class VirtualPost:
 class WorldNotices(OwnerNotices):
     """The program's own, but for what no book could keep: the files that remember it are the real machine's."""
 
+    _post: VirtualPost
+
     def send(self) -> None:
         while self._unkept:
             notice = self._unkept.pop(0)
+            self._post.past_the_book.append(notice)
             self._post.send([notice.words], notice)
         super().send()

@@ -19,11 +19,12 @@ from mtum_eod.adapters.lock import DatabaseLock, NoLock
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
-from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, Side
-from mtum_eod.errors import MtumEodError, StoreError
+from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, OrderStatus, Side
+from mtum_eod.errors import AlreadyRunning, MtumEodError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
+from mtum_eod.jobs.filing import TOLD
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.ports import Lock, Notice, RecordedSignal, SessionRow
 from simulation import invariants
@@ -74,6 +75,7 @@ class Ended:
     step: str
     exit_code: int | None  # None: it was killed
     error: str = ""
+    is_claimed_told: bool = False  # the program says that the owner has heard of it; else its caller tells
 
     @property
     def is_done(self) -> bool:
@@ -134,7 +136,17 @@ class World:
         self.hand_trades: list[date] = []  # when the owner traded past the program
         self.hand_usd = 0.0  # what the owner's own trades at the broker brought
         self.told: list[tuple[date, Notice]] = []
-        self.notices_lost = False  # a message could not be kept today
+        self.told_before = 0  # messages, when the last run to end began
+        self.past_the_book_before = 0  # the same of those that no book kept
+        self.notices_lost = False  # a message may be lost: the run was killed, or the disk refused it something
+        self.cut_off_on: date | None = None  # when that last came upon a run
+        self.ended = Ended("", 0)  # the last run
+        self.is_crons = False  # whether it was cron's
+        self.began_at = begin
+        self.order_was: OrderStatus | None = None  # today's order, when the last run ended
+        self.is_latched = False  # by the loss of a day, when the last run ended
+        self.was_latched = False  # when the exchange opened
+        self.equity_before = CAPITAL  # at the last close, USD, without what was paid in
         self.missed_told: set[date] = set()
         self.restored: set[date] = set()
         self.is_astray = False  # the book came back from a backup, and has not held what it should since
@@ -188,7 +200,7 @@ class World:
         for trouble in troubles:
             if trouble.place in CALLS:
                 self.waiting.setdefault(trouble.place, []).append((trouble.nth, trouble))
-        self.notices_lost = False
+        self.order_was = None
         self.runs_today = 0
         self.put_right()
         self.is_astray = self.is_astray and self.broker.ours != self.book_shares_today()
@@ -214,6 +226,8 @@ class World:
             or self.halted
         )
         self.left_open = self.still_open()
+        self.was_latched = self.is_latched
+        self.equity_before = self.equity(session - timedelta(days=1))
 
     def still_open(self) -> str:
         """What a book has not brought to its end, in words; a day that was no session has none."""
@@ -234,6 +248,7 @@ class World:
         if is_sale or (recorded and recorded.document["action"] == "SELL"):
             self._exit_decided()
         self.told = [told for told in self.told if told[0] >= self.recent[0]]
+        self.post.past_the_book.clear()
         self.post.sent = [sent for sent in self.post.sent if calendar().local_date(sent[0]) >= self.recent[0]]
 
     # -- trouble ------------------------------------------------------------------------------------------------------
@@ -339,11 +354,14 @@ class World:
 
     def run(self) -> Ended:
         """What cron does once a minute: `mtum-eod run --if-due`, in a process of its own."""
-        return self.typed(lambda desk: do_due(desk), needs_lock=True)
+        return self.typed(lambda desk: do_due(desk), needs_lock=True, by_cron=True)
 
-    def typed(self, command: Callable[[TradingDesk], Any], *, needs_lock: bool = False) -> Ended:
+    def typed(self, command: Callable[[TradingDesk], Any], *, needs_lock: bool = False, by_cron: bool = False) -> Ended:
         """Run one command in a fresh process."""
         process, halted = Process(self), self.halted
+        began = self.clock.now(), len(self.told), len(self.post.past_the_book)
+        if not self.runs_at_once:
+            self.notices_lost = False
         ended = Ended("", 1, "unexpected")
         try:
             if needs_lock:
@@ -361,7 +379,8 @@ class World:
                 if self.halted != halted:  # the owner's word came in the midst of it
                     self._look_for_halts()
         except MtumEodError as error:
-            ended = Ended("failed", error.exit_code, f"{type(error).__name__}: {error.message}")
+            is_told = TOLD in getattr(error, "__notes__", ())
+            ended = Ended("failed", error.exit_code, f"{type(error).__name__}: {error.message}", is_told)
         except invariants.Broken:
             raise
         except Exception as error:  # whatever else comes out is a defect by itself
@@ -369,7 +388,13 @@ class World:
         if isinstance(self.store, FileStore) and not self.runs_at_once:
             self.store.end_of_process()
         self.count_as_the_book_must()
+        self.began_at, self.told_before, self.past_the_book_before = began
+        self.ended, self.is_crons = ended, by_cron
         self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
+        if not self.runs_at_once:
+            self.check(invariants.WORDS_OF_A_RUN)
+            self.order_was, self.is_latched = self.order_status(), self.has_latch()
+            self.cut_off_on = self.today if self.notices_lost else self.cut_off_on
         self._judge_no_more()
         if ended.step or not needs_lock:
             self.say(f"{ended.step or 'done'} -> {ended.exit_code} {ended.error}".rstrip())
@@ -516,8 +541,27 @@ class World:
         gone = sum(effect(fill) for fill in lost.values())
         return Accounts(gone - only_ours, [fill for fill in lost.values() if fill.reference not in replaced])
 
-    def told_today(self) -> list[tuple[date, Notice]]:
-        return [told for told in self.told if told[0] >= self.today]
+    def order_status(self) -> OrderStatus | None:
+        """Of today's order."""
+        order = self._once("order", lambda: self.store.order(self.today))
+        return order.status if order else None
+
+    def has_latch(self) -> bool:
+        """Whether a day's loss blocks entries."""
+        return self._once("latch", lambda: any(halt.is_daily_loss for halt in self.store.halts()))
+
+    def equity(self, day: date) -> float:
+        """What the account is worth at the last close up to a day, USD, without what was paid in; our shares only."""
+        close = float(self.market.bars[np.searchsorted(self.market.days, np.datetime64(day), side="right") - 1, 3])
+        return self.broker.usd - self.hand_usd - sum(self.deposits) + self.broker.ours * close
+
+    def told_today(self) -> list[Notice]:
+        return [notice for day, notice in self.told if day >= self.today] + self.post.past_the_book
+
+    def told_in_run(self) -> list[Notice]:
+        """What the last run told."""
+        kept = [notice for _, notice in self.told[self.told_before :]]
+        return kept + self.post.past_the_book[self.past_the_book_before :]
 
     def hear(self, notice: Notice) -> None:
         """A message that was kept for the owner."""
@@ -557,6 +601,7 @@ class World:
         )
         if ended.is_done:
             self.halted, self.halted_on = "entries" if allow_exits else "all", self.today
+            self.check((invariants.a_halt_is_told,))
         else:
             self._look_for_halts()
 
@@ -597,7 +642,6 @@ class World:
         """The book has lost what happened in these sessions, or part of it."""
         self.is_astray = True
         self.book_is_written()
-        self.notices_lost = True
         # What was open in the backup may have ended since, and no list of the broker tells it any more.
         self.restored.update(lost, (row.session for row in self.store.unsettled_rows()))
         for session in lost:
@@ -605,6 +649,8 @@ class World:
         self.ledger_checked_from = None
         self.entry_is_blurred = True  # till tomorrow: what the book holds now is not what it held this morning
         self.missed_told.difference_update(lost)
+        self.order_was = None
+        self.is_latched = any(halt.is_daily_loss for halt in self.store.halts())
         self.exits_decided = [day for day in self.exits_decided if day not in lost]
 
     def put_right(self) -> None:
