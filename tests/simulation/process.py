@@ -276,6 +276,10 @@ class Mail(notices.Post):
         self._process = process
         self._sending: tuple[Sequence[str], Notice]
 
+    @property
+    def past_the_book(self) -> list[Notice]:
+        return self._process.world.post.past_the_book
+
     def send(self, lines: Sequence[str], gravest: Notice) -> bool:
         self._sending = lines, gravest
         return super().send(lines, gravest)

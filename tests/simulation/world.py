@@ -20,7 +20,7 @@ from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, OrderStatus, Side
-from mtum_eod.errors import AlreadyRunning, MtumEodError, StoreError
+from mtum_eod.errors import MtumEodError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
