@@ -352,15 +352,15 @@ def money_adds_up(world: World) -> Iterator[str]:
 
 
 def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
-    """An exit once decided is sold, stays pending, or is told."""
-    recorded = world.recorded()
+    """An exit once decided, today or before, is sold, stays pending since then, or is told."""
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
-    if recorded is None or recorded.document["action"] != "SELL" or left <= 0:
+    if not world.exits_decided or left <= 0:
         return
-    held = world.ledger().holding
-    is_pending = held and world.store.exit_decided_since(held.entry_session)
+    held, since = world.ledger().holding, world.exits_decided[0]
+    pending = held and world.store.exit_decided_since(held.entry_session)
+    is_pending = pending and pending[0] <= since
     if not (is_pending or any(notice.is_urgent for notice in world.told_today())):
-        yield f"{world.today}: {recorded.document['reason']}; {left} shares are still held"
+        yield f"{world.today}: an exit was decided on {since}, {left} shares are still held"
 
 
 def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
