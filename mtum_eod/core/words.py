@@ -12,7 +12,7 @@ from mtum_eod.core.sizing import share_cost
 from mtum_eod.core.strategy import EntryRule, ExitReason, stop_price, target_price
 from mtum_eod.core.trading import Position
 
-NEW_YORK = ZoneInfo("America/New_York")
+NEW_YORK = "America/New_York"
 
 SET_CLOCK = "set the clock by NTP (timedatectl set-ntp true)"
 """What to do about a clock that is wrong."""
@@ -23,15 +23,16 @@ def counted(number: float, noun: str, plural: str = "") -> str:
     return f"{number:,.12g} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def wall(instant: datetime, zone: tzinfo) -> str:
+def wall(instant: datetime, zone: tzinfo | None) -> str:
     """An instant by the exchange's clock, and by the owner's where that is another: 15:45 New York (21:45 Berlin).
 
     The weekday stands beside the owner's where it is another than the exchange's.
     """
-    exchange, own, name = instant.astimezone(NEW_YORK), instant.astimezone(zone), str(zone)
+    exchange, name = instant.astimezone(ZoneInfo(NEW_YORK)), str(zone)
     said = f"{exchange:%H:%M} New York"
-    if name == str(NEW_YORK):
+    if zone is None or name == NEW_YORK:
         return said
+    own = instant.astimezone(zone)
     day = f"{own:%a }" if own.date() != exchange.date() else ""
     return f"{said} ({day}{own:%H:%M} {name.rpartition('/')[2].replace('_', ' ')})"
 

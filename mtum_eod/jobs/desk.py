@@ -11,7 +11,6 @@ from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.timing import Timetable, timetable
 from mtum_eod.core.trading import Book
-from mtum_eod.core.words import NEW_YORK
 from mtum_eod.jobs.market import Sources
 from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notifier, SessionRow, Store
 
@@ -33,8 +32,8 @@ class Desk:
     store: BookReader
     book: Book
     parameters: Parameters
-    zone: tzinfo = NEW_YORK
-    """The owner's: times are told in it beside the exchange's."""
+    zone: tzinfo | None = None
+    """The owner's: times are told in it beside the exchange's, where it is another."""
     look_at_machine: Callable[[], Sequence[Check]] = tuple
     """The computer's own links of the chain, its disks for instance; nothing to look at unless given."""
 

@@ -48,7 +48,7 @@ ORDER_WORDS = {"MOC": "market-on-close", "MKT": "market"}
 
 def instant(moment: datetime, zone: str) -> str:
     """An instant at the exchange, and in the owner's zone where that is another one."""
-    return f"{moment.astimezone(NEW_YORK):%Y-%m-%d} {wall(moment, pytz.timezone(zone))}"
+    return f"{moment.astimezone(pytz.timezone(NEW_YORK)):%Y-%m-%d} {wall(moment, pytz.timezone(zone))}"
 
 
 def decision(outcome: Outcome, zone: str) -> str:

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -208,8 +208,10 @@ class SqlStore(BookQueries):
         return super().bars(symbol, first, last, revision)
 
     def bind(self, book: Book, at: datetime) -> None:
-        with self.writing() as db:
-            self._bind(db, book, at)
+        bound = self.book()
+        if bound is None or bound != replace(book, account=book.account or bound.account):
+            with self.writing() as db:
+                self._bind(db, book, at)
 
     def start_run(self, step: Step, session: date | None, at: datetime) -> int:
         row = {"step": step, "session": session, "started_at": at, "outcome": "", "error": "", "retries": 0}
