@@ -427,7 +427,7 @@ def test_a_backup_of_an_older_version_takes_over_the_halts_too(written: Path, tm
     upkeep.restore(made, written)
 
     assert [STOP] == halts_in(written)
-    assert ([("0003",)], [("0002",)]) == tuple(
+    assert ([("0004",)], [("0003",)]) == tuple(
         sql(p, "SELECT version_num FROM alembic_version") for p in (written, made)
     )
 

@@ -242,7 +242,7 @@ class Life:
             self._wait_for_goodbye()
             is_sent = step == "settle"
             for name in (self.folder / "commits").read_text().split():
-                is_sent = is_sent or name == "update_order"
+                is_sent = is_sent or (name == "transaction" and counted[step, name, "before"] > 0)
                 note("commit", name, "before", has_order=is_sent)
                 note("commit", name, "after", has_order=is_sent)
             (self.folder / "commits").unlink()

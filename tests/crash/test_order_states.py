@@ -13,10 +13,10 @@ from crash.cell import Day, Fate, Point, Restart, play
 STATES = {
     "not sent": (Point("run", "commit", "transaction", 1, "after"), Fate.AS_IT_IS),
     "sent, not acknowledged": (Point("run", "wire", "placeOrder", 1, "after"), Fate.AS_IT_IS),
-    "acknowledged": (Point("run", "commit", "update_order", 1, "after"), Fate.AS_IT_IS),
+    "acknowledged": (Point("run", "commit", "transaction", 2, "after"), Fate.AS_IT_IS),
     "part filled": (Point("run", "wire", "orderStatus", 1, "after"), Fate.PART_FILLED),
     "part filled, acknowledged": (Point("run", "commit", "end_run", 1, "before"), Fate.PART_FILLED),
-    "filled": (Point("run", "commit", "update_order", 1, "before"), Fate.FILLED),
+    "filled": (Point("run", "commit", "transaction", 2, "before"), Fate.FILLED),
     "rejected": (Point("run", "wire", "openOrder", 1, "after"), Fate.REJECTED),
 }
 
