@@ -89,6 +89,7 @@ WORLD: dict[str, tuple[str, ...]] = {
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
         *("cancels", "flattens", "approves", "refuses", "restores", "changes_settings", "looks"),
         *("cancels", "cancels", "halts_and_cancels"),  # there is an order to take back on few days only
+        *("approves", "approves", "refuses", "refuses"),  # and a question to answer on fewer still
     ),
     "post": ("away",),
 }
@@ -96,6 +97,9 @@ WORLD: dict[str, tuple[str, ...]] = {
 
 TAKEN_BACK = ("cancels", "halts_and_cancels")
 """The owner's acts that withdraw an order that is out."""
+
+ANSWERS = ("approves", "refuses")
+"""The owner's answers to the question whether to buy."""
 
 POINTS = list(
     dict.fromkeys((place, what) for table in (CALLS, WORLD) for place, kinds in table.items() for what in kinds)
@@ -162,6 +166,8 @@ def _trouble(session: int, chance: Random) -> Trouble:
     minute = chance.choice((chance.randint(-60, 60), chance.randint(-30, 24), chance.randint(14, 20)))
     if what in TAKEN_BACK:  # between the order and the hard stop, where the broker is asked
         minute = 15 + abs(minute) % 5
+    elif what in ANSWERS:  # between the question and the hard stop
+        minute = 20 + abs(minute) % 39
     nth = 1
     if place in CALLS:  # a run reads its book many times
         nth += int(chance.expovariate(chance.choice((1.2, 0.1)) if place in BOOK_READS else 1.2))
