@@ -197,13 +197,10 @@ def a_decision_stands(world: World) -> Iterator[str]:
 
 
 def an_order_that_failed_is_told(world: World) -> Iterator[str]:
-    """An order rejected, withdrawn, lost or in doubt reaches the owner by the run that finds it so.
-
-    Lost may be the word of a run that was killed after it wrote the order's end down, or that the disk refused more.
-    """
+    """An order rejected, withdrawn, lost or in doubt reaches the owner by the run that finds it so, killed or not."""
     status = world.order_status()
     failed = (OrderStatus.REJECTED, OrderStatus.CANCELLED, OrderStatus.NOT_SENT, OrderStatus.UNKNOWN)
-    is_news = world.is_crons and status in failed and status is not world.order_was and not world.notices_lost
+    is_news = world.is_crons and status in failed and status is not world.order_was
     if is_news and not any(str(world.today) in notice.words for notice in world.told_in_run()):
         yield f"the order of {world.today} is {status} and nobody was told"
 
@@ -222,7 +219,7 @@ def what_was_missed_is_told(world: World) -> Iterator[str]:
 def a_failed_run_is_told(world: World) -> Iterator[str]:
     """What ended a run of cron's is told by that run, or left to its caller; any other bad end is told that day.
 
-    Lost may be the word of a run that was cut off before. Of an order in doubt a settlement tells once, then it waits;
+    Lost may be the word of a run that was cut off before. Of an order in doubt a run tells once, then all wait for it;
     of a session without an order that it cannot settle because the broker is away it tells nobody.
     """
     ended = world.ended
@@ -234,10 +231,11 @@ def a_failed_run_is_told(world: World) -> Iterator[str]:
             yield f"a run failed and nobody was told: {ended.error}"
         return
     is_settling, told = ended.step == "settle", world.told_today()
-    if is_settling:
+    is_told_once = is_settling or bool(world.store.open_orders())
+    if is_told_once:
         told += [notice for _, notice in world.told]
     is_owed = bool(world.store.open_orders()) if is_settling else ended.step in ("decide", "preflight")
-    was_cut_off = world.cut_off_on and world.cut_off_on >= (world.recent[0] if is_settling else world.today)
+    was_cut_off = world.cut_off_on and world.cut_off_on >= (world.recent[0] if is_told_once else world.today)
     if is_owed and not was_cut_off and not any(notice.is_urgent for notice in told):
         yield f"{ended.step} ended with code {ended.exit_code} and nobody was told"
 
@@ -265,11 +263,8 @@ def a_mismatch_that_blocked_is_told(world: World) -> Iterator[str]:
 
 
 def a_latch_is_told(world: World) -> Iterator[str]:
-    """What blocks entries after a day's loss is told by the run that sets it.
-
-    Lost may be the word of a run that was killed, or that the disk refused something, between the two.
-    """
-    is_news = world.has_latch() and not world.is_latched and not world.notices_lost
+    """What blocks entries after a day's loss is told by the run that sets it, killed or not."""
+    is_news = world.has_latch() and not world.is_latched
     if is_news and not any(notice.event is Event.DAILY_LOSS for notice in world.told_in_run()):
         yield f"entries are blocked since {world.today} for the loss of a day, and nobody was told"
 
@@ -354,7 +349,7 @@ def money_adds_up(world: World) -> Iterator[str]:
 def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     """An exit once decided, today or before, is sold, stays pending since then, or is told."""
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
-    if not world.exits_decided or left <= 0:
+    if not world.exits_decided or left <= 0 or not world.runs_today:
         return
     held, since = world.ledger().holding, world.exits_decided[0]
     pending = held and world.store.exit_decided_since(held.entry_session)

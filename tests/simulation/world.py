@@ -46,6 +46,9 @@ CHEAPEST = 20.0  # USD a share after a split
 BESIDE_THE_BOOKS = ("store.start_run", "store.end_run", "store.add_notice", "store.notice_tried")
 """What writes no row that an invariant asks for."""
 
+EXECUTIONS = ("store.add_fills", "store.replace_estimates", "store.adopt", "store.split")
+"""What writes executions: a life has hundreds, too many to read again after every other write."""
+
 
 MEMORY = Path("/dev/shm")  # noqa: S108 (where there is one, files cost less in it; the lock's own are all we write)
 MEETINGS = [place for place, kinds in CALLS.items() if "meanwhile" in kinds]
@@ -167,6 +170,7 @@ class World:
         self.by_hand_since: date | None = None
         self.by_hand_for = 0  # sessions until they are undone
         self._read: dict[str, Any] = {}  # of the book, since it was last written
+        self._are_fills_written = False  # since the last commit
         self._ledger_of: tuple[Any, Ledger] | None = None  # executions and cash flows, and what they add up to
         self._accounts_of: tuple[Any, Accounts] | None = None
         self.backups: dict[Trouble, Any] = {}
@@ -421,9 +425,16 @@ class World:
     # -- what invariants ask for ---------------------------------------------------------------------------------------
 
     def book_is_written(self, place: str = "") -> None:
-        """Whatever was read of the book may be otherwise now."""
-        if place not in BESIDE_THE_BOOKS:
-            self._read.clear()
+        """Whatever was read of the book may be otherwise now; executions from one write of them to its commit."""
+        if place in BESIDE_THE_BOOKS:
+            return
+        fills = self._read.get("fills")
+        self._read.clear()
+        self._are_fills_written = self._are_fills_written or not place or place in EXECUTIONS
+        if fills is not None and not self._are_fills_written:
+            self._read["fills"] = fills
+        if place == "store.transaction":
+            self._are_fills_written = False
 
     def _once(self, name: str, read: Callable[[], T]) -> T:
         """What `read` gives, asked again only after the book was written: invariants ask the same after every run."""
