@@ -43,7 +43,7 @@ MINUTE = timedelta(minutes=1)
 CHEAPEST = 20.0  # USD a share after a split
 
 
-BESIDE_THE_BOOKS = ("store.start_run", "store.end_run", "store.add_notice", "store.notice_tried")
+BESIDE_THE_BOOKS = ("store.bind", "store.start_run", "store.end_run", "store.add_notice", "store.notice_tried")
 """What writes no row that an invariant asks for."""
 
 EXECUTIONS = ("store.add_fills", "store.replace_estimates", "store.adopt", "store.split")
@@ -417,6 +417,7 @@ class World:
         """The command, and after it, done or failed, the messages that wait."""
         desk = self.desk(process)
         try:
+            desk.store.bind(replace(self.book, account=""), self.clock.now())  # as the program does on opening it
             return command(desk)
         finally:
             if not process.is_dead:
