@@ -79,8 +79,8 @@ def settle_step(desk: TradingDesk, session: date) -> Settlement:
         _settle_late(desk)
         run.exit_code = settlement.exit_code
         run.outcome = "settled" if settlement.is_settled else f"open: {settlement.why}"
-        is_order_over = settlement.order is not None and not settlement.order.status.is_open
-        if settlement.is_unanswered and is_order_over and (before is None or before.outcome != run.outcome):
+        is_told = settlement.order is not None and settlement.order.status.is_open  # with the order's own news
+        if settlement.is_unanswered and not is_told and (before is None or before.outcome != run.outcome):
             said = f"{session} is not settled: {settlement.why}"
             desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
     if settlement.is_settled:

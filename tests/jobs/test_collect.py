@@ -627,3 +627,14 @@ def test_an_order_executed_in_full_waits_for_nothing_more_from_a_silent_broker(b
     bench.broker.silent = {"executions"}
 
     assert bench.settle(after_close=35).is_settled
+
+
+def test_a_session_that_a_silent_broker_keeps_open_is_told_once(bench: Bench):
+    """It has no order that the book knows of; the broker may have had one, and does not say."""
+    bench.data.edit(VIX, SESSION, close=40.0)
+    bench.decide()
+    bench.broker.silent = {"orders"}
+    codes = [bench.settle(after_close=20).exit_code, bench.settle(after_close=35).exit_code]
+    told = [words for words, _ in bench.notices("run_failed") if words.startswith(f"{SESSION} is not settled: ")]
+
+    assert ([4, 4], 1) == (codes, len(told))

@@ -65,9 +65,9 @@ def intent_after_the_wire(stack: ExitStack) -> None:
         return later
 
     def send(real: Any) -> Any:
-        def first(desk_: Any, intent: Any, **more: Any) -> Any:
+        def first(desk_: Any, intent: Any, reason: str) -> Any:
             if not kept:
-                return real(desk_, intent, **more)
+                return real(desk_, intent, reason)
             acknowledged = desk_.broker.submit(intent)
             kept.pop()()
             order.acknowledge(desk_, acknowledged)
@@ -100,7 +100,7 @@ def order_sent_again_under_a_new_id(stack: ExitStack) -> None:
     """An intent without acknowledgement is sent again at once, without asking the broker."""
 
     def recovering(_: Any) -> Any:
-        def find_out(desk_: Any, intent: Any, *, may_send: bool, **_: Any) -> None:
+        def find_out(desk_: Any, intent: Any, _: str, *, may_send: bool, **_more: Any) -> None:
             if may_send:
                 intent = replace(intent, order_id=intent.order_id + 1)
                 order.acknowledge(desk_, desk_.broker.submit(intent))
@@ -251,7 +251,7 @@ def status_believed_over_executions(stack: ExitStack) -> None:
 @defect
 def rejection_kept_quiet(stack: ExitStack) -> None:
     """An order that failed is written down, and nobody is told."""
-    swap(stack, decide, "tell_order", lambda _: lambda *_: None)
+    swap(stack, order, "tell_order", lambda _: lambda *_: None)
     swap(stack, collect, "tell_order", lambda _: lambda *_: None)
 
 
@@ -344,12 +344,24 @@ def late_entry_to_the_market(stack: ExitStack) -> None:
 
 
 @defect
+def word_in_a_commit_of_its_own(stack: ExitStack) -> None:
+    """What became of an order is durable before the word about it."""
+
+    @contextmanager
+    def told(desk_: Any, intent: Any, reason: str) -> Iterator[None]:
+        yield
+        order.tell_order(desk_, intent, reason)
+
+    swap(stack, order, "_told", lambda _: told)
+
+
+@defect
 def refused_order_tried_again(stack: ExitStack) -> None:
     """A rejected order is sent once more under a fresh id."""
 
     def sending(real: Any) -> Any:
-        def send(desk_: Any, intent: Any, **more: Any) -> Any:
-            stopped = real(desk_, intent, **more)
+        def send(desk_: Any, intent: Any, reason: str) -> Any:
+            stopped = real(desk_, intent, reason)
             sent = desk_.store.order(intent.session)
             if stopped is None and sent and sent.status == "rejected":
                 try:
@@ -367,7 +379,7 @@ def refused_order_tried_again(stack: ExitStack) -> None:
 @defect
 def ids_given_anew_are_trusted(stack: ExitStack) -> None:
     """The Gateway begins its order ids anew, and the intent goes out under the id it had."""
-    swap(stack, order, "_send_again", lambda _: lambda d, intent, _: order._submit(d, intent, is_last_try=True))
+    swap(stack, order, "_send_again", lambda _: lambda d, i, why, _: order._submit(d, i, why, is_last_try=True))
 
 
 @defect

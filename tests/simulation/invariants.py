@@ -219,8 +219,7 @@ def what_was_missed_is_told(world: World) -> Iterator[str]:
 def a_failed_run_is_told(world: World) -> Iterator[str]:
     """What ended a run of cron's is told by that run, or left to its caller; any other bad end is told that day.
 
-    Lost may be the word of a run that was cut off before. Of an order in doubt a run tells once, then all wait for it;
-    of a session without an order that it cannot settle because the broker is away it tells nobody.
+    Lost may be the word of a run that was cut off before. Of an order in doubt a run tells once, then all wait for it.
     """
     ended = world.ended
     if not world.is_crons or not ended.exit_code:
@@ -234,7 +233,7 @@ def a_failed_run_is_told(world: World) -> Iterator[str]:
     is_told_once = is_settling or bool(world.store.open_orders())
     if is_told_once:
         told += [notice for _, notice in world.told]
-    is_owed = bool(world.store.open_orders()) if is_settling else ended.step in ("decide", "preflight")
+    is_owed = ended.step in ("decide", "preflight", "settle")
     was_cut_off = world.cut_off_on and world.cut_off_on >= (world.recent[0] if is_told_once else world.today)
     if is_owed and not was_cut_off and not any(notice.is_urgent for notice in told):
         yield f"{ended.step} ended with code {ended.exit_code} and nobody was told"
