@@ -34,6 +34,7 @@ UNTROUBLED = {
     "clock.now": "cannot fail",
     "prices.is_synthetic": "a setting",
     "prices.name": "a setting",
+    "store.bar_as_of": "asked only where a source falls silent between two looks of one session: too seldom",
     "store.leave": "no owner here leaves shares at the broker for good, so no life writes it",
     "store.view": "for the owner's own questions; no step reads it",
 }

@@ -654,8 +654,12 @@ class World:
         """The book has lost what happened in these sessions, or part of it."""
         self.is_astray = True
         self.book_is_written()
-        # What was open in the backup may have ended since, and no list of the broker tells it any more.
+        # What was open in the backup may have ended since, and no list of the broker tells it any more; shares that
+        # were adopted since stand under the session before.
+        known = {fill.reference for fill in self.book_fills()}
+        adopted = [e.fill for e in self.broker.executed if e.fill.reference.endswith("/ADOPTED")]
         self.restored.update(lost, (row.session for row in self.store.unsettled_rows()))
+        self.restored.update(fill.session for fill in adopted if fill.reference not in known)
         for session in lost:
             self.decided.pop(session, None)
         self.ledger_checked_from = None
