@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
 from mtum_eod.core.market import VIX, BarStatus, DailyBars, Days, Finding, Floats
 from mtum_eod.ports import Calendar
 
@@ -61,6 +62,12 @@ def with_built(bars: DailyBars, today: date, minutes: pd.DataFrame, as_of: datet
         as_of=as_of,
         last_status=BarStatus.BUILT,
     )
+
+
+def of_unknown_age(bars: DailyBars, size: timedelta) -> DailyBars:
+    """The bars as old as buys nothing, and may still sell: no intraday bar, of that size, tells today's row's age."""
+    age = MAX_VIX_AGE + size if bars.symbol == VIX else MAX_EXIT_PRICE_AGE
+    return replace(bars, as_of=bars.as_of - age)
 
 
 def between(minutes: pd.DataFrame, first: datetime, last: datetime) -> pd.DataFrame:

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 import stamina
 
-from mtum_eod.adapters.bars import between, daily_bars, last_known, volumes_by, with_built
-from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
+from mtum_eod.adapters.bars import between, daily_bars, last_known, of_unknown_age, volumes_by, with_built
 from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Floats, arrays_of
 from mtum_eod.errors import MarketDataError, SettingsError
 from mtum_eod.ports import Calendar
@@ -96,9 +95,7 @@ class YahooData:
             newest -= INTRADAY_BAR  # a running bar may know more than as_of
         minutes = between(self._intraday(bars.symbol, today, today), opened, newest).dropna(subset=COLUMNS[:4])
         if minutes.empty:
-            unknown = MAX_VIX_AGE + INTRADAY_BAR if bars.symbol == VIX else MAX_EXIT_PRICE_AGE
-            # Of unknown age: as old as buys nothing, and may still sell.
-            return replace(bars, as_of=bars.as_of - unknown) if has_row else bars
+            return of_unknown_age(bars, INTRADAY_BAR) if has_row else bars
         known = min(minutes.index[-1].to_pydatetime() + INTRADAY_BAR, bars.as_of)
         return replace(bars, as_of=known) if has_row else with_built(bars, today, minutes, known)
 

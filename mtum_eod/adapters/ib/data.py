@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtum_eod.adapters.bars import between, daily_bars, last_known, volumes_by, with_built
+from mtum_eod.adapters.bars import between, daily_bars, last_known, of_unknown_age, volumes_by, with_built
 from mtum_eod.adapters.ib import codes
 from mtum_eod.adapters.ib.line import Line, Refusal, Talk
-from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
 from mtum_eod.core.market import COLUMNS, VIX, DailyBars, Finding, FindingKind, arrays_of
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Calendar
@@ -81,9 +80,7 @@ class IbData:
         minutes = self._minutes(bars.symbol, PRICE_BAR, 1, bars.as_of)
         minutes = between(minutes, opened, min(bars.as_of, closed) - timedelta(seconds=1))
         if minutes.empty:
-            unknown = MAX_VIX_AGE + PRICE_BAR if bars.symbol == VIX else MAX_EXIT_PRICE_AGE
-            # Of unknown age: as old as buys nothing, and may still sell.
-            return replace(bars, as_of=bars.as_of - unknown) if has_row else bars
+            return of_unknown_age(bars, PRICE_BAR) if has_row else bars
         newest = minutes.index[-1].to_pydatetime() + PRICE_BAR
         known = min(newest, bars.as_of)
         late = min(bars.as_of, closed) - known
