@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from statistics import median
 
-from timing import Row, compare_calls, timed
+from timing import Row, compare_calls, held_to, timed
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -39,18 +38,8 @@ def measure(turns: int = 3) -> list[Row]:
 
 def _beside_goal(store: str, turns: int) -> Row:
     costs = [timed(partial(_live, store, YEAR)) / _lived(YEAR) for _ in range(turns + 1)][1:]
-    limit = 1 / PER_SECOND[store]
-    row = Row(
-        what=f"a simulated session, {NAMES[store]}",
-        against=f"the goal, {PER_SECOND[store]:,} a second",
-        measured=median(costs),
-        measured_against=limit,
-        ratio=median(costs) / limit,
-        goal=1,
-        pairs=turns,
-    )
-    row.show()
-    return row
+    rate = PER_SECOND[store]
+    return held_to(1 / rate, f"a simulated session, {NAMES[store]}", costs, f"the goal, {rate:,} a second")
 
 
 def _lived(sessions: int) -> int:

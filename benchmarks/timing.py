@@ -117,6 +117,22 @@ def _row(what: str, against: str, pair: Callable[[], tuple[float, float]], goal:
     return row
 
 
+def held_to(limit: float, what: str, measured: Sequence[float], against: str = "the limit", unit: str = "s") -> Row:
+    """The median of what was measured beside a limit: no ratio of two sides."""
+    row = Row(
+        what=what,
+        against=against,
+        measured=median(measured),
+        measured_against=limit,
+        ratio=median(measured) / limit,
+        goal=1,
+        pairs=len(measured),
+        unit=unit,
+    )
+    row.show()
+    return row
+
+
 def timed(call: Callable[[], object], times: int = 1) -> float:
     """The seconds that a call took, on average."""
     started = time.perf_counter()

@@ -17,10 +17,9 @@ import time
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from timing import Row, copy_database
+from timing import Row, copy_database, held_to
 
 from tws_server import Server
 
@@ -39,17 +38,8 @@ def measure(folder: Path, runs: int = 15) -> list[Row]:
             tws.clock.set(tws.calendar.close(EVE) + timedelta(minutes=minutes))
             _type(command, tws, eve, {"MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD": "1"})
     waits = [_wait(eve / DATABASE, folder / f"run{number}") for number in range(runs + 1)][1:]
-    row = Row(
-        what="from the last byte of market data to the order on the wire, commits taken off",
-        against="the limit",
-        measured=median(waits),
-        measured_against=LIMIT_SECONDS,
-        ratio=median(waits) / LIMIT_SECONDS,
-        goal=1,
-        pairs=runs,
-    )
-    row.show()
-    return [row]
+    what = "from the last byte of market data to the order on the wire, commits taken off"
+    return [held_to(LIMIT_SECONDS, what, waits)]
 
 
 def _wait(eve: Path, folder: Path) -> float:
