@@ -73,7 +73,7 @@ def _type(command: str, tws: Server, folder: Path, settings: dict[str, str]) -> 
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
-class _Timed(sqlite3.Cursor):
+class _Connection(sqlite3.Connection):
     """Keeps when each commit began and ended."""
 
     commits: list[tuple[float, float]] = []  # noqa: RUF012  # one list for all of them is what is wanted
@@ -84,11 +84,6 @@ class _Timed(sqlite3.Cursor):
         if statement == "COMMIT":
             self.commits.append((started, time.monotonic()))
         return answer
-
-
-class _Connection(sqlite3.Connection):
-    def cursor(self, factory: Any = _Timed) -> Any:
-        return super().cursor(factory)
 
 
 def _be_the_program(command: str, at: datetime) -> None:
@@ -104,7 +99,7 @@ def _be_the_program(command: str, at: datetime) -> None:
     try:
         main()
     finally:
-        Path(COMMITS).write_text(json.dumps(_Timed.commits))
+        Path(COMMITS).write_text(json.dumps(_Connection.commits))
 
 
 if __name__ == "__main__":
