@@ -538,9 +538,9 @@ class Store(BookReader, Protocol):
         ...
 
     def split(self, split: Split, at: datetime) -> None:
-        """Rescale the open position: its executions, its entry price and its ATR at entry; cost stays the same.
+        """Rescale what is held since before the split's session: its executions and its ATR at entry.
 
-        Raises StoreError where the shares would not come out whole.
+        What it cost stays the same. Raises StoreError where the shares would not come out whole.
         """
         ...
 

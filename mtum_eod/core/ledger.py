@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from mtum_eod.core.money import Usd
-from mtum_eod.core.trading import CashFlow, Fill, Side, same_shares
+from mtum_eod.core.trading import CashFlow, Fill, Side, Split, same_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import StoreError
 
@@ -130,12 +130,12 @@ def _sold(held: Holding | None, fill: Fill) -> tuple[Usd, Holding | None]:
     return gain, replace(held, shares=left, entry_commission_usd=rest)
 
 
-def rescale(fills: Sequence[Fill], ratio: float) -> list[Fill]:
+def rescale(fills: Sequence[Fill], split: Split) -> list[Fill]:
     """The executions that the shares now held come from, as a split makes them; none where none are held.
 
-    fills: all of the book's, in the order they happened. What was one share is `ratio` shares afterwards. Purchases and
-    sales each come out whole; every execution keeps its value, so that cost and results stay as they were.
-    Raises StoreError where whole shares cannot come out.
+    fills: all of the book's, in the order they happened. Those from the split's session on are on its scale already.
+    Purchases and sales before it each come out whole; every execution keeps its value, so that cost and results stay
+    as they were. Raises StoreError where whole shares cannot come out.
     """
     since_flat: list[Fill] = []
     held = 0
@@ -144,7 +144,9 @@ def rescale(fills: Sequence[Fill], ratio: float) -> list[Fill]:
         since_flat.append(fill)
         if not held:
             since_flat.clear()
-    return [new for side in Side for new in _rescale_side([f for f in since_flat if f.side is side], ratio)]
+    old = [fill for fill in since_flat if fill.session < split.session]
+    rescaled = [new for side in Side for new in _rescale_side([f for f in old if f.side is side], split.ratio)]
+    return rescaled + [fill for fill in since_flat if fill.session >= split.session]
 
 
 def _rescale_side(fills: list[Fill], ratio: float) -> list[Fill]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import nan
+from datetime import date
+from math import log, nan
 
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
@@ -34,17 +35,28 @@ def split_seen(desk: Desk, prices: DailyBars) -> Split | str | None:
     ratio = quality.split_ratio(closes)
     if ratio is None:
         return f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts"
-    doubt = _doubt(desk, ratio)
-    if doubt:
-        return f"closes are {closes:.4g} times the stored ones, but {doubt}"
+    split = Split(session=_first_session(desk, prices, ratio), ratio=ratio)
+    doubt = _doubt(desk, split)
+    return f"closes are {closes:.4g} times the stored ones, but {doubt}" if doubt else split
+
+
+def _first_session(desk: Desk, prices: DailyBars, ratio: float) -> date:
+    """The first session on the new scale: this one, or an earlier one whose executions stand on it already.
+
+    A book restored from before the split learns of what was executed since from the broker, while its bars are still
+    those of the backup. An execution's price lies near its session's close, so it tells on which scale it was made.
+    """
+    for fill in desk.store.since_flat().fills:
+        close = prices.close_of(fill.session)
+        if close and abs(log(fill.price_usd / close)) < abs(log(fill.price_usd / (close * ratio))):
+            return fill.session
     today = desk.calendar.local_date(desk.clock.now())
-    session = today if desk.calendar.is_session(today) else desk.calendar.nearest(today)[1]
-    return Split(session=session, ratio=ratio)
+    return today if desk.calendar.is_session(today) else desk.calendar.nearest(today)[1]
 
 
-def _doubt(desk: Desk, ratio: float) -> str:
+def _doubt(desk: Desk, split: Split) -> str:
     try:
-        rescale(desk.store.since_flat().fills, ratio)
+        shares = sum(fill.side.sign * fill.shares for fill in rescale(desk.store.since_flat().fills, split))
     except StoreError as error:
         return error.message
     # The embedded broker has no shares but those of this book: they follow the book's splits.
@@ -53,11 +65,12 @@ def _doubt(desk: Desk, ratio: float) -> str:
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         return f"the broker's position is not known ({held.why})"
-    before = desk.shares() + desk.store.shares_left()
-    if same_shares(held.value, before * ratio):
+    left = desk.store.shares_left()
+    before, after = desk.shares() + left, shares + left * split.ratio
+    if same_shares(held.value, after):
         return ""
     held_words = counted(held.value, "share")
-    return f"the broker holds {held_words}, where a split would have made {before * ratio:g} of {before:g}"
+    return f"the broker holds {held_words}, where a split would have made {after:g} of {before:g}"
 
 
 def follow_scale(desk: TradingDesk, prices: DailyBars) -> None:
@@ -93,11 +106,11 @@ def follow_split(desk: TradingDesk, split: Split) -> None:
 def as_after_split(desk: Desk, evidence: Evidence, split: Split) -> Evidence:
     """The evidence as it will be once the book has followed the split, for a look that writes nothing."""
     since = desk.store.since_flat()
-    after = ledger(desk.capital, rescale(since.fills, split.ratio), desk.store.cash_flows(), realised=since.realised)
+    after = ledger(desk.capital, rescale(since.fills, split), desk.store.cash_flows(), realised=since.realised)
     held, position = after.holding, evidence.position
     if held and position:
         atr = desk.store.entry_atr(held.entry_session)
-        scaled = nan if atr is None else atr / split.ratio
+        scaled = nan if atr is None else atr / (split.ratio if held.entry_session < split.session else 1)
         position = replace(position, shares=held.shares, entry_price=held.entry_price, entry_atr=scaled)
     shares = held.shares if held else 0
     words = f"a split of {split.ratio:.6g} new shares for one: the next run makes {shares} of the shares held"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mtum_eod.core.ledger import Holding, Ledger, ledger, rescale
 from mtum_eod.core.money import TOLERANCE_USD
-from mtum_eod.core.trading import CashFlow, CashKind, Fill, Side
+from mtum_eod.core.trading import CashFlow, CashKind, Fill, Side, Split
 from mtum_eod.errors import StoreError
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -338,13 +338,17 @@ HISTORY = [
 """A closed round trip, and an open one of 20 shares of which 4 are sold: 16 held."""
 
 
+def split(ratio: float, on: str = "01-11") -> Split:
+    return Split(session=day(on), ratio=ratio)
+
+
 @pytest.mark.parametrize(
     ("ratio", "shares"),
     [(2.0, [26, 14, 8]), (3.0, [39, 21, 12]), (1.5, [20, 10, 6]), (0.25, [3, 2, 1])],
 )
 def test_a_split_rescales_what_the_shares_held_came_from(ratio: float, shares: list[int]):
     """Three for two of 13 is 19.5: its half share goes to the first print, for 20 become 30 whole ones."""
-    after = rescale(HISTORY, ratio)
+    after = rescale(HISTORY, split(ratio))
     paid = [(f.shares * f.price_usd, f.commission_usd) for f in after]
 
     assert (shares, [f.execution_id for f in HISTORY[2:]]) == (
@@ -358,7 +362,7 @@ def test_a_split_rescales_what_the_shares_held_came_from(ratio: float, shares: l
 def test_a_split_leaves_money_as_it_was(ratio: float):
     """Cash and realised to the cent, the position at its ratio."""
     before = ledger(5000.0, HISTORY)
-    after = ledger(5000.0, [*HISTORY[:2], *rescale(HISTORY, ratio)])
+    after = ledger(5000.0, [*HISTORY[:2], *rescale(HISTORY, split(ratio))])
 
     assert (16 * ratio, True, True) == (
         after.holding.shares,
@@ -371,11 +375,19 @@ def test_a_split_leaves_money_as_it_was(ratio: float):
 def test_a_split_that_leaves_no_whole_shares_is_refused(ratio: float):
     """20 bought: 2 for one tenth is whole, but the 4 sold are not; a twentieth makes one share of two prints."""
     with pytest.raises(StoreError, match="no whole number"):
-        rescale(HISTORY, ratio)
+        rescale(HISTORY, split(ratio))
+
+
+def test_an_execution_of_the_first_session_on_the_new_scale_stays_as_it_is():
+    """20 bought become 40; the 4 that were sold that day were new ones, so 36 are held."""
+    after = rescale(HISTORY, split(2.0, on="01-10"))
+
+    assert [(26, 45.0), (14, 45.0), (4, 95.0)] == [(f.shares, f.price_usd) for f in after]
+    assert 36 == ledger(5000.0, [*HISTORY[:2], *after]).holding.shares
 
 
 def test_a_flat_book_has_nothing_to_rescale():
-    assert [] == rescale(HISTORY[:2], 2.0)
+    assert [] == rescale(HISTORY[:2], split(2.0))
 
 
 @given(
@@ -388,9 +400,9 @@ def test_whatever_the_prints_a_split_keeps_their_value(parts: list[int], ratio: 
     total = sum(parts) * ratio
     if abs(total - round(total)) > 1e-6 or round(total) < len(parts):
         with pytest.raises(StoreError):
-            rescale(bought, ratio)
+            rescale(bought, split(ratio))
         return
-    after = rescale(bought, ratio)
+    after = rescale(bought, split(ratio))
 
     assert round(total) == sum(f.shares for f in after)
     assert [pytest.approx(shares * 100.0) for shares in parts] == [f.shares * f.price_usd for f in after]

@@ -7,6 +7,7 @@ shares at the broker, are multiplied.
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 from fakes import KEY, SESSION, Bench, ScriptedBroker, calendar, entry_data
@@ -16,11 +17,12 @@ from mtum_eod.adapters.store import SimulatedOrders, SqlStore, upkeep
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import Mode
+from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.decide import preview
 from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.jobs.session import settle_all
 
-NEXT, THIRD = date(2024, 11, 6), date(2024, 11, 7)
+MONDAY, NEXT, THIRD = date(2024, 11, 4), date(2024, 11, 6), date(2024, 11, 7)
 
 
 @pytest.fixture
@@ -374,3 +376,55 @@ def test_a_wait_of_which_only_the_numbers_change_is_told_once(bench: Bench):
     told = [words.split(":")[0] for words, _ in bench.notices("daily_summary")]
 
     assert ["HOLD (flat)", "BUY (flat), blocked by outside_window"] == told
+
+
+def restored_after_buying(bench: Bench, *, after_a_split: bool) -> Bench:
+    """A backup of MONDAY's evening, flat, that is back once SESSION's order is filled.
+
+    after_a_split: of two for one, in source and order, in the night between.
+    """
+    backup = bench.path.with_name("backup.db")
+    bench.data.edit(VIX, MONDAY, close=26.0)
+    bench.decide(MONDAY)
+    bench.settle(MONDAY)
+    bench.store.close()
+    copyfile(bench.path, backup)
+    bench = Bench(bench.path, data=bench.data, broker=bench.broker)
+    if after_a_split:
+        rescale_source(bench, 2)
+    shares = bench.decide(SESSION).document["order"]["shares"]
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", shares, 148.0 / (1 + after_a_split), 1.0)
+    return Bench(backup, data=bench.data, broker=bench.broker)
+
+
+def test_a_restored_book_whose_shares_are_new_ones_already_follows_with_its_bars_alone(bench: Bench):
+    """The order was sent after the split; the bars of the backup are from before it. The exit is judged, and sells."""
+    book = restored_after_buying(bench, after_a_split=True)
+    evening = book.settle(SESSION)
+    held = position(book)
+    book.data.edit(VIX, NEXT, close=31.0)
+    document = book.decide(NEXT).document
+
+    assert (True, [(66, 74.0)]) == (evening.is_settled, [row[:2] for row in held])
+    assert [("2024-11-05", 2.0)] == book.sql("SELECT session, ratio FROM split")
+    assert ("SELL", 66, ["vix"]) == (document["action"], document["shares"], document["exit_reasons"])
+
+
+def test_a_restored_book_whose_shares_are_old_ones_waits_for_the_broker_to_split_them(bench: Bench):
+    """As many shares as the broker holds, and yet bought on the old scale: 148.00 where the close is 74.00 now."""
+    book = restored_after_buying(bench, after_a_split=False)
+    book.data.down = {"MTUM"}
+    with pytest.raises(MarketDataError):
+        book.settle(SESSION)
+    book.data.down.clear()
+    rescale_source(bench, 2)
+    document = book.decide(NEXT).document
+    before = book.sql("SELECT * FROM split")
+    book.broker.shares = 66.0
+    book.decide(NEXT, before_close=18)
+
+    assert ("HOLD", "data", []) == (document["action"], document["blocked_by"], before)
+    assert ([(2.0,)], [(66, 74.0)]) == (
+        book.sql("SELECT ratio FROM split"),
+        [row[:2] for row in position(book)],
+    )

@@ -565,7 +565,7 @@ class FakeStore(FakeViews):
         with self.transaction():
             _demand(split.ratio > 0 and split.session not in self._splits.rows, "a session has one split, of a ratio")
             self._splits.put(split.session, split)
-            entry = rescale(self.fills(), split.ratio)
+            entry = [fill for fill in rescale(self.fills(), split) if fill.session < split.session]
             for fill in entry:
                 self._fills.put(self._fill_numbers.rows[fill.execution_id], fill)
             if entry:
