@@ -17,7 +17,7 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
 from mtum_eod.jobs.market import UNFINISHED, fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
-from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
+from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_before, follow_scale, unfollowed_split
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
@@ -76,18 +76,23 @@ def late_sessions(desk: Desk) -> list[date]:
     """
     if desk.book.mode is Mode.SIMULATED:  # makes its executions when it is asked, out of the same book
         return []
-    executions, splits = desk.broker.executions(), desk.store.splits()
+    executions = desk.broker.executions()
     if isinstance(executions, Unknown):
         return []
     found = []
     for session in sorted({fill.session for fill in executions.value}):
         order = desk.store.order(session)
         is_open = order is None or order.status.is_open or not _is_settled(desk, session)
-        if order is None or is_open or any(split.session > session for split in splits):
+        if order is None or is_open or _is_of_old_shares(desk, session):
             continue
         if _has_news(booked(desk, order.intent), executions_of(order.intent, executions.value)):
             found.append(session)
     return found
+
+
+def _is_of_old_shares(desk: Desk, session: date) -> bool:
+    """Whether executions of a session, as the broker shows them, are of shares that the book has split since."""
+    return any(split.session > session for split in desk.store.splits())
 
 
 def _after_all(desk: TradingDesk, order: Order) -> tuple[Order, str]:
@@ -134,6 +139,7 @@ def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
             f"{counted(shares, 'executed share')} cannot be priced",
             hint=f"once the close is there: `mtum-eod settle`; or `mtum-eod reconcile --resolve {session} filled`",
         )
+    price *= unfollowed_split(desk, recent(desk)) or 1  # the order's shares are those from before it
     return Fill(
         execution_id=f"{intent.reference}{ESTIMATE}",
         reference=intent.reference,
@@ -151,11 +157,10 @@ def _expected_commission(desk: Desk, shares: int, price: float) -> float:
     return desk.parameters.risk.transaction_cost * shares * price
 
 
-def recent(desk: Desk) -> DailyBars:
-    """The last sessions before today, as the source has them now."""
-    window = desk.calendar.window(
-        desk.calendar.nearest(desk.calendar.local_date(desk.clock.now()))[0], COMPARED_SESSIONS
-    )
+def recent(desk: Desk, last: date | None = None) -> DailyBars:
+    """Some sessions up to `last`, or else to the one before today, as the source has them now."""
+    last = last or desk.calendar.nearest(desk.calendar.local_date(desk.clock.now()))[0]
+    window = desk.calendar.window(last, COMPARED_SESSIONS)
     bars = fetch(desk.prices, desk.book.symbol, window, desk.wall_clock.now(), desk.store)
     return quality.check(bars, window, needed=0).bars
 
@@ -174,6 +179,8 @@ def _collect_open(desk: TradingDesk, order: Order) -> Collected:
     if isinstance(executions, Known):
         shown = executions_of(intent, executions.value)
         beyond = _beyond_the_book(desk, intent, shown)
+        if beyond and follow_before(desk, recent(desk, intent.session), shown):
+            beyond = _beyond_the_book(desk, intent, shown)
         desk.store.add_fills([] if beyond else shown)  # is kept, whatever the rest says
     found = order_among(desk, intent, orders.value) if isinstance(orders, Known) else None
     silent = _silence(executions, orders)
@@ -310,6 +317,11 @@ def _collect_ended(desk: TradingDesk, order: Order) -> Collected:
         may_have_more = _shares(booked(desk, intent)) < intent.shares and not executions_vanished(desk, intent.session)
         return Collected(order, silence=executions.why if may_have_more else "")
     shown = executions_of(intent, executions.value)
+    if _is_of_old_shares(desk, intent.session):
+        # Of what the book has rescaled only a commission is news.
+        costs = {fill.execution_id: fill.commission_usd for fill in shown}
+        ours = [fill for fill in booked(desk, intent) if fill.execution_id in costs]
+        shown = [replace(fill, commission_usd=costs[fill.execution_id]) for fill in ours]
     if _has_news(booked(desk, intent), shown):
         _book_late(desk, order, shown)
         order = _present(desk, order)

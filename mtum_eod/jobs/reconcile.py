@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
-from math import isnan
+from math import isnan, log, prod
 from typing import Any
 
 from mtum_eod.core.money import TOLERANCE_USD
@@ -213,7 +213,8 @@ def leave(desk: TradingDesk, shares: float, by: str) -> str:
 def fill(desk: TradingDesk, session: date, price: float, commission: float, by: str) -> str:
     """Put the statement's price, and commission of them all, in the place of a session's estimates; told in words.
 
-    Said again it corrects what was said before. Raises SettingsError where nothing was estimated.
+    Said again it corrects what was said before. A price from before a split is brought to the scale of the book, which
+    has followed it. Raises SettingsError where nothing was estimated, or the price is far from what was.
     """
     _refuse_unbound(desk)
     order = desk.store.order(session)
@@ -224,6 +225,7 @@ def fill(desk: TradingDesk, session: date, price: float, commission: float, by: 
             f"nothing is estimated in the session {session}",
             hint="the column `estimated` of `mtum-eod export fills` says where something is",
         )
+    price = _on_book_scale(desk, session, price, replaced[0].price_usd)
     before, shares = filled_words(desk, order.intent), sum(f.shares for f in replaced)
     exact = Fill(
         execution_id=told,
@@ -241,6 +243,17 @@ def fill(desk: TradingDesk, session: date, price: float, commission: float, by: 
         words = f"{filled_words(desk, order.intent)}; before: {before}"
         _record(desk, Act.FILL, session, by, words)
     return words
+
+
+def _on_book_scale(desk: Desk, session: date, price: float, estimated: float) -> float:
+    since = prod(split.ratio for split in desk.store.splits() if split.session > session)
+    on_scale = min((price, price / since), key=lambda usd: abs(log(usd / estimated)))
+    if abs(on_scale / estimated - 1) > FAR_FROM_THE_CLOSE:
+        raise SettingsError(
+            f"{price:g} USD a share is far from what was estimated for {session}, {estimated:.2f}",
+            hint="give the price as the statement has it, of one share",
+        )
+    return on_scale
 
 
 def resolve(desk: TradingDesk, session: date, *, executed: int | None, by: str) -> str:

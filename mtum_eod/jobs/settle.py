@@ -72,7 +72,6 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
     had: Answer[None] = Known(None) if executions_vanished(desk, session) else adopt_forgotten(desk, session)
     order = desk.store.order(session)
     collected = collect(desk, order) if order else Collected(None)
-    _learn_entry_atr(desk, session)
     provisional = [mark for mark in desk.store.provisional_marks() if mark.session < session]
     first = min([*(mark.session for mark in provisional), desk.calendar.window(session, COMPARED_SESSIONS)[0]])
     window = desk.calendar.sessions(first, session)
@@ -83,6 +82,7 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
         why = f"not known ({error.message}); the books are closed without it, a later settlement reads it"
         without_vix = f"{VIX}: {why}"
     follow_scale(desk, prices)
+    _learn_entry_atr(desk, session)
     changed = _keep(desk, bars)
     mine = _mark(desk, session, prices)
     later = [_mark_later(desk, mark, prices) for mark in provisional]
@@ -112,12 +112,15 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
 
 
 def _learn_entry_atr(desk: TradingDesk, session: date) -> None:
-    """Give a position that no recorded decision entered the ATR of its session: its target hangs on it."""
+    """Give a position that no recorded decision entered the ATR of its session: its target hangs on it.
+
+    It may take some evenings, where the source lacks a bar on the first.
+    """
     held = desk.ledger().holding
-    if held is None or held.entry_session != session or desk.store.entry_atr(session) is not None:
+    if held is None or held.entry_session > session or desk.store.entry_atr(held.entry_session) is not None:
         return
     p, now = desk.parameters.strategy, desk.wall_clock.now()
-    atr = market.read(desk.sources, session, now, p).indicators.atr
+    atr = market.read(desk.sources, held.entry_session, now, p).indicators.atr
     if not isnan(atr):
         entry = next(fill for fill in reversed(desk.store.fills()) if fill.side is Side.BUY)
         desk.store.adopt(entry, atr, p.atr_multiplier, now)

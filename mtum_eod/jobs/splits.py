@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from math import log, nan
@@ -11,7 +12,7 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
-from mtum_eod.core.trading import Mode, Split, same_shares
+from mtum_eod.core.trading import Fill, Mode, Split, same_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -21,47 +22,69 @@ COMPARED_SESSIONS = 10
 """At least so many sessions are read where bars are to be written, so that a split of the closes stands out."""
 
 
-def split_seen(desk: Desk, prices: DailyBars) -> Split | str | None:
-    """The split that the book has still to follow, or in words why closes of another scale are none; None without such.
+def unfollowed_split(desk: Desk, prices: DailyBars) -> float | None:
+    """New shares for one that the source's closes show beside the stored ones; None where they are as they were."""
+    closes = _closes_ratio(desk, prices)
+    return None if closes is None else quality.split_ratio(closes)
 
-    prices: checked bars, enough of them final in the store too. A split is a ratio of closes like one, borne out by the
-    broker's shares.
-    """
+
+def _closes_ratio(desk: Desk, prices: DailyBars) -> float | None:
     if prices.is_empty:
         return None
-    closes = quality.closes_ratio(prices, desk.store.bars(desk.book.symbol, prices.first, prices.last))
+    return quality.closes_ratio(prices, desk.store.bars(desk.book.symbol, prices.first, prices.last))
+
+
+def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Split | str | None:
+    """The split that the book has still to follow, or in words why closes of another scale are none; None without such.
+
+    prices: checked bars, enough of them final in the store too. shown: executions that are not in the book yet.
+    A split is a ratio of closes like one, borne out by the broker's shares.
+    """
+    closes = _closes_ratio(desk, prices)
     if closes is None:
         return None
     ratio = quality.split_ratio(closes)
     if ratio is None:
         return f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts"
-    split = Split(session=_first_session(desk, prices, ratio), ratio=ratio)
-    doubt = _doubt(desk, split)
+    fills = [*desk.store.since_flat().fills, *shown]
+    split = Split(session=_first_session(desk, prices, fills, ratio), ratio=ratio)
+    doubt = _doubt(desk, prices, fills, split)
     return f"closes are {closes:.4g} times the stored ones, but {doubt}" if doubt else split
 
 
-def _first_session(desk: Desk, prices: DailyBars, ratio: float) -> date:
-    """The first session on the new scale: this one, or an earlier one whose executions stand on it already.
+def _first_session(desk: Desk, prices: DailyBars, fills: Sequence[Fill], ratio: float) -> date:
+    """The first session on the new scale: after all executions on the old one, and not after any on the new one.
 
     A book restored from before the split learns of what was executed since from the broker, while its bars are still
-    those of the backup. An execution's price lies near its session's close, so it tells on which scale it was made.
+    those of the backup.
     """
-    for fill in desk.store.since_flat().fills:
-        close = prices.close_of(fill.session)
-        if close and abs(log(fill.price_usd / close)) < abs(log(fill.price_usd / (close * ratio))):
-            return fill.session
+    on_new_scale = [fill.session for fill in fills if _is_on_new_scale(fill, prices, ratio)]
+    if on_new_scale:
+        return min(on_new_scale)
     today = desk.calendar.local_date(desk.clock.now())
-    return today if desk.calendar.is_session(today) else desk.calendar.nearest(today)[1]
+    has_traded = any(fill.session >= today for fill in fills)
+    return today if desk.calendar.is_session(today) and not has_traded else desk.calendar.nearest(today)[1]
 
 
-def _doubt(desk: Desk, split: Split) -> str:
+def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
+    """An execution's price lies near its session's close; one older than these bars is older than the split too."""
+    close = prices.close_of(fill.session)
+    return close is not None and abs(log(fill.price_usd / close)) < abs(log(fill.price_usd / (close * ratio)))
+
+
+def _doubt(desk: Desk, prices: DailyBars, fills: Sequence[Fill], split: Split) -> str:
+    if any(fill.session >= split.session and not _is_on_new_scale(fill, prices, split.ratio) for fill in fills):
+        return f"the executions of {split.session} are on both scales"
     try:
-        shares = sum(fill.side.sign * fill.shares for fill in rescale(desk.store.since_flat().fills, split))
+        shares = sum(fill.side.sign * fill.shares for fill in rescale(fills, split))
     except StoreError as error:
         return error.message
     # The embedded broker has no shares but those of this book: they follow the book's splits.
     if desk.book.mode is Mode.SIMULATED:
         return ""
+    for order in desk.store.open_orders():
+        if order.intent.session < split.session:  # what it comes to is to be booked in old shares first
+            return f"order {order.intent.reference} from before it is still {order.status}"
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         return f"the broker's position is not known ({held.why})"
@@ -71,6 +94,18 @@ def _doubt(desk: Desk, split: Split) -> str:
         return ""
     held_words = counted(held.value, "share")
     return f"the broker holds {held_words}, where a split would have made {after:g} of {before:g}"
+
+
+def follow_before(desk: TradingDesk, prices: DailyBars, shown: Sequence[Fill]) -> bool:
+    """Follow the split that only the executions shown bear out: a sale of new shares, which the book has as old ones.
+
+    Returns whether there was one. Whatever else these bars tell of is left to the next look.
+    """
+    split = split_seen(desk, prices, shown)
+    if not isinstance(split, Split):
+        return False
+    follow_split(desk, split)
+    return True
 
 
 def follow_scale(desk: TradingDesk, prices: DailyBars) -> None:

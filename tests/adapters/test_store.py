@@ -746,13 +746,13 @@ def test_a_split_that_leaves_no_whole_shares_changes_nothing(store: Store):
     assert (before, []) == (store.fills(), store.splits())
 
 
-def test_a_session_has_one_split(store: Store):
+def test_a_split_shown_and_withdrawn_within_a_session_leaves_all_as_it_was(store: Store):
     write_book(store)
-    store.split(Split(session=day("01-17"), ratio=2.0), at("01-17"))
-    with pytest.raises(StoreError):
-        store.split(Split(session=day("01-17"), ratio=2.0), at("01-17"))
+    before = store.since_flat().fills
+    for ratio in (2.0, 0.5):
+        store.split(Split(session=day("01-17"), ratio=ratio), at("01-17"))
 
-    assert [20] == [fill.shares for fill in store.fills() if fill.session == day("01-16")]
+    assert (before, [Split(session=day("01-17"), ratio=1.0)]) == (store.since_flat().fills, store.splits())
 
 
 def test_the_last_word_on_shares_left_counts(store: Store):

@@ -14,7 +14,7 @@ import pytest
 from book_by_hand import BOOK, at, day, fill, recording, write_book
 
 from mtum_eod.adapters.store import SqlStore, connect, open_reader, open_store, opening, schema, upkeep
-from mtum_eod.core.trading import Act, CashFlow, CashKind, Halt, OwnerAct, Side, Step
+from mtum_eod.core.trading import Act, CashFlow, CashKind, Halt, OwnerAct, Side, Split, Step
 from mtum_eod.errors import StoreError
 
 NEXT_REVISION = """
@@ -228,6 +228,24 @@ def test_a_wal_left_by_a_crash_goes_with_the_old_file_and_not_into_the_restored_
     assert (6, 7) == (fills_in(crashed / "book.db"), fills_in(beside))
 
 
+def test_a_file_kept_with_its_wal_is_restored_with_it(written: Path, tmp_path: Path):
+    """What a restore had put aside is brought back: its last commits are in the log beside it still."""
+    made = upkeep.backup(written, tmp_path / "kept")
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    store = open_store(written)
+    store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)])
+    for ending in ("", "-wal", "-shm"):
+        shutil.copy(f"{written}{ending}", crashed / f"book.db{ending}")
+    store.close()
+    beside = upkeep.restore(made, crashed / "book.db").kept
+    assert beside is not None
+    upkeep.restore(beside, crashed / "book.db")
+
+    assert (7, 7) == (fills_in(crashed / "book.db"), fills_in(beside))
+    assert [] == [p.name for p in crashed.iterdir() if ".part" in p.name]
+
+
 def test_a_restore_needs_no_database_to_be_there(written: Path, tmp_path: Path):
     made = upkeep.backup(written, tmp_path / "kept")
 
@@ -354,6 +372,20 @@ def test_a_word_on_an_order_and_shares_left_are_carried_over(written: Path):
         found = reader.acts()[-2:], reader.shares_left()
 
     assert (([cancelled, own], 7.0), ()) == (found, notes)
+
+
+def test_shares_left_are_carried_over_on_the_scale_of_the_restored_book(written: Path):
+    """5 left became 10 by a split that the backup has not followed: it will make 10 of them again."""
+
+    def say(store: SqlStore) -> None:
+        store.leave(5.0, at("01-17"))
+        store.add_act(said(Act.LEAVE, "01-17"))
+        store.split(Split(session=day("01-18"), ratio=2.0), at("01-18"))
+        store.leave(10.0, at("01-18"))
+
+    brought_back(written, say)
+    with closing(open_reader(written)) as reader:
+        assert 5.0 == reader.shares_left()
 
 
 def test_what_is_gone_is_named_with_the_line_that_brings_it_back(written: Path):

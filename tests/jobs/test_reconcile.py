@@ -9,7 +9,7 @@ from fakes import KEY, SESSION, Bench
 
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
-from mtum_eod.core.trading import OrderStatus
+from mtum_eod.core.trading import OrderStatus, Split
 from mtum_eod.errors import BrokerUnavailable, MtumEodError, SettingsError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.gather import position_of
@@ -269,10 +269,26 @@ def test_the_statements_price_takes_the_estimates_place_and_corrects_the_equity(
 
 def test_a_typing_error_can_be_filled_in_again(bench: Bench):
     estimated(bench)
-    reconcile.fill(bench.desk, SESSION, 14.79, 1.05, BY)
+    reconcile.fill(bench.desk, SESSION, 149.7, 1.05, BY)
     reconcile.fill(bench.desk, SESSION, 147.9, 1.05, BY)
 
     assert [(33, 147.9, 1.05)] == bench.sql("SELECT quantity, price, commission FROM fills")
+
+
+def test_a_price_far_from_the_estimate_is_refused(bench: Bench):
+    estimated(bench)
+    with pytest.raises(SettingsError, match=r"14\.79 USD a share is far from what was estimated for .*, 148\.00"):
+        reconcile.fill(bench.desk, SESSION, 14.79, 1.05, BY)
+
+
+@pytest.mark.parametrize("price", [147.9, 73.95])
+def test_the_statement_price_of_before_a_split_is_brought_to_the_scale_of_the_book(bench: Bench, price: float):
+    """33 at 147.90 are 66 at 73.95 since; the owner may type either."""
+    estimated(bench)
+    bench.store.split(Split(session=NEXT, ratio=2.0), bench.clock.now())
+    reconcile.fill(bench.desk, SESSION, price, 1.05, BY)
+
+    assert [(66, 73.95, 1.05)] == bench.sql("SELECT quantity, price, commission FROM fills")
 
 
 @pytest.mark.parametrize("session", [SESSION, NEXT])

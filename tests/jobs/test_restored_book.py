@@ -84,6 +84,21 @@ def test_a_book_restored_after_the_close_finds_it_when_settling(forgotten: Bench
     assert held["target"] == pytest.approx(148.0 + 4 * held["entry_atr"])
 
 
+def test_the_atr_that_a_gap_in_the_bars_hid_is_learnt_when_they_are_whole_again(forgotten: Bench) -> None:
+    """Its target hangs on it, and no command could give it."""
+    whole = forgotten.data.frames["MTUM"].copy()
+    forgotten.data.drop("MTUM", date(2024, 6, 11))
+    forgotten.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    forgotten.settle()
+    before = forgotten.sql("SELECT entry_atr FROM position")
+    forgotten.data.frames["MTUM"] = whole
+    forgotten.decide(NEXT)
+    forgotten.settle(NEXT)
+
+    assert [(None,)] == before
+    assert forgotten.decide(THIRD).document["position"]["target"] > 148.0
+
+
 def test_a_settlement_that_cannot_ask_for_it_stays_open(forgotten: Bench) -> None:
     forgotten.broker.execute(BUY_KEY, 33, 148.0, 1.0)
     forgotten.broker.silent.add("orders")

@@ -18,6 +18,7 @@ from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import Mode
 from mtum_eod.errors import MarketDataError
+from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.decide import preview
 from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.jobs.session import settle_all
@@ -428,3 +429,92 @@ def test_a_restored_book_whose_shares_are_old_ones_waits_for_the_broker_to_split
         book.sql("SELECT ratio FROM split"),
         [row[:2] for row in position(book)],
     )
+
+
+def test_a_split_shown_on_the_evening_of_the_entry_waits_for_the_broker(bench: Bench):
+    """33 old shares at both, on that very day: they are not new ones because the split would begin with it."""
+    bench.decide()
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, None)
+    bench.settle()
+    rescale_source(bench, 2)
+    bench.broker.report_commission(0, 1.0)
+    with pytest.raises(MarketDataError, match="the broker holds 33 shares, where a split would have made 66 of 33"):
+        bench.settle(SESSION, after_close=120)
+    evening = position(bench)
+    bench.broker.shares = 66.0
+    bench.decide(NEXT)
+
+    assert [33, 66] == [row[0] for row in evening + position(bench)]
+    assert [("2024-11-06", 2.0)] == bench.sql("SELECT session, ratio FROM split")
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_an_execution_that_nobody_reported_is_priced_on_the_scale_of_its_shares(bench: Bench, is_late: bool):
+    """33 bought, their executions gone by midnight, split by then; the broker books that a day late, or in time."""
+    bench.decide()
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
+    bench.broker.executed.clear()
+    bench.broker.at_broker.clear()
+    rescale_source(bench, 2)
+    if is_late:
+        bench.decide(NEXT)
+    else:
+        bench.broker.shares = 66.0
+        bench.decide(NEXT)
+        reconcile.resolve(bench.desk, SESSION, executed=None, by="me")
+    booked = bench.sql("SELECT shares, price_usd FROM execution")
+    bench.broker.shares = 66.0
+    bench.decide(NEXT, before_close=18)
+
+    assert ([(33, 148.0)], [(66, 74.0)]) == (booked, [row[:2] for row in position(bench)])
+
+
+def test_a_sale_that_nobody_reported_is_priced_on_the_scale_of_its_shares(bench: Bench):
+    """33 bought at 148.00 and sold at 146.20, the day before two for one: no result of half the price."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 33, 146.2, 1.0)
+    bench.broker.executed.clear()
+    bench.broker.at_broker.clear()
+    rescale_source(bench, 2)
+    bench.decide(THIRD)
+
+    assert [(33, 148.0, 146.2)] == bench.sql("SELECT shares, entry_price, exit_price FROM trades")
+
+
+def test_a_restored_book_that_holds_old_shares_books_the_sale_of_the_new_ones(bench: Bench):
+    """33 in the backup; the lost book followed two for one and sold 66. They are not 33 that nobody bought."""
+    backup = bench.path.with_name("backup.db")
+    bench.buy(SESSION)
+    bench.store.close()
+    copyfile(bench.path, backup)
+    bench = Bench(bench.path, data=bench.data, broker=bench.broker)
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 66, 73.0, 1.0)
+    book = Bench(backup, data=bench.data, broker=bench.broker)
+    evening = book.settle(NEXT)
+
+    assert (True, [(66, 74.0, 73.0)]) == (
+        evening.is_settled,
+        book.sql("SELECT shares, entry_price, exit_price FROM trades"),
+    )
+    assert [] == upkeep.check(backup)
+
+
+def test_a_correction_on_the_old_scale_does_not_undo_a_split(bench: Bench):
+    """Of an execution of before it, and a list that reaches back past midnight: only its commission is news."""
+    bench.decide()
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, None)
+    bench.settle()
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.decide(NEXT)
+    bench.broker.executed[0] = replace(bench.broker.executed[0], revision=1, price_usd=147.99, commission_usd=1.25)
+    bench.settle(NEXT)
+    settle_all(bench.desk)
+
+    assert [(66, 74.0, 1.25)] == bench.sql("SELECT shares, price_usd, commission_usd FROM execution")

@@ -563,8 +563,10 @@ class FakeStore(FakeViews):
 
     def split(self, split: Split, at: datetime) -> None:  # noqa: ARG002
         with self.transaction():
-            _demand(split.ratio > 0 and split.session not in self._splits.rows, "a session has one split, of a ratio")
-            self._splits.put(split.session, split)
+            _demand(split.ratio > 0, "a split has a ratio")
+            that_day = self._splits.rows.get(split.session)
+            of_both = replace(split, ratio=split.ratio * that_day.ratio) if that_day else split
+            self._splits.put(split.session, of_both)
             entry = [fill for fill in rescale(self.fills(), split) if fill.session < split.session]
             for fill in entry:
                 self._fills.put(self._fill_numbers.rows[fill.execution_id], fill)

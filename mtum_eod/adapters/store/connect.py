@@ -240,6 +240,7 @@ def copy_consistently(path: Path, copy: Path) -> None:
                 return
             continue
         with suppress(FileNotFoundError):  # its last user has just closed it
+            create_private(wal_copy)
             copyfile(wal, wal_copy)
             if _wal_header(copy) == header:
                 return

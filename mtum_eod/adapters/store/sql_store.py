@@ -60,9 +60,15 @@ ADD_RUN, ADD_BOOK, ADD_BAR, ADD_SIGNAL, ADD_ORDER, ADD_NOTICE = (
     Statement(insert(table))
     for table in (schema.run, schema.book, schema.bar, schema.signal, schema.order_intent, schema.notice)
 )
-ADD_ACT, ADD_FLOW, ADD_HALT, ADD_SPLIT, ADD_LEFT = (
-    Statement(insert(table))
-    for table in (schema.owner_act, schema.cash_flow, schema.halt, schema.split, schema.left_shares)
+ADD_ACT, ADD_FLOW, ADD_HALT, ADD_LEFT = (
+    Statement(insert(table)) for table in (schema.owner_act, schema.cash_flow, schema.halt, schema.left_shares)
+)
+_split = insert(schema.split)
+ADD_SPLIT = Statement(  # what a source shows and takes back on one day comes to a ratio of 1
+    _split.on_conflict_do_update(
+        index_elements=["session"],
+        set_=_news(_split, "recorded_at") | {"ratio": schema.split.c.ratio * _split.excluded.ratio},
+    )
 )
 END_RUN = Statement(update(schema.run).where(schema.run.c.id == bindparam("run_id")))
 SET_ACCOUNT = Statement(update(schema.book))

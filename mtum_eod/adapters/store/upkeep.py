@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
-from shutil import copyfile
 
 from sqlalchemy import Engine, text
 
 import mtum_eod
 from mtum_eod.adapters.store.connect import (
+    copy_consistently,
     create_private,
     read_only,
     refusals,
@@ -241,8 +242,6 @@ def restore(source: Path, path: Path) -> Restored:
     with refusals(source):
         if not source.is_file():
             raise FileNotFoundError("there is no such backup")
-        revision = _verified_revision(source)
-        refuse_newer(source, revision)
     now = _timestamp()
     wal, shm = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     unfinished = path.with_name(f".{path.name}-{now}.part")
@@ -251,7 +250,12 @@ def restore(source: Path, path: Path) -> Restored:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             create_private(unfinished)
-            copyfile(source, unfinished)
+            with refusals(source):
+                copy_consistently(source, unfinished)  # what an earlier restore kept may have a WAL beside it
+                with closing(_open(unfinished)) as copy:
+                    copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+                revision = _verified_revision(unfinished, source)
+                refuse_newer(source, revision)
             existed = path.exists()
             notes = _succeed(path, unfinished, revision) if existed else [NOTHING_IN_PLACE]
             _sync(unfinished)
@@ -320,7 +324,9 @@ def carry_over(before: BookReader, restored: Store) -> list[str]:
         elif act.act in REDONE:
             gone.append(f"gone, look with `mtum-eod reconcile`: {act.act} ({act.session}): {act.words}")
         if act.act is Act.LEAVE:
-            restored.leave(before.shares_left(), act.at)
+            # Splits that the restored book has not followed yet will make new shares of these too.
+            unfollowed = prod(s.ratio for s in before.splits() if s not in restored.splits())
+            restored.leave(before.shares_left() / unfollowed, act.at)
     for flow in (Counter(before.cash_flows()) - Counter(restored.cash_flows())).elements():
         note = f" --note {shlex.quote(flow.note)}" if flow.note else ""
         line = f"mtum-eod cash add {flow.kind} {flow.amount_usd:.12g} --date {flow.session}{note}"
@@ -361,13 +367,13 @@ def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
 
 
-def _verified_revision(path: Path) -> str:
-    """The revision of a backup file whose integrity holds. Raises StoreError otherwise."""
+def _verified_revision(path: Path, source: Path | None = None) -> str:
+    """The revision of a backup file whose integrity holds. Raises StoreError otherwise, about `source` if given."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
         findings: Sequence[tuple[str]] = db.execute("PRAGMA integrity_check").fetchall()
         if findings != [("ok",)]:
             raise StoreError(
-                f"{path} is damaged: {findings[0][0]}",
+                f"{source or path} is damaged: {findings[0][0]}",
                 hint="take an older backup, or look at the disk; see `mtum-eod db check`",
             )
         revision = db.execute("SELECT version_num FROM alembic_version").fetchone()
