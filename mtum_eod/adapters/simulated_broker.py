@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.core.checks import Check
 from mtum_eod.core.ledger import ledger
-from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus
+from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, whole_shares
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown, WhatIf
 
@@ -123,7 +123,7 @@ class SimulatedBroker:
         held = before = 0.0
         for split in self._book.splits():
             sum_then = self._orders.shares_through(min(through, _day_before(split.session)))
-            held, before = (held + sum_then - before) * split.ratio, sum_then
+            held, before = float(whole_shares((held + sum_then - before) * split.ratio)), sum_then
         return Known(held + self._orders.shares_through(through) - before)
 
     def cash(self) -> Answer[Cash]:

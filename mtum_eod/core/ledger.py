@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from mtum_eod.core.money import Usd
-from mtum_eod.core.trading import CashFlow, Fill, Side, Split, same_shares
+from mtum_eod.core.trading import CashFlow, Fill, Side, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import StoreError
 
@@ -134,9 +134,35 @@ def rescale(fills: Sequence[Fill], split: Split) -> list[Fill]:
     """The executions that the shares now held come from, as a split makes them; none where none are held.
 
     fills: all of the book's, in the order they happened. Those from the split's session on are on its scale already.
-    Purchases and sales before it each come out whole; every execution keeps its value, so that cost and results stay
-    as they were. Raises StoreError where whole shares cannot come out.
+    Whole shares are left of those before it, and what they cost: for the fraction the broker pays cash
+    (`lost_fraction`). Every execution keeps its value.
+    Raises StoreError where no share is left, or less than one for an execution.
     """
+    old, new = _around(fills, split)
+    if not old:
+        return new
+    held, sold = _signed(old), sum(fill.shares for fill in old if fill.side is Side.SELL)
+    # A sale from before is rounded as it comes out; of the purchases comes what that and the shares held add up to.
+    sold_after = max(round(sold * split.ratio), sum(fill.side is Side.SELL for fill in old))
+    after = {Side.BUY: whole_shares(held * split.ratio) + sold_after, Side.SELL: sold_after}
+    prints = {side: [fill for fill in old if fill.side is side] for side in Side}
+    if whole_shares(held * split.ratio) < 1 or any(after[side] < len(prints[side]) for side in Side):
+        raise StoreError(
+            f"a split of {split.ratio:g} new shares for one makes {held * split.ratio:g} of {counted(held, 'share')}, "
+            "less than a whole one for each of its executions",
+            hint="look at the broker's statement; `mtum-eod reconcile` compares the book with the broker",
+        )
+    return [one for side in Side for one in _shared_out(prints[side], after[side])] + new
+
+
+def lost_fraction(fills: Sequence[Fill], split: Split) -> float:
+    """The part of a new share that the split leaves beside the whole ones: the broker pays it in cash."""
+    exact = _signed(_around(fills, split)[0]) * split.ratio
+    return 0.0 if same_shares(exact, round(exact)) else exact - whole_shares(exact)
+
+
+def _around(fills: Sequence[Fill], split: Split) -> tuple[list[Fill], list[Fill]]:
+    """Since the book last held nothing: the executions before the split, and those from its session on."""
     since_flat: list[Fill] = []
     held = 0
     for fill in fills:
@@ -145,25 +171,21 @@ def rescale(fills: Sequence[Fill], split: Split) -> list[Fill]:
         if not held:
             since_flat.clear()
     old = [fill for fill in since_flat if fill.session < split.session]
-    rescaled = [new for side in Side for new in _rescale_side([f for f in old if f.side is side], split.ratio)]
-    return rescaled + [fill for fill in since_flat if fill.session >= split.session]
+    return old, [fill for fill in since_flat if fill.session >= split.session]
 
 
-def _rescale_side(fills: list[Fill], ratio: float) -> list[Fill]:
-    before = sum(fill.shares for fill in fills)
-    total = round(before * ratio)
-    if not same_shares(before * ratio, total) or total < len(fills):
-        raise StoreError(
-            f"a split of {ratio:g} new shares for one makes {before * ratio:g} of {counted(before, 'share')}, "
-            "which is no whole number",
-            hint="look at the broker's statement; `mtum-eod reconcile` compares the book with the broker",
-        )
+def _signed(fills: Iterable[Fill]) -> int:
+    return sum(fill.side.sign * fill.shares for fill in fills)
+
+
+def _shared_out(fills: list[Fill], total: int) -> list[Fill]:
     # Each execution alone need not come out whole: the running sum is rounded, and each keeps a share at least.
+    before = sum(fill.shares for fill in fills)
     rescaled: list[Fill] = []
     seen = given = 0
     for left_after, fill in zip(reversed(range(len(fills))), fills, strict=True):
         seen += fill.shares
-        shares = max(1, min(round(seen * ratio), total - left_after) - given)
+        shares = max(1, min(round(seen * total / before), total - left_after) - given)
         given += shares
         rescaled.append(replace(fill, shares=shares, price_usd=fill.shares * fill.price_usd / shares))
     return rescaled

@@ -17,7 +17,7 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
 from mtum_eod.jobs.market import UNFINISHED, fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
-from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_before, follow_scale, unfollowed_split
+from mtum_eod.jobs.splits import compared_window, follow_before, follow_scale, unfollowed_split
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
@@ -160,7 +160,7 @@ def _expected_commission(desk: Desk, shares: int, price: float) -> float:
 def recent(desk: Desk, last: date | None = None) -> DailyBars:
     """Some sessions up to `last`, or else to the one before today, as the source has them now."""
     last = last or desk.calendar.nearest(desk.calendar.local_date(desk.clock.now()))[0]
-    window = desk.calendar.window(last, COMPARED_SESSIONS)
+    window = compared_window(desk, last)
     bars = fetch(desk.prices, desk.book.symbol, window, desk.wall_clock.now(), desk.store)
     return quality.check(bars, window, needed=0).bars
 

@@ -10,13 +10,13 @@ from mtum_eod.core import timing
 from mtum_eod.core.evidence import Evidence, Funds, Indicators, PendingExit
 from mtum_eod.core.ledger import Ledger
 from mtum_eod.core.market import Finding, FindingKind
-from mtum_eod.core.trading import OrderStatus, Position, Split, same_shares, whole_shares
-from mtum_eod.core.words import counted
+from mtum_eod.core.trading import OrderStatus, Position, Split, whole_shares
 from mtum_eod.jobs import market
 from mtum_eod.jobs.desk import Desk
+from mtum_eod.jobs.inquiry import mismatch
 from mtum_eod.jobs.market import Reading
 from mtum_eod.jobs.splits import split_seen
-from mtum_eod.ports import Answer, BookReader, Unknown
+from mtum_eod.ports import BookReader, Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def gather(desk: Desk, session: date) -> Gathered:
         daily_loss_latched=any(halt.is_daily_loss for halt in halts),
         pending_exit=_pending_exit(desk, position),
         order_unknown=order_in_doubt(desk.store, session),
-        mismatch=_mismatch(ledger, held, left),
+        mismatch=mismatch(ledger, held, left),
         broker_shares=None if isinstance(held, Unknown) else whole_shares(held.value - left),
         has_order=desk.store.order(session) is not None,
     )
@@ -112,14 +112,3 @@ def order_in_doubt(store: BookReader, session: date) -> str:
 def _with_doubt(finding: Finding, seen: Split | str | None) -> Finding:
     is_in_doubt = finding.kind is FindingKind.RATIO and isinstance(seen, str)
     return replace(finding, words=f"{finding.words}; {seen}") if is_in_doubt else finding
-
-
-def _mismatch(ledger: Ledger, held: Answer[float], left: float) -> str:
-    """Where book and broker differ, in words; a broker that did not say differs from any book."""
-    ours = ledger.holding.shares if ledger.holding else 0
-    if isinstance(held, Unknown):
-        return f"the broker's position is not known ({held.why})"
-    if same_shares(held.value - left, ours):
-        return ""
-    own = f", {left:g} of them left to the owner" if left else ""
-    return f"the book holds {counted(ours, 'share')}, the broker {held.value:g}{own}"

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 
+from mtum_eod.core.ledger import Ledger
 from mtum_eod.core.trading import Fill, OrderIntent, Side, order_reference, same_shares
+from mtum_eod.core.words import counted
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.ports import Answer, BrokerOrder, Known, Unknown
 
@@ -77,3 +79,14 @@ def executions_of(intent: OrderIntent, executions: Iterable[Fill]) -> list[Fill]
 def executions_vanished(desk: Desk, session: date) -> bool:
     """Whether the broker's lists may have lost that session's executions: they begin at its midnight."""
     return desk.calendar.local_date(desk.clock.now()) > session
+
+
+def mismatch(ledger: Ledger, held: Answer[float], left: float) -> str:
+    """Where book and broker differ, in words; a broker that did not say differs from any book."""
+    ours = ledger.holding.shares if ledger.holding else 0
+    if isinstance(held, Unknown):
+        return f"the broker's position is not known ({held.why})"
+    if same_shares(held.value - left, ours):
+        return ""
+    own = f", {left:g} of them left to the owner" if left else ""
+    return f"the book holds {counted(ours, 'share')}, the broker {held.value:g}{own}"

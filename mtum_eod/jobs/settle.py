@@ -20,7 +20,7 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_vanished
 from mtum_eod.jobs.order import adopt_forgotten
 from mtum_eod.jobs.replay import replay_recorded
-from mtum_eod.jobs.splits import COMPARED_SESSIONS, follow_scale
+from mtum_eod.jobs.splits import compared_window, follow_scale
 from mtum_eod.ports import Answer, EquityMark, Known, Notice, Unknown
 
 
@@ -73,7 +73,7 @@ def settle_session(desk: TradingDesk, session: date) -> Settlement:
     order = desk.store.order(session)
     collected = collect(desk, order) if order else Collected(None)
     provisional = [mark for mark in desk.store.provisional_marks() if mark.session < session]
-    first = min([*(mark.session for mark in provisional), desk.calendar.window(session, COMPARED_SESSIONS)[0]])
+    first = min([*(mark.session for mark in provisional), compared_window(desk, session)[0]])
     window = desk.calendar.sessions(first, session)
     bars, without_vix = [prices := _bars(desk, desk.book.symbol, window)], ""
     try:

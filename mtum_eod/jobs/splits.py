@@ -10,16 +10,29 @@ from math import log, nan
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
-from mtum_eod.core.ledger import ledger, rescale
-from mtum_eod.core.market import DailyBars, FindingKind
-from mtum_eod.core.trading import Fill, Mode, Split, same_shares
+from mtum_eod.core.ledger import ledger, lost_fraction, rescale
+from mtum_eod.core.market import BarStatus, DailyBars, FindingKind
+from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.ports import Notice, Unknown
+from mtum_eod.jobs.inquiry import mismatch
+from mtum_eod.ports import Answer, Known, Notice, Unknown
 
 COMPARED_SESSIONS = 10
 """At least so many sessions are read where bars are to be written, so that a split of the closes stands out."""
+
+
+def compared_window(desk: Desk, last: date) -> list[date]:
+    """The sessions up to `last` in which a split of the closes stands out, however long nothing has been stored."""
+    window = desk.calendar.window(last, COMPARED_SESSIONS)
+    stored = desk.store.bars(desk.book.symbol, window[0], last)
+    if (stored.statuses == str(BarStatus.FINAL)).sum() * 2 >= COMPARED_SESSIONS:
+        return window
+    stored = desk.store.bars(desk.book.symbol, desk.calendar.first_session, last)
+    if stored.is_empty:
+        return window
+    return desk.calendar.sessions(desk.calendar.window(stored.last, COMPARED_SESSIONS)[0], last)
 
 
 def unfollowed_split(desk: Desk, prices: DailyBars) -> float | None:
@@ -69,7 +82,7 @@ def _first_session(desk: Desk, prices: DailyBars, fills: Sequence[Fill], ratio: 
 def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
     """An execution's price lies near its session's close; one older than these bars is older than the split too."""
     close = prices.close_of(fill.session)
-    return close is not None and abs(log(fill.price_usd / close)) < abs(log(fill.price_usd / (close * ratio)))
+    return close is not None and _is_nearer(fill.price_usd, close, close * ratio)
 
 
 def _doubt(desk: Desk, prices: DailyBars, fills: Sequence[Fill], split: Split) -> str:
@@ -88,12 +101,37 @@ def _doubt(desk: Desk, prices: DailyBars, fills: Sequence[Fill], split: Split) -
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         return f"the broker's position is not known ({held.why})"
-    left = desk.store.shares_left()
-    before, after = desk.shares() + left, shares + left * split.ratio
-    if same_shares(held.value, after):
+    left, fraction = desk.store.shares_left(), lost_fraction(fills, split)
+    beside = (left * split.ratio, left, (left + _unexplained(desk, prices, split.ratio)) * split.ratio)
+    if any(_is_held(held.value, shares, fraction, others) for others in beside):
         return ""
+    before, after = desk.shares() + left, shares + beside[0]
     held_words = counted(held.value, "share")
     return f"the broker holds {held_words}, where a split would have made {after:g} of {before:g}"
+
+
+def _is_held(held: float, shares: int, fraction: float, others: float) -> bool:
+    """Whether the broker has these shares and others of the account; of a fraction it may hold the whole ones only."""
+    exact = shares + fraction + others
+    return any(same_shares(held, one) for one in (exact, whole_shares(exact), shares + others))
+
+
+def _unexplained(desk: Desk, prices: DailyBars, ratio: float) -> float:
+    """By how many the broker's shares were more than the book's and the owner's when a decision last saw them.
+
+    In a session before the split, by its stored close. Shares traded past the program are split too.
+    """
+    stored = desk.store.bars(desk.book.symbol, prices.first, prices.last)
+    for session in reversed(stored.days[-COMPARED_SESSIONS:].tolist()):
+        signal, was, close = desk.store.signal(session), stored.close_of(session), prices.close_of(session)
+        if signal and was and close and _is_nearer(was, close * ratio, close):
+            position, broker = signal.inputs["position"], signal.inputs["broker_shares"]
+            return 0.0 if broker is None else float(broker - (position["shares"] if position else 0))
+    return 0.0
+
+
+def _is_nearer(price: float, one: float, other: float) -> bool:
+    return abs(log(price / one)) < abs(log(price / other))
 
 
 def follow_before(desk: TradingDesk, prices: DailyBars, shown: Sequence[Fill]) -> bool:
@@ -127,15 +165,38 @@ def follow_split(desk: TradingDesk, split: Split) -> None:
     All of it is durable together, so the next look finds nothing left to follow. Raises MarketDataError, StoreError.
     """
     symbol, now, shares = desk.book.symbol, desk.wall_clock.now(), desk.shares()
+    fraction = lost_fraction(desk.store.since_flat().fills, split)
     history = _history(desk)
     with desk.store.transaction():
         desk.store.split(split, now)
         if left := desk.store.shares_left():
-            desk.store.leave(left * split.ratio, now)
+            desk.store.leave(_left_after(desk.broker.shares_held(symbol), desk.shares(), left, split), now)
         desk.store.add_bars([history])
         held = f"{counted(shares, 'share')} held: {desk.shares()} now" if shares else "no share is held"
         words = f"{symbol}: a split of {split.ratio:.6g} new shares for one, followed on {split.session}; {held}"
+        if fraction:
+            words += _paid_out(desk, fraction, history)
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=words))
+
+
+def _left_after(held: Answer[float], shares: int, left: float, split: Split) -> float:
+    """The owner's own shares after a split; those he named when the broker had split them already stay as they are."""
+    is_new = isinstance(held, Known) and same_shares(held.value, shares + left)
+    return left if is_new else left * split.ratio
+
+
+def _paid_out(desk: TradingDesk, fraction: float, history: DailyBars) -> str:
+    """What becomes of a fraction of a share, in words; the embedded broker pays it at once, at the last close."""
+    if desk.book.mode is not Mode.SIMULATED:
+        return (
+            f"; for {fraction:.6g} of a share the broker pays cash: once it is there, "
+            "`mtum-eod cash add dividend AMOUNT`"
+        )
+    close = history.close_of(history.last) or 0.0
+    today = desk.calendar.local_date(desk.clock.now())
+    paid = CashFlow(kind=CashKind.DIVIDEND, amount_usd=round(fraction * close, 2), session=today, note="cash in lieu")
+    desk.store.add_cash_flow(paid, desk.wall_clock.now())
+    return f"; {paid.amount_usd:,.2f} USD paid for {fraction:.6g} of a share"
 
 
 def as_after_split(desk: Desk, evidence: Evidence, split: Split) -> Evidence:
@@ -147,14 +208,15 @@ def as_after_split(desk: Desk, evidence: Evidence, split: Split) -> Evidence:
         atr = desk.store.entry_atr(held.entry_session)
         scaled = nan if atr is None else atr / (split.ratio if held.entry_session < split.session else 1)
         position = replace(position, shares=held.shares, entry_price=held.entry_price, entry_atr=scaled)
-    shares = held.shares if held else 0
+    shares, broker = held.shares if held else 0, desk.broker.shares_held(desk.book.symbol)
+    left = _left_after(broker, shares, desk.store.shares_left(), split)
     words = f"a split of {split.ratio:.6g} new shares for one: the next run makes {shares} of the shares held"
     return replace(
         evidence,
         position=position,
         funds=replace(evidence.funds, last_final_equity=after.equity(evidence.indicators.previous_close)),
-        mismatch="",
-        broker_shares=shares,
+        mismatch=mismatch(after, broker, left),
+        broker_shares=None if isinstance(broker, Unknown) else whole_shares(broker.value - left),
         findings=tuple(
             replace(found, is_fatal=False, words=f"{found.words}; {words}")
             if found.kind is FindingKind.RATIO

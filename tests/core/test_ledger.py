@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from math import floor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtum_eod.core.ledger import Holding, Ledger, ledger, rescale
+from mtum_eod.core.ledger import Holding, Ledger, ledger, lost_fraction, rescale
 from mtum_eod.core.money import TOLERANCE_USD
 from mtum_eod.core.trading import CashFlow, CashKind, Fill, Side, Split
 from mtum_eod.errors import StoreError
@@ -371,11 +372,21 @@ def test_a_split_leaves_money_as_it_was(ratio: float):
     )
 
 
-@pytest.mark.parametrize("ratio", [0.1, 1.1, 0.05, 1 / 3])
-def test_a_split_that_leaves_no_whole_shares_is_refused(ratio: float):
-    """20 bought: 2 for one tenth is whole, but the 4 sold are not; a twentieth makes one share of two prints."""
-    with pytest.raises(StoreError, match="no whole number"):
-        rescale(HISTORY, split(ratio))
+@pytest.mark.parametrize(
+    ("ratio", "shares", "fraction"), [(0.1, [1, 1, 1], 0.6), (1.1, [14, 7, 4], 0.6), (1 / 3, [4, 2, 1], 1 / 3)]
+)
+def test_a_split_leaves_whole_shares_and_all_they_cost(ratio: float, shares: list[int], fraction: float):
+    """16 held are 1.6, 17.6 or 5.33: the whole ones stay, the rest is paid in cash; every execution keeps its value."""
+    after = rescale(HISTORY, split(ratio))
+
+    assert (shares, pytest.approx(fraction)) == ([f.shares for f in after], lost_fraction(HISTORY, split(ratio)))
+    assert [1170.0, 630.0, 380.0] == [pytest.approx(f.shares * f.price_usd) for f in after]
+
+
+def test_a_split_that_leaves_no_share_is_refused():
+    """16 held are 0.8."""
+    with pytest.raises(StoreError, match=r"makes 0\.8 of 16 shares, less than a whole one"):
+        rescale(HISTORY, split(0.05))
 
 
 def test_an_execution_of_the_first_session_on_the_new_scale_stays_as_it_is():
@@ -395,15 +406,17 @@ def test_a_flat_book_has_nothing_to_rescale():
     ratio=st.sampled_from([2.0, 3.0, 1.5, 4 / 3, 0.5, 0.1, 1.25]),
 )
 def test_whatever_the_prints_a_split_keeps_their_value(parts: list[int], ratio: float):
-    """Or it is refused, where the shares would not come out whole."""
+    """Or it is refused, where less than one would be left for each. A fraction beside the whole ones is cash."""
     bought = [fill(day("01-03"), BUY, shares, 100.0, None, number) for number, shares in enumerate(parts, 1)]
     total = sum(parts) * ratio
-    if abs(total - round(total)) > 1e-6 or round(total) < len(parts):
+    whole = floor(total + 1e-9)
+    if whole < len(parts):
         with pytest.raises(StoreError):
             rescale(bought, split(ratio))
         return
     after = rescale(bought, split(ratio))
 
-    assert round(total) == sum(f.shares for f in after)
+    assert whole == sum(f.shares for f in after)
+    assert pytest.approx(total - whole) == lost_fraction(bought, split(ratio))
     assert [pytest.approx(shares * 100.0) for shares in parts] == [f.shares * f.price_usd for f in after]
     assert min(f.shares for f in after) >= 1

@@ -125,15 +125,15 @@ def test_equity_is_the_same_before_and_after_a_split(bench: Bench):
     ("ratio", "held", "why"),
     [
         (2, 33.0, "the broker holds 33 shares, where a split would have made 66 of 33"),
-        (1.5, 49.0, "a split of 1.5 new shares for one makes 49.5 of 33 shares, which is no whole number"),
-        (1 / 10, 3.0, "a split of 0.1 new shares for one makes 3.3 of 33 shares, which is no whole number"),
+        (1.5, 33.0, "the broker holds 33 shares, where a split would have made 49 of 33"),
+        (1 / 40, 0.0, "a split of 0.025 new shares for one makes 0.825 of 33 shares, less than a whole one"),
         (1.004, 33.0, "perhaps the source changed how it adjusts"),
     ],
 )
 def test_a_ratio_without_its_shares_changes_nothing_blocks_and_is_told_once(
     bench: Bench, ratio: float, held: float, why: str
 ):
-    """A split not booked yet, cash for half a share, a dividend taken out of the prices."""
+    """A split not booked yet, one that leaves no share, a dividend taken out of the prices."""
     bench.buy(SESSION)
     before = position(bench)
     rescale_source(bench, ratio)
@@ -518,3 +518,83 @@ def test_a_correction_on_the_old_scale_does_not_undo_a_split(bench: Bench):
     settle_all(bench.desk)
 
     assert [(66, 74.0, 1.25)] == bench.sql("SELECT shares, price_usd, commission_usd FROM execution")
+
+
+@pytest.mark.parametrize(("ratio", "shares", "of_one"), [(1.5, 49, "0.5"), (1 / 10, 3, "0.3")])
+def test_the_fraction_that_a_split_leaves_is_cash_of_which_the_owner_is_told(
+    bench: Bench, ratio: float, shares: int, of_one: str
+):
+    """33 are 49.5 or 3.3: the broker holds the whole ones. They carry all that was paid."""
+    bench.buy(SESSION)
+    rescale_source(bench, ratio)
+    bench.broker.shares = float(shares)
+    outcome = bench.decide(NEXT)
+
+    assert (None, [(shares, 4884.0)]) == (
+        outcome.document["blocked_by"],
+        bench.sql("SELECT shares, round(shares * entry_price, 6) FROM position"),
+    )
+    assert [True] == [
+        f"for {of_one} of a share the broker pays cash: once it is there, `mtum-eod cash add dividend AMOUNT`" in words
+        for words, _ in bench.notices("mismatch")
+    ]
+
+
+def test_the_embedded_broker_pays_for_the_fraction(tmp_path: Path):
+    """33 shares at 148.00 are 49.5: half a share at the last close, 98.67 USD, is 49.34."""
+    bench = SimulatedBench(tmp_path / "book.db", data=entry_data(), broker=ScriptedBroker())
+    bench.decide()
+    bench.settle()
+    rescale_source(bench, 1.5)
+    bench.decide(NEXT)
+    bench.settle(NEXT)
+
+    assert (49.0, 49) == (bench.desk.broker.shares_held("MTUM").value, bench.desk.shares())
+    assert [("dividend", 49.34)] == bench.sql("SELECT kind, amount_usd FROM cash_flow")
+    assert [] == upkeep.check(bench.path)
+
+
+def test_shares_bought_past_the_program_do_not_hide_a_split(bench: Bench):
+    """One more than the book's when it was last decided, two since: a split of them all. The exit sells all 66."""
+    bench.buy(SESSION)
+    bench.broker.shares = 34.0
+    bench.decide(NEXT)
+    bench.settle(NEXT)
+    rescale_source(bench, 2)
+    bench.broker.shares = 68.0
+    bench.data.edit(VIX, THIRD, close=31.0)
+    document = bench.decide(THIRD).document
+
+    assert ("SELL", 66, ["vix"]) == (document["action"], document["shares"], document["exit_reasons"])
+    assert [True] == ["the book holds 66 shares, the broker 68" in words for words, _ in bench.notices("mismatch")[-1:]]
+
+
+def test_shares_left_to_the_owner_when_the_broker_had_split_them_stay_as_he_named_them(bench: Bench):
+    """10 of his own beside 66, typed while the book still held 33."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = 76.0
+    bench.decide(NEXT)
+    before = bench.desk.shares()
+    bench.store.leave(10.0, bench.clock.now())
+    outcome = bench.decide(NEXT, before_close=18)
+
+    assert (33, 66, 10.0, None) == (
+        before,
+        bench.desk.shares(),
+        bench.store.shares_left(),
+        outcome.document["blocked_by"],
+    )
+
+
+def test_a_split_in_doubt_stands_out_however_long_nothing_was_settled(bench: Bench):
+    """Three weeks later no bar of the new scale has joined those of the old one."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    for session in calendar().sessions(NEXT, date(2024, 11, 27)):
+        with pytest.raises(MarketDataError, match="the broker holds 33 shares"):
+            bench.settle(session)
+    bench.broker.shares = 66.0
+    bench.settle(date(2024, 11, 27))
+
+    assert [(66, 74.0)] == [row[:2] for row in position(bench)]
