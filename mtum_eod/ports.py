@@ -405,6 +405,10 @@ class BookReader(Protocol):
         """Messages that have reached the owner since then."""
         ...
 
+    def told_since(self, at: datetime) -> set[Notice]:
+        """Messages kept since then, whether they have reached the owner or not."""
+        ...
+
     def open_orders(self) -> list[Order]:
         """Orders something may still happen to, oldest first."""
         ...

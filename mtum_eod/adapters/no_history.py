@@ -83,6 +83,9 @@ class NoHistory:
     def sent_since(self, at: datetime) -> set[Notice]:  # noqa: ARG002
         return set()
 
+    def told_since(self, at: datetime) -> set[Notice]:  # noqa: ARG002
+        return set()
+
     def open_orders(self) -> list[Order]:
         return []
 

@@ -108,6 +108,7 @@ class SessionFacts:
     is_decided: bool = False  # its ledger row stands: decided, skipped or missed
     awaits_approval: bool = False  # its entry waits for the owner, who has said neither yes nor no
     order_unacknowledged: bool = False  # an intent is committed, and the broker's word on it is not
+    withdrawal_open: bool = False  # the owner took the order back, and it is neither withdrawn nor told to be too late
     is_settled: bool = False
     settle_tried_at: datetime | None = None  # the latest attempt
 
@@ -142,9 +143,9 @@ def due(
     """The step that is due now, or None.
 
     Deciding today's session comes first, from its decision time until its ledger row stands, and again until the close
-    while its order is unacknowledged. It settles by itself what is open, so no unfinished business of an earlier
-    session, which may stay unfinished for days, can keep a position from being sold. While the owner is asked
-    nothing is decided; from the hard stop on the question has lapsed, and that is to be told.
+    while its order is unacknowledged, or taken back and not withdrawn. It settles by itself what is open, so no
+    unfinished business of an earlier session, which may stay unfinished for days, can keep a position from being sold.
+    While the owner is asked nothing is decided; from the hard stop on the question has lapsed, and that is to be told.
 
     Of the others the one that has waited longest, so that none whose attempts take long keeps the rest from their
     turn: settling a session, preflight (from its time until it passes, not from the decision time on), the evening's
@@ -208,6 +209,9 @@ def _decide(facts: SessionFacts) -> Iterator[tuple[Due, datetime | None]]:
     elif facts.order_unacknowledged:
         why = "the order is not acknowledged"
         yield Due(at=times.decide_at, step=Step.DECIDE, session=times.session, why=why), times.close
+    elif facts.withdrawal_open:  # at once: a sale by hand is out long before the decision time
+        why = "the order is not withdrawn yet"
+        yield Due(at=times.open, step=Step.DECIDE, session=times.session, why=why), times.close
 
 
 def _preflight(facts: SessionFacts) -> Iterator[tuple[Due, datetime | None]]:

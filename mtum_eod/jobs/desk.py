@@ -12,7 +12,7 @@ from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.timing import Timetable, timetable
 from mtum_eod.core.trading import Book
 from mtum_eod.jobs.market import Sources
-from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notifier, SessionRow, Store
+from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notice, Notifier, SessionRow, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,10 @@ class Desk:
             require_confirmation=p.risk.require_confirmation,
             order_type=p.order_type,
         )
+
+    def has_told(self, notice: Notice, session: date) -> bool:
+        """Whether the owner was told that since the session's midnight."""
+        return notice in self.store.told_since(self.calendar.at(session, "00:00"))
 
     def unsettled(self) -> list[SessionRow]:
         """The ledger's rows still to be settled, ascending.
@@ -101,6 +105,11 @@ class TradingDesk(Desk):
     """Whether the database is sound and adds up."""
     copy_book: Callable[[], object] = tuple
     """Make a backup. Raises StoreError."""
+
+    def tell_once(self, notice: Notice, session: date) -> None:
+        """Tell what has not been told in these very words since the session's midnight: cron meets it every minute."""
+        if not self.has_told(notice, session):
+            self.notifier.tell(notice)
 
     def connected(self) -> TradingDesk:
         """The same desk, its book that of the account the broker is connected to: a first run learns it only here.

@@ -15,6 +15,7 @@ from mtum_eod.core.trading import OrderStatus, SessionStatus, Step
 from mtum_eod.jobs.approval import approval_of, question_of
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.evening import evening_step
+from mtum_eod.jobs.order import is_withdrawal_open
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.preflight import exit_code, preflight_step
 from mtum_eod.jobs.session import decide_step, file_missed, settle_step
@@ -138,6 +139,7 @@ def _facts(desk: Desk, session: date, row: SessionRow | None, runs: Mapping[Step
         is_decided=_is_decided(desk, row),
         awaits_approval=bool(asked and approval_of(desk.store, asked) is None),
         order_unacknowledged=bool(order and order.status in (OrderStatus.INTENT, OrderStatus.UNKNOWN)),
+        withdrawal_open=bool(order and is_withdrawal_open(desk, order)),
         is_settled=bool(row and row.is_settled),
         settle_tried_at=settle.started_at if settle else None,
     )

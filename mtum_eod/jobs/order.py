@@ -61,6 +61,9 @@ LOOK = (
 NEVER_ARRIVED = "never reached the broker"
 """How an order ended that no gate held back."""
 
+TOO_LATE = "too late to withdraw"
+"""How the words on an order begin that the broker was not asked to withdraw."""
+
 ON_THE_ORDER = (Act.APPROVE, Act.CANCEL, Act.FLATTEN)
 """What an owner can say of a session's order; the last word counts."""
 
@@ -75,7 +78,7 @@ def send(desk: TradingDesk, intent: OrderIntent, reason: str) -> Blocked | None:
     there is time; what stays unknown is recorded so. reason: why it is sent, in words for the owner.
     """
     stopped = _submit(desk, intent, reason, is_last_try=False)
-    _heed_withdrawal(desk, intent.session)
+    heed_withdrawal(desk, intent.session)
     return stopped
 
 
@@ -188,7 +191,6 @@ def recover(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: bo
     position that moved by the whole order says that it was executed. Not knowable: UNKNOWN, a person looks.
     """
     _find_out(desk, intent, reason, may_send=may_send)
-    _heed_withdrawal(desk, intent.session)
 
 
 def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: bool, doubt: str = "") -> None:
@@ -284,7 +286,7 @@ def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
         acknowledge(desk, order)
         said = f"{session}: {words}; it is {order.status} and counts as the session's one order now"
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=said, is_urgent=True))
-    _heed_withdrawal(desk, session)
+    heed_withdrawal(desk, session)
     return Known(None)
 
 
@@ -305,8 +307,16 @@ def withdrawal_of(store: BookReader, session: date) -> OwnerAct | None:
     return said[-1] if said and said[-1].act is Act.CANCEL else None
 
 
-def _heed_withdrawal(desk: TradingDesk, session: date) -> None:
-    """Take the session's order back where the owner's word to do so came before, or while it was on its way."""
+def is_withdrawal_open(desk: Desk, order: Order) -> bool:
+    """Whether an order that the broker has is still to be taken back, or the owner to be told that it is too late."""
+    session = order.intent.session
+    if order.status is not OrderStatus.WORKING or withdrawal_of(desk.store, session) is None:
+        return False
+    return _can_withdraw(desk, order.intent) or not desk.has_told(_too_late(order.intent), session)
+
+
+def heed_withdrawal(desk: TradingDesk, session: date) -> None:
+    """Take the session's order back where the owner's word to do so stands, whenever it came."""
     order = desk.store.order(session)
     if order and order.status.is_open and withdrawal_of(desk.store, session):
         withdraw(desk, order)
@@ -316,13 +326,14 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
     """Ask the broker to withdraw an open order, before the hard stop only, and write down its answer.
 
     Past the hard stop the broker is not asked: it might take the cancellation for the next session's order. An order
-    that may still be executed although it was to be withdrawn is told.
+    that may still be executed although it was to be withdrawn is told, once a day in the same words.
     """
     intent = order.intent
-    times = desk.timetable(intent.session)
-    if timing.window(desk.clock.now(), times) not in (Window.EARLY, Window.OPEN):
-        return Withdrawn(words=f"too late to withdraw {intent.reference}: past the hard stop", is_done=False)
-    desk.broker.finish_by(times.hard_stop_at)
+    if not _can_withdraw(desk, intent):
+        if desk.clock.now() < desk.calendar.close(intent.session):  # after it, what became of the order is told
+            desk.tell_once(_too_late(intent), intent.session)
+        return Withdrawn(words=f"{TOO_LATE} {intent.reference}: past the hard stop", is_done=False)
+    desk.broker.finish_by(desk.timetable(intent.session).hard_stop_at)
     answer = desk.broker.cancel(intent.reference)
     with desk.store.transaction():
         if isinstance(answer, Known):
@@ -333,9 +344,21 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
             words = ": ".join(filter(None, (f"{intent.reference} is {answer.value.status}", answer.value.words)))
         else:
             words = f"{intent.reference} could not be withdrawn: {answer.why}"
-        said = f"{words}; it may be executed at the close"
-        desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
+        desk.tell_once(_not_withdrawn(words), intent.session)
     return Withdrawn(words=words, is_done=False)
+
+
+def _can_withdraw(desk: Desk, intent: OrderIntent) -> bool:
+    return desk.clock.now() < desk.timetable(intent.session).hard_stop_at
+
+
+def _too_late(intent: OrderIntent) -> Notice:
+    return _not_withdrawn(f"{TOO_LATE} {intent.reference}: past the hard stop")
+
+
+def _not_withdrawn(words: str) -> Notice:
+    said = f"{words}; it may be executed at the close"
+    return Notice(event=Event.RUN_FAILED, words=said, is_urgent=True)
 
 
 # -- telling ----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from mtum_eod.jobs.decide import decide_session, tell_unattended
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed, refuse_wrong_clock, under
 from mtum_eod.jobs.gather import position_of
-from mtum_eod.jobs.order import require_arrival
+from mtum_eod.jobs.order import heed_withdrawal, require_arrival
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import as_dry_run, replay_recorded
 from mtum_eod.jobs.settle import Settlement, settle_session
@@ -142,13 +142,18 @@ def _was_lived(desk: Desk, session: date) -> bool:
 
 
 def finish_open(desk: TradingDesk, session: date) -> list[str]:
-    """Resolve orders in doubt and settle earlier sessions; what stays open is told, and stops no exit of today."""
+    """Resolve orders in doubt, withdraw what the owner took back, settle earlier sessions.
+
+    What stays open is told, and stops no exit of today.
+    """
     notes = []
     for order in desk.store.open_orders():
         try:
             collected = collect(desk, order, may_send=order.intent.session == session)
             if order.intent.session == session:
                 require_arrival(collected.order)
+                # The word may have come when its order was out, and not got through.
+                heed_withdrawal(desk, session)
         except MtumEodError as error:
             if order.intent.session == session:
                 raise

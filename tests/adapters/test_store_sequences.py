@@ -230,6 +230,7 @@ def everything(store: Store) -> dict[str, Any]:
     answers |= {f"last_runs {session}": store.last_runs(session) for session in SESSIONS}
     answers |= {f"first_run {s} {step}": store.first_run(s, step) for s in SESSIONS for step in Step}
     answers |= {f"sent_since {text}": store.sent_since(at(text)) for text in DAYS}
+    answers |= {f"told_since {text}": store.told_since(at(text)) for text in DAYS}
     first, last = SESSIONS[1:]
     answers |= {
         "some": (store.ledger(first, last), store.ledger(last=first), store.equity_marks(first), store.runs(limit=2))

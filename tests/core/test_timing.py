@@ -215,6 +215,9 @@ def test_the_cut_of_a_session_of_equal_length_is_exact(microseconds):
         ("20:45", {"is_decided": True, "order_unacknowledged": True}, Step.DECIDE),
         ("20:59:59.999999", {"is_decided": True, "order_unacknowledged": True}, Step.DECIDE),
         ("21:00", {"is_decided": True, "order_unacknowledged": True}, None),
+        ("14:30", {"is_decided": True, "withdrawal_open": True}, Step.DECIDE),  # a sale by hand taken back
+        ("20:59:59.999999", {"is_decided": True, "withdrawal_open": True}, Step.DECIDE),
+        ("21:00", {"is_decided": True, "withdrawal_open": True}, None),
         ("21:19:59.999999", {"is_decided": True}, None),
         ("21:20", {"is_decided": True}, Step.SETTLE),
         ("21:20", {"is_decided": True, "order_unacknowledged": True}, Step.SETTLE),
@@ -477,6 +480,7 @@ def test_a_question_waits_until_the_hard_stop_and_then_lapses(now, expected):
         ("19:15", {"preflight_tried_at": utc(WINTER, "19:00")}, "the last check failed"),
         ("20:40", {}, "the session is not decided"),
         ("20:40", {"is_decided": True, "order_unacknowledged": True}, "the order is not acknowledged"),
+        ("20:40", {"is_decided": True, "withdrawal_open": True}, "the order is not withdrawn yet"),
         ("21:20", {"is_decided": True}, "the session has closed"),
     ],
 )

@@ -1,17 +1,18 @@
 """Taking today's order back: in time, too late, without an answer, and while another run is about to send it."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import date, datetime
 from pathlib import Path
 
 import pytest
-from fakes import KEY, SESSION, Bench
+from fakes import KEY, SESSION, Bench, Killed
 
 from mtum_eod.core.market import VIX
-from mtum_eod.core.trading import OrderIntent, OrderStatus
+from mtum_eod.core.trading import OrderIntent, OrderStatus, Step
 from mtum_eod.errors import AlreadyRunning, SettingsError
-from mtum_eod.jobs.wheel import Handled, Turn, cancel
-from mtum_eod.ports import BrokerOrder
+from mtum_eod.jobs.due import do_due
+from mtum_eod.jobs.wheel import Handled, Turn, cancel, halt
+from mtum_eod.ports import Answer, BrokerOrder
 
 BUY_KEY = f"{KEY}/2024-11-05/BUY"
 NEXT = date(2024, 11, 6)
@@ -218,6 +219,70 @@ def test_a_cancel_goes_past_a_run_that_does_not_end(bench: Bench, silent: set[st
     handled = take_back(bench, 16, turn=busy)
 
     assert ((words,), exit_code) == (handled.words, handled.exit_code)
+
+
+# -- did not get through ----------------------------------------------------------------------------------------------
+
+
+def dies(reference: str) -> Answer[BrokerOrder]:
+    raise Killed(reference)
+
+
+def take_back_in_vain(bench: Bench, before_close: float, how: str) -> None:
+    """The owner's word is kept, the broker does not hear of it."""
+    bench.at(SESSION, before_close)
+    withdraw = bench.broker.cancel
+    if how == "no answer":
+        bench.broker.silent.add("cancel")
+    else:
+        bench.broker.cancel = dies  # type: ignore[method-assign]
+    with suppress(Killed):
+        if how == "killed halting":
+            halt(bench.desk, why="", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
+        else:
+            cancel(bench.desk, why="", by="owner", turn=nullcontext)
+    bench.broker.cancel = withdraw  # type: ignore[method-assign]
+    bench.broker.silent.clear()
+
+
+@pytest.mark.parametrize("how", ["no answer", "killed", "killed halting"])
+def test_a_cancel_that_did_not_get_through_is_carried_out_by_the_next_run(bench: Bench, how: str):
+    """The order works at the broker; the command was cut off, or had no answer. Cron's next minute asks again."""
+    bench.decide()
+    take_back_in_vain(bench, 19, how)
+    steps = []
+    for before_close in (18, 17):
+        bench.at(SESSION, before_close)
+        steps.append(do_due(bench.desk).step)
+
+    assert ([Step.DECIDE, None], ["cancelled"]) == (steps, statuses(bench))
+    assert "cancelled" == bench.broker.at_broker[BUY_KEY].status
+
+
+def test_a_cancel_that_never_gets_an_answer_is_asked_again_each_minute_and_told_once(bench: Bench):
+    bench.decide()
+    take_back_in_vain(bench, 19, "no answer")
+    bench.broker.silent.add("cancel")
+    for before_close in (18, 17, 16):
+        bench.at(SESSION, before_close)
+        do_due(bench.desk)
+
+    said = f"{BUY_KEY} could not be withdrawn: no answer to the cancellation; it may be executed at the close"
+    assert [(said, 1)] == bench.notices("run_failed")
+
+
+def test_a_cancel_that_missed_the_hard_stop_is_told_once(bench: Bench):
+    """The machine was away until then: the broker is not asked any more, and the owner looks."""
+    bench.decide()
+    take_back_in_vain(bench, 19, "killed")
+    steps = []
+    for before_close in (14, 13):
+        bench.at(SESSION, before_close)
+        steps.append(do_due(bench.desk).step)
+
+    said = f"too late to withdraw {BUY_KEY}: past the hard stop; it may be executed at the close"
+    assert ([Step.DECIDE, None], ["working"]) == (steps, statuses(bench))
+    assert [(said, 1)] == bench.notices("run_failed")
 
 
 # -- nothing there ----------------------------------------------------------------------------------------------------

@@ -337,6 +337,9 @@ class FakeStore(FakeViews):
     def sent_since(self, at: datetime) -> set[Notice]:
         return set(self._sent.between((at, 0), None))
 
+    def told_since(self, at: datetime) -> set[Notice]:
+        return {kept.notice.notice for kept in self._notices if kept.notice.told_at >= at}
+
     def open_orders(self) -> list[Order]:
         return [intent.order for intent in self._orders.marked()]
 

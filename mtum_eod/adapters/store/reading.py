@@ -174,6 +174,7 @@ UNSENT = Question(
     .order_by(_notice.id),
 )
 SENT_SINCE = Question(Notice, _fields(Notice, schema.notice).where(_notice.sent_at >= bindparam("at")))
+TOLD_SINCE = Question(Notice, _fields(Notice, schema.notice).where(_notice.told_at >= bindparam("at")))
 
 _rows = _fields(SessionRow, schema.session)
 LEDGER = Question(
@@ -320,6 +321,9 @@ class BookQueries(ABC):
 
     def sent_since(self, at: datetime) -> set[Notice]:
         return set(self._all(SENT_SINCE, at=at))
+
+    def told_since(self, at: datetime) -> set[Notice]:
+        return set(self._all(TOLD_SINCE, at=at))
 
     def open_orders(self) -> list[Order]:
         return self._all(OPEN_ORDERS)
