@@ -125,7 +125,8 @@ class ScriptedBroker:
     """A Broker that does as it is told. What is set here is how it behaves from then on.
 
     on_submit: `accept`; `reject`; `lose` (the connection drops before the order arrives); `drop` (the order arrives,
-    the connection drops before the answer does); `die` before the order leaves, `send and die` behind it.
+    the connection drops before the answer does); `fall silent` (as `drop`, and executions cannot be read from then on);
+    `die` before the order leaves, `send and die` behind it.
     Each of `silent` is a read that answers Unknown.
     """
 
@@ -187,7 +188,9 @@ class ScriptedBroker:
             order_type=intent.order_type,
         )
         self.at_broker[intent.reference] = order
-        if self.on_submit == "drop":
+        if self.on_submit == "fall silent":
+            self.silent.add("executions")
+        if self.on_submit in ("drop", "fall silent"):
             raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")
         if self.on_submit == "send and die":
             raise Killed

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from mtum_eod.core.ledger import Ledger
-from mtum_eod.core.trading import Fill, OrderIntent, Side, order_reference, same_shares
+from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, Side, order_reference, same_shares
 from mtum_eod.core.words import counted
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.ports import Answer, BrokerOrder, Known, Unknown
+
+BY_EXECUTIONS = "known by its executions"
+"""The words on an order that no list of orders names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,38 @@ def look(desk: Desk, intent: OrderIntent) -> Seen | Unknown:
 
 
 def had_already(desk: Desk, session: date) -> Answer[BrokerOrder | None]:
-    """The order of that session, of either side, that the broker's list names."""
+    """The order of that session, of either side, that the broker's lists name; where only executions do, made of them.
+
+    A list of orders read too early lacks one that is alive or done. Executions that did not come may be its own, so
+    without them nothing says that there was none.
+    """
     orders, book = desk.broker.orders(), desk.book
     if isinstance(orders, Unknown):
         return orders
     keys = [order_reference(book.mode, book.account, book.symbol, session, side) for side in Side]
-    return Known(next((order for order in orders.value if order.reference in keys), None))
+    for order in orders.value:
+        if order.reference in keys:
+            return Known(order)
+    executions = desk.broker.executions()
+    if isinstance(executions, Unknown):
+        return executions
+    for key in keys:
+        shares = sum(fill.shares for fill in executions.value if fill.reference == key)
+        if shares:
+            return Known(_known_by_executions(key, shares))
+    return Known(None)
+
+
+def _known_by_executions(reference: str, shares: int) -> BrokerOrder:
+    return BrokerOrder(
+        reference=reference,
+        order_id=None,
+        perm_id=None,
+        status=OrderStatus.WORKING,
+        filled_shares=shares,
+        words=BY_EXECUTIONS,
+        shares=shares,
+    )
 
 
 def order_among(desk: Desk, intent: OrderIntent, orders: Iterable[BrokerOrder]) -> BrokerOrder | None:

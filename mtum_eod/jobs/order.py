@@ -34,7 +34,7 @@ from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
-from mtum_eod.jobs.inquiry import Seen, executions_vanished, had_already, look_twice
+from mtum_eod.jobs.inquiry import BY_EXECUTIONS, Seen, executions_vanished, had_already, look_twice
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
@@ -207,7 +207,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: 
         return
     elif seen.fills:
         # Executed though no list names the order: it is alive or done, settlement will book what it did.
-        status, words = OrderStatus.WORKING, "known by its executions"
+        status, words = OrderStatus.WORKING, BY_EXECUTIONS
     elif intent.is_beside_mismatch:
         words = f"{_moved(seen)}, and it was not surely the book's before"
     elif same_shares(seen.moved, 0):
@@ -243,7 +243,7 @@ def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
     """Take an order of the session into the book that the broker has had and the book knows nothing of; tell.
 
     A book brought back from a backup has forgotten what it sent since. The order blocks a second one, and settlement
-    books what it does. Unknown where the broker's list does not come: it may hold what a second order would double.
+    books what it does. Unknown where a list of the broker does not come: it may hold what a second order would double.
     """
     if desk.store.order(session) or desk.book.mode is Mode.SIMULATED:  # whose broker is in the same backup
         return Known(None)

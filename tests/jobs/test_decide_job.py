@@ -179,8 +179,7 @@ def test_a_broker_that_does_not_answer_leaves_the_session_unknown(bench: Bench, 
 
 
 def test_unknown_resolves_itself_when_the_broker_answers_again(bench: Bench):
-    bench.broker.on_submit = "drop"
-    bench.broker.silent.add("executions")
+    bench.broker.on_submit = "fall silent"
     bench.decide()
     bench.broker.silent.clear()
     again = bench.decide(before_close=18)
@@ -189,8 +188,7 @@ def test_unknown_resolves_itself_when_the_broker_answers_again(bench: Bench):
 
 
 def test_while_an_order_is_unknown_nothing_new_is_bought_the_next_session(bench: Bench):
-    bench.broker.on_submit = "drop"
-    bench.broker.silent.add("executions")
+    bench.broker.on_submit = "fall silent"
     bench.decide()
     bench.data.edit("MTUM", NEXT, close=150.0)
     bench.data.know_volumes(NEXT, today=900_000.0, before=800_000.0)

@@ -193,8 +193,7 @@ def test_without_a_whole_share_at_the_broker_there_is_nothing_to_sell(bench: Ben
 
 def test_an_order_in_an_unknown_state_blocks_it(bench: Bench):
     bench.data.edit("MTUM", NEXT, close=140.0)
-    bench.broker.on_submit = "drop"
-    bench.broker.silent.add("executions")
+    bench.broker.on_submit = "fall silent"
     bench.decide(NEXT)
     with pytest.raises(OrderStateUnknown, match="unknown state"):
         sell(bench, 17)
@@ -303,8 +302,7 @@ def test_a_sale_whose_acknowledgement_is_lost_is_found_at_the_broker(bench: Benc
 
 
 def test_a_sale_of_unknown_fate_needs_a_person(bench: Bench):
-    bench.broker.on_submit = "drop"
-    bench.broker.silent.add("executions")
+    bench.broker.on_submit = "fall silent"
     handled = sell(bench, 100)
 
     assert (5, "unknown") == (handled.exit_code, handled.order and str(handled.order.status))

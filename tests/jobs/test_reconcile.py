@@ -332,8 +332,7 @@ def test_the_owners_word_ends_an_order_in_doubt(
 
 def test_a_part_that_nobody_acknowledged_is_the_owners_to_tell(bench: Bench):
     """Sent and never acknowledged; a list was silent that evening, and the next day only the position has moved."""
-    bench.broker.on_submit = "drop"
-    bench.broker.silent.add("executions")
+    bench.broker.on_submit = "fall silent"
     with_doubt = bench.decide()
     bench.broker.at_broker.clear()
     bench.broker.silent.clear()

@@ -64,6 +64,32 @@ def test_it_is_adopted_where_nothing_would_be_bought_now(forgotten: Bench) -> No
     ] == forgotten.notices("mismatch")
 
 
+@pytest.mark.parametrize("executed", [33, 20])
+def test_it_is_known_by_its_executions_where_no_list_of_orders_names_it(forgotten: Bench, executed: int) -> None:
+    """A list read too early lacks it. Sent again, the order would buy twice."""
+    forgotten.broker.execute(BUY_KEY, executed, 148.0, 1.0)
+    forgotten.broker.forgets = True
+    forgotten.decide(before_close=18)
+    settlement = forgotten.settle()
+
+    assert [BUY_KEY] == [intent.reference for intent in forgotten.broker.received]
+    assert (True, executed, [("BUY", executed, "filled")]) == (
+        settlement.is_settled,
+        forgotten.desk.shares(),
+        orders(forgotten),
+    )
+
+
+def test_nothing_is_sent_while_the_broker_does_not_tell_its_executions(forgotten: Bench) -> None:
+    """The list of orders is empty, which alone says nothing of an order that is done."""
+    forgotten.broker.forgets = True
+    forgotten.broker.silent.add("executions")
+    with pytest.raises(BrokerUnavailable, match="the list of executions never ended"):
+        forgotten.decide(before_close=18)
+
+    assert ([BUY_KEY], []) == ([intent.reference for intent in forgotten.broker.received], orders(forgotten))
+
+
 def test_its_executions_are_booked_by_settlement(forgotten: Bench) -> None:
     forgotten.data.edit(VIX, SESSION, close=26.0)
     forgotten.decide(before_close=18)
