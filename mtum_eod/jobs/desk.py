@@ -10,7 +10,7 @@ from mtum_eod.core.checks import Check
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.timing import Timetable, timetable
-from mtum_eod.core.trading import Book
+from mtum_eod.core.trading import Book, OrderType
 from mtum_eod.jobs.market import Sources
 from mtum_eod.ports import BookReader, Broker, Calendar, Clock, MarketData, Notice, Notifier, SessionRow, Store
 
@@ -44,8 +44,11 @@ class Desk:
             calendar=self.calendar, prices=self.prices, vix=self.vix, store=self.store, symbol=self.book.symbol
         )
 
-    def timetable(self, session: date) -> Timetable:
-        """The session's timetable under these parameters."""
+    def timetable(self, session: date, order_type: OrderType | None = None) -> Timetable:
+        """The session's timetable under these parameters.
+
+        order_type: of an order that is there already; its cut-off stays its own when the settings change.
+        """
         p = self.parameters
         return timetable(
             session,
@@ -53,7 +56,7 @@ class Desk:
             self.calendar.close(session),
             p.schedule,
             require_confirmation=p.risk.require_confirmation,
-            order_type=p.order_type,
+            order_type=order_type or p.order_type,
         )
 
     def has_told(self, notice: Notice, session: date) -> bool:

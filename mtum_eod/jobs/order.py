@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 from mtum_eod.core import timing
 from mtum_eod.core.events import Event
@@ -104,7 +104,7 @@ def _submit(desk: TradingDesk, intent: OrderIntent, reason: str, *, is_last_try:
 def _goes_late(desk: Desk, intent: OrderIntent) -> bool:
     """Whether a sale that has missed its closing auction goes to the market instead."""
     is_auction_sale = intent.side is Side.SELL and intent.order_type is OrderType.MOC
-    window = timing.window(desk.clock.now(), desk.timetable(intent.session))
+    window = _window(desk, intent.session, OrderType.MOC)
     return is_auction_sale and window is Window.LATE and desk.parameters.risk.late_exit is LateExit.MARKET
 
 
@@ -139,7 +139,8 @@ def _send_again(desk: TradingDesk, intent: OrderIntent, reason: str, next_id: in
 def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
     """What has come up against a committed order while this run was at work: a halt, the owner's word, or the clock.
 
-    A sale by the owner's own hand passes every halt, and need not wait for the decision time.
+    A sale by the owner's own hand passes every halt, and need not wait for the decision time. The clock is held to
+    the order's own type, which the settings may have changed since.
     """
     is_by_hand = intent.kind is OrderKind.FLATTEN
     for halt in desk.store.halts():
@@ -148,10 +149,16 @@ def last_look(desk: Desk, intent: OrderIntent) -> Blocked | None:
     withdrawal = withdrawal_of(desk.store, intent.session)
     if withdrawal:
         return Blocked(gate=Gate.HALTED, why=f"withdrawn by {withdrawal.by}")
-    window = timing.window(desk.clock.now(), desk.timetable(intent.session))
-    in_time = window is Window.OPEN or (window is Window.LATE and intent.order_type is OrderType.MKT)
-    in_time = in_time or (window is Window.EARLY and is_by_hand)
-    return None if in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
+    window = _window(desk, intent.session, intent.order_type)
+    is_in_time = window is Window.OPEN or (window is Window.EARLY and is_by_hand)
+    if intent.side is Side.SELL and intent.order_type is OrderType.MKT:  # it may stand in for one of the auction
+        is_in_time = is_in_time or _window(desk, intent.session, OrderType.MOC) is Window.LATE
+    return None if is_in_time else Blocked(gate=Gate.OUTSIDE_WINDOW, why=WINDOW_WORDS[window])
+
+
+def _window(desk: Desk, session: date, order_type: OrderType) -> Window:
+    """Where in the session an order of this type stands now."""
+    return timing.window(desk.clock.now(), desk.timetable(session, order_type))
 
 
 def require_arrival(order: Order | None) -> None:
@@ -333,7 +340,7 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
         if desk.clock.now() < desk.calendar.close(intent.session):  # after it, what became of the order is told
             desk.tell_once(_too_late(intent), intent.session)
         return Withdrawn(words=f"{TOO_LATE} {intent.reference}: past the hard stop", is_done=False)
-    desk.broker.finish_by(desk.timetable(intent.session).hard_stop_at)
+    desk.broker.finish_by(_hard_stop(desk, intent))
     answer = desk.broker.cancel(intent.reference)
     with desk.store.transaction():
         if isinstance(answer, Known):
@@ -349,7 +356,11 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
 
 
 def _can_withdraw(desk: Desk, intent: OrderIntent) -> bool:
-    return desk.clock.now() < desk.timetable(intent.session).hard_stop_at
+    return desk.clock.now() < _hard_stop(desk, intent)
+
+
+def _hard_stop(desk: Desk, intent: OrderIntent) -> datetime:
+    return desk.timetable(intent.session, intent.order_type).hard_stop_at
 
 
 def _too_late(intent: OrderIntent) -> Notice:

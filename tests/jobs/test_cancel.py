@@ -1,6 +1,7 @@
 """Taking today's order back: in time, too late, without an answer, and while another run is about to send it."""
 
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from fakes import KEY, SESSION, Bench, Killed
 
 from mtum_eod.core.market import VIX
-from mtum_eod.core.trading import OrderIntent, OrderStatus, Step
+from mtum_eod.core.trading import OrderIntent, OrderStatus, OrderType, Step
 from mtum_eod.errors import AlreadyRunning, SettingsError
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.wheel import Handled, Turn, cancel, halt
@@ -57,6 +58,16 @@ def test_past_the_hard_stop_the_broker_is_not_asked_and_a_person_is_needed(bench
     """It will be executed: exit code 5."""
     bench.decide()
     handled = take_back(bench, before_close)
+
+    assert ((f"too late to withdraw {BUY_KEY}: past the hard stop",), 5) == (handled.words, handled.exit_code)
+    assert "working" == bench.broker.at_broker[BUY_KEY].status
+
+
+def test_an_order_for_the_auction_keeps_its_hard_stop_when_the_settings_change_its_type(bench: Bench):
+    """As a plain market order it could be withdrawn until 2 minutes to the close; this one is none."""
+    bench.decide()
+    bench.parameters = replace(bench.parameters, order_type=OrderType.MKT)
+    handled = take_back(bench, 5)
 
     assert ((f"too late to withdraw {BUY_KEY}: past the hard stop",), 5) == (handled.words, handled.exit_code)
     assert "working" == bench.broker.at_broker[BUY_KEY].status

@@ -1,5 +1,6 @@
 """An order in doubt: its intent is committed, and the run that was to send it has died. What the next run does."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from mtum_eod.adapters.notices import OwnerNotices
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
-from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, Step
+from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, OrderType, Step
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.inquiry import look
@@ -88,6 +89,31 @@ def test_the_pause_itself_can_pass_the_hard_stop(bench: Bench):
     bench.decide(before_close=15 + 2 / 60)
 
     assert ([], [("not_sent", 1)]) == (received(bench), state(bench))
+
+
+@pytest.mark.parametrize(
+    ("action", "sent", "status"), [("BUY", [], "not_sent"), ("SELL", [(OrderType.MKT, 33)], "working")]
+)
+def test_an_order_keeps_its_cut_off_when_the_settings_change_its_type(
+    bench: Bench, action: str, sent: list[tuple[OrderType, int]], status: str
+):
+    """Decided as market-on-close; `ib.order_type` is "MKT" since, whose orders may leave until 2 minutes to the close.
+
+    The entry is given up; the exit goes to the market, as after any missed auction.
+    """
+    session = SESSION
+    if action == "SELL":
+        bench.buy(SESSION)
+        session = NEXT
+        bench.data.edit(VIX, NEXT, close=31.2)
+    before = len(bench.broker.received)
+    kill_before_the_wire(bench, session)
+    bench.parameters = replace(bench.parameters, order_type=OrderType.MKT)
+    with suppress(BrokerUnavailable):
+        bench.decide(session, before_close=2.5)
+
+    assert sent == [(intent.order_type, intent.shares) for intent in bench.broker.received[before:]]
+    assert status == bench.sql("SELECT status FROM order_intent ORDER BY id DESC")[0][0]
 
 
 def test_a_late_exit_may_still_go_out_late(bench: Bench):
