@@ -89,7 +89,11 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     is_still_waiting = not is_final(outcome) and in_kind(decision.reason) in map(in_kind, before)
     with desk.store.transaction():  # what was decided is durable only together with the word about it
         _record(desk, gathered, outcome, intent, run_id, is_decided=unsent is None and is_final(outcome))
-        if decision.reason not in before:  # a wait is repeated every minute, the owner hears of it once
+        # A wait is repeated every minute, the owner hears of it once; what has come up meanwhile is no wait.
+        is_news = decision.reason not in before
+        if evidence.window is not Window.EARLY:
+            _tell_of_the_book(desk, outcome, is_news=is_news)
+        if is_news:
             _tell(desk, outcome, is_still_waiting=is_still_waiting)
     if unsent:
         raise unsent
@@ -219,18 +223,26 @@ def _tell(desk: TradingDesk, outcome: Outcome, *, is_still_waiting: bool) -> Non
         else:
             said = f"{evidence.session} is not decided: {why}"
             desk.notifier.tell(Notice(event=Event.RUN_FAILED, words=said, is_urgent=True))
-    if decision.daily_loss_hit and not evidence.daily_loss_latched:
-        latch_daily_loss(desk, decision.daily_loss_usd, evidence.session)
-    doubts = [finding.words for finding in evidence.findings if finding.kind is FindingKind.RATIO]
-    if evidence.mismatch or doubts:
-        said = "; ".join(filter(None, [*doubts, evidence.mismatch]))
-        desk.notifier.tell(Notice(event=Event.MISMATCH, words=said, is_urgent=True))
     if decision.blocked_by is Gate.DATA or is_still_waiting:
         return
     if decision.action is Action.SELL and decision.blocked_by in HELD_UP:
         tell_unattended(desk, f"{evidence.session}: {summary(desk, outcome)}")
     else:
         desk.notifier.tell(Notice(event=Event.DAILY_SUMMARY, words=summary(desk, outcome)))
+
+
+def _tell_of_the_book(desk: TradingDesk, outcome: Outcome, *, is_news: bool) -> None:
+    """Latch a day's loss, and tell of it and of what is not as the broker has it, whatever the decision says.
+
+    is_news: whether its reason is; a loss that latches nothing, over history, is told with that alone.
+    """
+    evidence, decision = outcome.evidence, outcome.decision
+    if decision.daily_loss_hit and not evidence.daily_loss_latched and (is_news or desk.latches_losses):
+        latch_daily_loss(desk, decision.daily_loss_usd, evidence.session)
+    doubts = [finding.words for finding in evidence.findings if finding.kind is FindingKind.RATIO]
+    if evidence.mismatch or doubts:
+        said = "; ".join(filter(None, [*doubts, evidence.mismatch]))
+        desk.tell_once(Notice(event=Event.MISMATCH, words=said, is_urgent=True), evidence.session)
 
 
 def tell_unattended(desk: TradingDesk, why: str) -> None:

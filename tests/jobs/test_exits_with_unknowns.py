@@ -288,3 +288,34 @@ def test_an_exit_that_comes_too_late_is_told_at_once(bench: Bench, before_close:
     told = [urgent for words, urgent in bench.notices("position_unattended") if "blocked by outside_window" in words]
 
     assert ("SELL", "outside_window", [1]) == (late["action"], late["blocked_by"], told)
+
+
+# -- what comes up while the session waits ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(bench: Bench) -> Bench:
+    """At the decision time no VIX: nothing can be decided, and the same words say so every minute."""
+    bench.parameters = Parameters(risk=RiskParameters(max_daily_loss=60.0))
+    bench.data.drop(VIX, DAY)
+    bench.data.edit("MTUM", DAY, close=147.0)
+    bench.decide(DAY)
+    return bench
+
+
+def test_a_loss_that_comes_up_while_the_session_waits_is_latched_and_told_once(waiting: Bench):
+    waiting.data.edit("MTUM", DAY, close=144.5)
+    for before_close in (19, 18):
+        waiting.decide(DAY, before_close)
+
+    assert [True] == [halt.is_daily_loss for halt in waiting.store.halts()]
+    assert 1 == len(waiting.notices("daily_loss"))
+    assert 1 == len(waiting.notices("position_unattended"))
+
+
+def test_a_mismatch_that_comes_up_while_the_session_waits_is_told_once(waiting: Bench):
+    waiting.broker.shares = 20
+    for before_close in (19, 18):
+        waiting.decide(DAY, before_close)
+
+    assert [("the book holds 33 shares, the broker 20", 1)] == waiting.notices("mismatch")
