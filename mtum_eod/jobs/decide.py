@@ -20,7 +20,7 @@ from mtum_eod.core.trading import (
     Side,
     order_reference,
 )
-from mtum_eod.errors import BrokerUnavailable
+from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
@@ -60,10 +60,7 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     the session ever leaves.
     """
     had = adopt_forgotten(desk, session)
-    gathered = gather(desk, session)
-    if gathered.split:
-        follow_split(desk, gathered.split)
-        gathered = gather(desk, session)
+    gathered = _gather(desk, session)
     evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
     evidence, decision = _decided(desk, evidence)
     try:
@@ -103,6 +100,28 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     if stopped:
         outcome = outcome.with_document(blocked_by=str(stopped.gate))
     return outcome.with_order(desk.store.order(session))
+
+
+def _gather(desk: TradingDesk, session: date) -> Gathered:
+    """What the decision depends on, on the scale that the book has after following a split.
+
+    A split that cannot be followed, because the long history it takes does not come, leaves the scale in doubt: it
+    keeps no exit from going out on the price that is there.
+    """
+    gathered = gather(desk, session)
+    if gathered.split is None:
+        return gathered
+    try:
+        follow_split(desk, gathered.split)
+    except MarketDataError as error:
+        findings = tuple(
+            replace(found, words=f"{found.words}; it could not be followed: {error.message}")
+            if found.kind is FindingKind.RATIO
+            else found
+            for found in gathered.evidence.findings
+        )
+        return replace(gathered, evidence=replace(gathered.evidence, findings=findings))
+    return gather(desk, session)
 
 
 def _decided(desk: Desk, evidence: Evidence) -> tuple[Evidence, Decision]:

@@ -4,8 +4,9 @@ At SESSION 33 shares are bought at 148.00; the ATR of the entry is 2-odd USD. Th
 shares at the broker, are multiplied.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from shutil import copyfile
 
@@ -14,7 +15,7 @@ from fakes import KEY, SESSION, Bench, ScriptedBroker, calendar, entry_data
 
 from mtum_eod.adapters.simulated_broker import SimulatedBroker
 from mtum_eod.adapters.store import SimulatedOrders, SqlStore, upkeep
-from mtum_eod.core.market import VIX
+from mtum_eod.core.market import VIX, DailyBars
 from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import Mode
 from mtum_eod.errors import MarketDataError
@@ -37,6 +38,19 @@ def rescale_source(bench: Bench, ratio: float) -> None:
     for column in ("open", "high", "low", "close"):
         frame[column] = (frame[column] / ratio).round(2)
     frame["volume"] = frame["volume"] * ratio
+
+
+def refuse_history(bench: Bench) -> Callable[[str, date, date, datetime], DailyBars]:
+    """The long read that follows a split is refused from now on; returns how bars were read before."""
+    read = bench.data.daily
+
+    def paced(symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
+        if (symbol, last) == ("MTUM", SESSION):  # without today's: it is the history
+            raise MarketDataError("MTUM: pacing violation", hint="")
+        return read(symbol, first, last, as_of)
+
+    bench.data.daily = paced  # type: ignore[method-assign]
+    return read
 
 
 def position(bench: Bench) -> list[tuple[float, ...]]:
@@ -181,6 +195,41 @@ def test_another_exit_rule_still_sells_what_the_broker_has(bench: Bench):
     document = bench.decide(NEXT).document
 
     assert ("SELL", 3, ["vix"]) == (document["action"], document["shares"], document["exit_reasons"])
+
+
+def test_a_split_that_cannot_be_followed_for_want_of_history_holds_back_no_exit(bench: Bench):
+    """The price is there; the long read that follows the split is refused. What both hold is sold, as in any doubt."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = 66
+    bench.data.edit(VIX, NEXT, close=31.0)
+    refuse_history(bench)
+    document = bench.decide(NEXT).document
+    replayed = replay_recorded(bench.store.signal(NEXT), bench.store, calendar(), bench.desk.book)  # type: ignore[arg-type]
+
+    assert ("SELL", None, 33) == (document["action"], document["blocked_by"], document["order"]["shares"])
+    assert [(33,)] == bench.sql("SELECT shares FROM position")
+    assert (["vix"], 33) == (replayed.document["exit_reasons"], replayed.document["shares"])
+    [(words, _)] = bench.notices("mismatch")
+    assert "it could not be followed: MTUM: pacing violation" in words
+
+
+def test_a_split_that_could_not_be_followed_is_followed_by_the_next_run(bench: Bench):
+    """No exit is due: the session waits for the history, and is decided once it comes."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = 66
+    read = refuse_history(bench)
+    waits = bench.decide(NEXT)
+    bench.data.daily = read  # type: ignore[method-assign]
+    decided = bench.decide(NEXT, before_close=19)
+
+    assert ("data", 5) == (waits.document["blocked_by"], waits.exit_code)
+    assert ("HOLD", None, [(66,)]) == (
+        decided.document["action"],
+        decided.document["blocked_by"],
+        bench.sql("SELECT shares FROM position"),
+    )
 
 
 def test_a_sale_beside_a_split_in_doubt_is_not_taken_for_cancelled_by_the_position(bench: Bench):
