@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 from mtum_eod.core import parameters, snapshot, words
@@ -24,7 +24,7 @@ from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.jobs.approval import approved_shares, ask
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.gather import Gathered, gather
-from mtum_eod.jobs.market import from_store
+from mtum_eod.jobs.market import from_store, too_old
 from mtum_eod.jobs.order import adopt_forgotten, send
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import as_dry_run, inputs_of
@@ -60,15 +60,9 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     the session ever leaves.
     """
     had = adopt_forgotten(desk, session)
-    gathered = _gather(desk, session)
-    evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
-    evidence, decision = _decided(desk, evidence)
-    try:
-        intent, unsent = _intent(desk, evidence, decision, had), None
-    except BrokerUnavailable as error:
-        # What was decided is kept, an exit stays due; only then is the failure told.
-        decision = replace(decision, shares=0, reason=f"{decision.reason}. Not sent: {error.message}")
-        intent, unsent = None, error
+    weighed = _weighed_on_fresh_prices(desk, session, had)
+    gathered, evidence, decision = weighed.gathered, weighed.evidence, weighed.decision
+    intent, unsent = weighed.intent, weighed.unsent
     document = snapshot.document(
         evidence,
         decision,
@@ -100,6 +94,53 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
     if stopped:
         outcome = outcome.with_document(blocked_by=str(stopped.gate))
     return outcome.with_order(desk.store.order(session))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """What was decided, on what, and the order that it asks for."""
+
+    gathered: Gathered
+    evidence: Evidence
+    decision: Decision
+    intent: OrderIntent | None = None
+    unsent: BrokerUnavailable | None = None  # why the order that was decided could not be made
+
+
+def _weighed_on_fresh_prices(desk: TradingDesk, session: date, had: Answer[None]) -> Weighed:
+    """The decision, an entry on prices that are fresh when its order is made.
+
+    Gathering, and asking the broker, take their time: a price young enough at their start may be too old at their end.
+    Then all is asked once more; where it takes as long again, the price blocks the entry, and the next run tries.
+    """
+    weighed = _weigh(desk, session, had)
+    if not _entry_has_aged(desk, weighed):
+        return weighed
+    weighed = _weigh(desk, session, had)
+    if not (aged := _entry_has_aged(desk, weighed)):
+        return weighed
+    evidence = replace(weighed.evidence, findings=(*weighed.evidence.findings, *aged))
+    return Weighed(gathered=weighed.gathered, evidence=evidence, decision=decide(evidence, desk.parameters))
+
+
+def _entry_has_aged(desk: Desk, weighed: Weighed) -> tuple[Finding, ...]:
+    """What an entry that is about to go out was decided on, and is too old by now."""
+    if weighed.intent is None or weighed.intent.side is Side.SELL:
+        return ()
+    return too_old(weighed.gathered.reading.bars, desk.wall_clock.now())
+
+
+def _weigh(desk: TradingDesk, session: date, had: Answer[None]) -> Weighed:
+    gathered = _gather(desk, session)
+    evidence = replace(gathered.evidence, approved_shares=approved_shares(desk, session))
+    evidence, decision = _decided(desk, evidence)
+    try:
+        intent = _intent(desk, evidence, decision, had)
+    except BrokerUnavailable as error:
+        # What was decided is kept, an exit stays due; only then is the failure told.
+        decision = replace(decision, shares=0, reason=f"{decision.reason}. Not sent: {error.message}")
+        return Weighed(gathered=gathered, evidence=evidence, decision=decision, unsent=error)
+    return Weighed(gathered=gathered, evidence=evidence, decision=decision, intent=intent)
 
 
 def _gather(desk: TradingDesk, session: date) -> Gathered:

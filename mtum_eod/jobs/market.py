@@ -37,7 +37,7 @@ class Reading:
 
     indicators: Indicators
     findings: tuple[Finding, ...]
-    bars: tuple[DailyBars, ...]  # checked: what the store keeps
+    bars: tuple[DailyBars, DailyBars]  # of the price and of the VIX, checked: what the store keeps
     volumes: dict[date, float] | None  # up to the same time of day, where those were compared
 
 
@@ -71,7 +71,7 @@ def read(sources: Sources, session: date, as_of: datetime, p: StrategyParameters
     fetched, last = reading.bars[0], window[-1]
     findings = (
         *reading.findings,
-        *_ages(prices, vix, as_of),
+        *too_old((prices, vix), as_of),
         *quality.compare_with_store(fetched, stored),
         *quality.check_volume_units(last, fetched, stored),
     )
@@ -180,20 +180,23 @@ def _age(bars: DailyBars, as_of: datetime) -> timedelta:
     return as_of - bars.as_of if bars.last_status in UNFINISHED else timedelta(0)
 
 
-def _ages(prices: DailyBars, vix: DailyBars, as_of: datetime) -> list[Finding]:
-    """A price or VIX too old to buy on; fatal for entries, told for exits."""
-    limits = ((prices, gates.MAX_ENTRY_PRICE_AGE), (vix, gates.MAX_VIX_AGE))
-    return [
+def too_old(bars: tuple[DailyBars, DailyBars], as_of: datetime) -> tuple[Finding, ...]:
+    """A price or VIX too old at `as_of` to buy on; fatal for entries, told for exits.
+
+    bars: those of the price and of the VIX.
+    """
+    limits = zip(bars, (gates.MAX_ENTRY_PRICE_AGE, gates.MAX_VIX_AGE), strict=True)
+    return tuple(
         Finding(
             kind=FindingKind.STALE_PRICE,
-            symbol=bars.symbol,
+            symbol=one.symbol,
             session=None,
-            words=f"{bars.symbol}: last known {_minutes(_age(bars, as_of))} min ago, {_minutes(limit)} allowed",
+            words=f"{one.symbol}: last known {_minutes(_age(one, as_of))} min ago, {_minutes(limit)} allowed",
             is_fatal=True,
         )
-        for bars, limit in limits
-        if _age(bars, as_of) > limit
-    ]
+        for one, limit in limits
+        if _age(one, as_of) > limit
+    )
 
 
 def _minutes(age: timedelta) -> int:

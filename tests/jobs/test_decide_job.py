@@ -2,14 +2,14 @@
 
 import sqlite3
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fakes import BOOK, KEY, SESSION, Bench, ScriptedBroker, calendar
 
 from mtum_eod.core.checks import Check
-from mtum_eod.core.market import VIX
+from mtum_eod.core.market import VIX, DailyBars
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters
 from mtum_eod.core.trading import Halt, OrderIntent, OrderStatus, OrderType
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
@@ -559,6 +559,46 @@ def test_an_entry_kept_back_by_an_old_vix_goes_out_on_a_fresh_one(bench: Bench):
 
     assert ("BUY", "data") == (blocked["action"], blocked["blocked_by"])
     assert [BUY_KEY] == references(bench)
+
+
+def read_slowly(bench: Bench, times: int) -> None:
+    """The price is 4 minutes old when it is read; so many reads of the VIX after it take 2 minutes each."""
+    bench.data.ages["MTUM"] = timedelta(minutes=4)
+    read, slow = bench.data.daily, [timedelta(minutes=2)] * times
+
+    def daily(symbol: str, first: date, last: date, as_of: datetime) -> DailyBars:
+        if symbol == VIX and slow:
+            bench.clock.set(bench.clock.now() + slow.pop())
+        return read(symbol, first, last, as_of)
+
+    bench.data.daily = daily  # type: ignore[method-assign]
+
+
+def test_a_price_that_aged_while_the_rest_was_asked_for_is_asked_for_again(bench: Bench):
+    """At 15:42 the price of 15:36 would be bought on; the second look decides."""
+    read_slowly(bench, times=1)
+    document = bench.decide().document
+
+    assert ("2024-11-05T20:42:00Z", "working") == (document["as_of"], document["order"]["status"])
+
+
+def test_a_price_that_ages_each_time_buys_nothing_until_a_look_is_quicker(bench: Bench):
+    read_slowly(bench, times=2)
+    waits = bench.decide().document
+    sent = bench.decide(before_close=15.5).document
+
+    assert ("BUY", "data", 0, None) == (waits["action"], waits["blocked_by"], waits["shares"], waits["order"])
+    assert ["MTUM: last known 6 min ago, 5 allowed"] == waits["warnings"]
+    assert (33, "working", [BUY_KEY]) == (sent["shares"], sent["order"]["status"], references(bench))
+
+
+def test_a_price_that_aged_meanwhile_sells_all_the_same(bench: Bench):
+    bench.buy(SESSION)
+    spike(bench)
+    read_slowly(bench, times=1)
+    document = bench.decide(NEXT).document
+
+    assert ("2024-11-06T20:40:00Z", "working") == (document["as_of"], document["order"]["status"])
 
 
 def test_sessions_nobody_ran_are_missed_and_told_in_one_message(bench: Bench):
