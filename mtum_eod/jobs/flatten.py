@@ -72,7 +72,7 @@ def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
         file_missed(desk, session)
         desk.broker.finish_by(desk.timetable(session).late_until)
         desk = desk.connected()
-        finish_open(desk, session)
+        finish_open(desk, session, sends_entry=False)  # who wants out wants nothing bought first
         with suppress(MarketDataError):  # closes that cannot be had, or understood, hold back no sale by hand
             follow_scale(desk, recent(desk))
         handled = _sell(desk, session, why, by, run.run_id)
@@ -90,6 +90,8 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
     if isinstance(had, Unknown):
         raise BrokerUnavailable(f"{had.why}: a sale could be a second one", hint="try again once the broker answers")
     first = desk.store.order(session)
+    if first and first.intent.side is Side.BUY and first.status is OrderStatus.NOT_SENT and not desk.shares():
+        return Handled(words=(f"flat: there is nothing to sell, and {first.intent.reference} is not sent",))
     if first and not _is_sale_never_sent(first):
         return _has_its_order(first)
     position = position_of(desk.store, desk.ledger())

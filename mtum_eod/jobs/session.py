@@ -11,7 +11,7 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Decision, Evidence, Funds, Gate, Indicators, Window
 from mtum_eod.core.strategy import EntryRule
 from mtum_eod.core.timing import missed_sessions
-from mtum_eod.core.trading import Action, SessionStatus, Step
+from mtum_eod.core.trading import Action, SessionStatus, Side, Step
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, SettingsError
 from mtum_eod.jobs import consent
 from mtum_eod.jobs.approval import approval_of, close_lapsed, question_of
@@ -141,17 +141,20 @@ def _was_lived(desk: Desk, session: date) -> bool:
     return run is not None and desk.calendar.local_date(run.started_at) == session
 
 
-def finish_open(desk: TradingDesk, session: date) -> list[str]:
+def finish_open(desk: TradingDesk, session: date, *, sends_entry: bool = True) -> list[str]:
     """Resolve orders in doubt, withdraw what the owner took back, settle earlier sessions.
 
-    What stays open is told, and stops no exit of today.
+    What stays open is told, and stops no exit of today. sends_entry: an entry of today that surely never got to the
+    broker is sent, else given up.
     """
     notes = []
     for order in desk.store.open_orders():
         try:
-            collected = collect(desk, order, may_send=order.intent.session == session)
-            if order.intent.session == session:
+            may_send = order.intent.session == session and (sends_entry or order.intent.side is Side.SELL)
+            collected = collect(desk, order, may_send=may_send)
+            if may_send:
                 require_arrival(collected.order)
+            if order.intent.session == session:
                 # The word may have come when its order was out, and not got through.
                 heed_withdrawal(desk, session)
         except MtumEodError as error:

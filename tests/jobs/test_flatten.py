@@ -201,6 +201,31 @@ def test_an_order_in_an_unknown_state_blocks_it(bench: Bench):
     assert 1 == len(sales(bench))
 
 
+def test_an_entry_that_died_before_the_wire_is_given_up_and_not_bought_first(tmp_path: Path):
+    """The owner wants out, and the run that was to buy was killed: nothing is sent, now or by the next run."""
+    bench = Bench(tmp_path / "fresh.db")
+    with bench.killed("before the wire"):
+        bench.decide()
+    bench.at(SESSION, 18)
+    handled = flatten(bench.desk, why="out", by="owner")
+    bench.decide(before_close=17)
+
+    assert ([], [("not_sent",)]) == (bench.broker.received, bench.sql("SELECT status FROM order_intent"))
+    said = f"flat: there is nothing to sell, and {KEY}/{SESSION}/BUY is not sent"
+    assert ((said,), 0) == (handled.words, handled.exit_code)
+
+
+def test_an_entry_that_got_out_unacknowledged_is_found_by_a_sale(tmp_path: Path):
+    bench = Bench(tmp_path / "fresh.db")
+    with bench.killed("behind the wire"):
+        bench.decide()
+    bench.at(SESSION, 18)
+    with pytest.raises(SettingsError, match="has had its one order: BUY 33, working"):
+        flatten(bench.desk, why="out", by="owner")
+
+    assert 1 == len(bench.broker.received)
+
+
 def test_a_session_that_sells_already_sells_once(bench: Bench):
     sell(bench, 100)
     again = sell(bench, 99)
