@@ -100,6 +100,13 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
     intent = _sale(desk, session, position)
     if first:
         intent = replace(first.intent, kind=intent.kind, order_type=intent.order_type)
+    if first and first.intent.is_beside_mismatch:
+        # Sent now and not acknowledged, no position could tell what became of it; not sent, it stays surely so.
+        raise OrderStateUnknown(
+            f"{first.intent.reference} was not sent, and it was meant for a position that book and broker see "
+            "differently: it cannot be tried again",
+            hint="put the book right with `mtum-eod reconcile`; the next session can sell",
+        )
     by_hand = f"Flattened by {by}" + (f": {why}" if why else "")
     with desk.store.transaction():
         desk.store.add_act(OwnerAct(act=Act.FLATTEN, session=session, at=desk.wall_clock.now(), by=by, words=why))

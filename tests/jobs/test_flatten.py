@@ -191,6 +191,19 @@ def test_without_a_whole_share_at_the_broker_there_is_nothing_to_sell(bench: Ben
     assert [] == sales(bench)
 
 
+def test_a_sale_beside_a_mismatch_that_was_surely_not_sent_stays_so(bench: Bench):
+    """The owner took it back before it left. Looked for now, the mismatch would make its fate unknown, for days."""
+    bench.broker.shares = 20
+    bench.data.edit(VIX, NEXT, close=35.0)
+    bench.at(NEXT, 200)
+    cancel(bench.desk, why="wait", by="owner", turn=nullcontext)
+    bench.decide(NEXT)
+    with pytest.raises(OrderStateUnknown, match="it cannot be tried again"):
+        sell(bench, 18)
+
+    assert ([("not_sent",)], []) == (bench.sql("SELECT status FROM order_intent WHERE side = 'SELL'"), sales(bench))
+
+
 def test_an_order_in_an_unknown_state_blocks_it(bench: Bench):
     bench.data.edit("MTUM", NEXT, close=140.0)
     bench.broker.on_submit = "fall silent"
