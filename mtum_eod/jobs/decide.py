@@ -77,9 +77,10 @@ def decide_session(desk: TradingDesk, session: date, run_id: int) -> Outcome:
         symbol=desk.book.symbol, document=document, evidence=evidence, decision=decision, parameters=desk.parameters
     )
     before = [row.why for row in desk.store.ledger(session, session)]
-    is_still_waiting = not is_final(outcome) and in_kind(decision.reason) in map(in_kind, before)
+    is_decided = unsent is None and is_final(outcome)
+    is_still_waiting = not is_decided and in_kind(decision.reason) in map(in_kind, before)
     with desk.store.transaction():  # what was decided is durable only together with the word about it
-        _record(desk, gathered, outcome, intent, run_id, is_decided=unsent is None and is_final(outcome))
+        _record(desk, gathered, outcome, intent, run_id, is_decided=is_decided)
         # A wait is repeated every minute, the owner hears of it once; what has come up meanwhile is no wait.
         is_news = decision.reason not in before
         if evidence.window is not Window.EARLY:

@@ -339,6 +339,17 @@ def test_no_order_id_no_order(bench: Bench):
     assert [("failed", 4)] == bench.sql("SELECT outcome, exit_code FROM runs")
 
 
+def test_an_entry_that_gets_no_order_id_is_summed_up_once(bench: Bench):
+    """The price moves from minute to minute, and the words with it; a summary each would bury the failure."""
+    bench.broker.silent.add("order_id")
+    for before_close in (20, 19, 18):
+        bench.data.edit("MTUM", SESSION, close=149.0 - before_close / 100)
+        with pytest.raises(BrokerUnavailable):
+            bench.decide(before_close=before_close)
+
+    assert 1 == len(bench.notices("daily_summary"))
+
+
 # -- never short, never stranded --------------------------------------------------------------------------------------
 
 
