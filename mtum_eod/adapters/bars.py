@@ -11,6 +11,7 @@ import numpy as np
 
 from mtum_eod.core.gates import MAX_EXIT_PRICE_AGE, MAX_VIX_AGE
 from mtum_eod.core.market import VIX, BarStatus, DailyBars, Days, Finding, Floats
+from mtum_eod.core.quality import ABSURD
 from mtum_eod.ports import Calendar
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def volumes_by(
     answer = {}
     for session, cut in cuts.items():
         volume = between(minutes, calendar.open(session), cut - size)["volume"]
-        if len(volume) and volume.notna().all():
+        if len(volume) and (volume.abs() < ABSURD).all():  # nor is NaN
             answer[session] = float(volume.sum())
     return answer
 

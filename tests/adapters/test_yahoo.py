@@ -233,10 +233,11 @@ def test_volume_is_that_of_the_bars_ended_by_the_cut(zone: str) -> None:
     )
 
 
-def test_unknown_volumes_are_absent() -> None:
-    """Constructed: a session without bars, one with a NaN among them, one beyond Yahoo's 60 days."""
+@pytest.mark.parametrize("gap", [np.nan, np.inf, 1.797e308])
+def test_unknown_volumes_are_absent(gap: float) -> None:
+    """Constructed: a session without bars, one with no number among them, one beyond Yahoo's 60 days."""
     table = intraday(SESSION, DAYS[-1]).astype("float64")
-    table.iloc[3] = np.nan
+    table.iloc[3] = gap
     wanted = [date(2024, 9, 3), DAYS[0], SESSION, DAYS[-1]]
     download = Constructed(table)
 

@@ -24,6 +24,8 @@ from mtum_eod.core.quality import (
 WEEKDAYS = [day.date() for day in pd.bdate_range("2023-06-02", "2024-12-12")]  # 400, holidays aside
 DECIDED = WEEKDAYS[-1]
 OLDER = date(2024, 11, 5)
+NOT_SET = float(np.finfo(float).max)
+"""1.797e308, which Interactive Brokers writes where it has no number."""
 
 
 def bars(symbol: str = "MTUM", **changes: Any) -> DailyBars:
@@ -75,6 +77,8 @@ FATAL: list[tuple[str, Callable[[], DailyBars], FindingKind, date, str]] = [
      "MTUM 2024-12-12: close missing, the session counts as absent"),
     ("decision close infinite", lambda: with_cells(DECIDED, close=np.inf), FindingKind.VALUE_MISSING, DECIDED,
      "MTUM 2024-12-12: close missing, the session counts as absent"),
+    ("decision close not set", lambda: with_cells(DECIDED, high=NOT_SET, close=NOT_SET), FindingKind.VALUE_MISSING,
+     DECIDED, "MTUM 2024-12-12: high, close missing, the session counts as absent"),
     ("older NaN is a hole", lambda: with_cells(OLDER, high=np.nan, low=np.nan), FindingKind.VALUE_MISSING, OLDER,
      "MTUM 2024-11-05: high, low missing, the session counts as absent"),
     ("zero price", lambda: with_cells(OLDER, low=0.0, close=0.0), FindingKind.NOT_POSITIVE, OLDER,
@@ -113,6 +117,12 @@ TOLD: list[tuple[str, Callable[[], DailyBars], FindingKind, str]] = [
      "MTUM 2024-11-05: volume 0 at close 100"),
     ("volume missing", lambda: with_cells(OLDER, volume=np.nan), FindingKind.VALUE_MISSING,
      "MTUM 2024-11-05: volume missing"),
+    ("volume infinite", lambda: with_cells(OLDER, volume=np.inf), FindingKind.VALUE_MISSING,
+     "MTUM 2024-11-05: volume missing"),
+    ("volume not set", lambda: with_cells(OLDER, volume=NOT_SET), FindingKind.VALUE_MISSING,
+     "MTUM 2024-11-05: volume missing"),
+    ("open infinite downwards", lambda: with_cells(OLDER, open=-np.inf), FindingKind.VALUE_MISSING,
+     "MTUM 2024-11-05: open missing"),
     ("open missing", lambda: with_cells(OLDER, open=np.nan), FindingKind.VALUE_MISSING,
      "MTUM 2024-11-05: open missing"),
     ("open outside", lambda: with_cells(OLDER, open=101.5), FindingKind.OPEN_OUTSIDE_RANGE,
@@ -247,10 +257,16 @@ def index_bars(**cells: float) -> DailyBars:
 
 @pytest.mark.parametrize(
     ("close", "kind"),
-    [(np.nan, FindingKind.VALUE_MISSING), (0.0, FindingKind.NOT_POSITIVE), (-1.0, FindingKind.NOT_POSITIVE)],
+    [
+        (np.nan, FindingKind.VALUE_MISSING),
+        (NOT_SET, FindingKind.VALUE_MISSING),
+        (np.inf, FindingKind.VALUE_MISSING),
+        (0.0, FindingKind.NOT_POSITIVE),
+        (-1.0, FindingKind.NOT_POSITIVE),
+    ],
 )
 def test_a_vix_that_cannot_be_believed_is_fatal(close: float, kind: FindingKind) -> None:
-    """The decision session's own value: NaN, zero or negative."""
+    """The decision session's own value: NaN, no number, zero or negative."""
     checked = check(index_bars(close=close), WEEKDAYS, is_index=True)
 
     assert [(kind, DECIDED, True)] == [(found.kind, found.session, found.is_fatal) for found in checked.findings]

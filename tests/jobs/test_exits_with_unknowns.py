@@ -5,6 +5,7 @@
 """
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from fakes import KEY, SESSION, ArrayData, Bench, ScriptedBroker, calendar
 
 from mtum_eod.core.market import VIX
-from mtum_eod.core.parameters import Parameters, RiskParameters
+from mtum_eod.core.parameters import Parameters, RiskParameters, StrategyParameters, VolumeChoice
 from mtum_eod.jobs.replay import replay_recorded
 
 DAY = date(2024, 11, 6)
@@ -51,6 +52,11 @@ def vix_missing(data: ArrayData) -> None:
 
 def vix_not_a_number(data: ArrayData) -> None:
     data.edit(VIX, DAY, close=float("nan"))
+
+
+def vix_not_set(data: ArrayData) -> None:
+    """1.797e308: how Interactive Brokers writes a number it does not have."""
+    data.edit(VIX, DAY, **dict.fromkeys(("open", "high", "low", "close"), sys.float_info.max))
 
 
 def vix_high(data: ArrayData) -> None:
@@ -125,6 +131,7 @@ TABLE: list[tuple[Callable[[ArrayData], None], str, str, str]] = [
     (all_there, "trend", "keep", "atr_profit"),
     (vix_missing, "trend", "wait", "atr_profit"),
     (vix_not_a_number, "trend", "wait", "atr_profit"),
+    (vix_not_set, "trend", "wait", "atr_profit"),
     (vix_high, "trend vix", "vix", "vix atr_profit"),
     (vix_old, "trend", "keep", "atr_profit"),
     (history_short, "wait", "wait", "atr_profit"),
@@ -169,6 +176,17 @@ def test_one_true_rule_sells_whatever_else_is_missing_and_else_the_owner_is_told
         case rules:
             assert (("SELL", None, 0, [("SELL", 33)]), []) == (said, urgent)
             assert rules.split() == document["exit_reasons"]
+
+
+def test_a_volume_without_end_in_the_last_twenty_keeps_no_exit_back(bench: Bench):
+    """Its mean would be infinite too, which the book cannot keep: for twenty sessions no decision could be recorded."""
+    bench.parameters = Parameters(strategy=StrategyParameters(volume_basis=VolumeChoice.SESSION))
+    bench.data.edit("MTUM", SESSION, volume=float("inf"))
+    bench.data.edit("MTUM", DAY, close=BELOW_MA)
+    document = bench.decide(DAY).document
+
+    assert ("SELL", 33, None, None) == tuple(document[key] for key in ("action", "shares", "volume", "volume_ma_20"))
+    assert "MTUM 2024-11-05: volume missing" in document["warnings"]
 
 
 @pytest.mark.parametrize(
