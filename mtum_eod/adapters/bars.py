@@ -42,7 +42,7 @@ def daily_bars(
         days=inside,
         values=values[wanted],
         as_of=as_of,
-        last_status=status(calendar, inside[-1].astype(date), as_of) if inside.size else BarStatus.FINAL,
+        last_status=status(calendar, inside.max().astype(date), as_of) if inside.size else BarStatus.FINAL,
         source=source,
         findings=tuple(finding for finding in findings if finding.session is None or first <= finding.session <= last),
         adjusted=None if adjusted is None else adjusted[wanted],

@@ -13,7 +13,7 @@ import pytest
 
 from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.csv_files import CsvData
-from mtum_eod.core.market import VIX, DailyBars, FindingKind
+from mtum_eod.core.market import VIX, BarStatus, DailyBars, FindingKind
 from mtum_eod.core.quality import check
 from mtum_eod.errors import MarketDataError
 
@@ -278,6 +278,14 @@ def test_a_row_of_today_is_no_younger_than_its_file(
     os.utime(tmp_path / f"{symbol}.csv", (stamp, stamp))
 
     assert CALENDAR.at(LAST, known) == source.daily(symbol, FIRST, LAST, CALENDAR.at(LAST, asked)).as_of
+
+
+def test_a_file_that_begins_with_its_newest_row_is_as_finished_as_that_row(tmp_path: Path) -> None:
+    """At 15:40 today's row is the price of 15:40, wherever it stands."""
+    header, *rows = YAHOO.splitlines(keepends=True)
+    source = write(tmp_path, header + "".join(reversed(rows)))
+
+    assert BarStatus.PARTIAL is source.daily("MTUM", FIRST, LAST, CALENDAR.at(LAST, "15:40")).last_status
 
 
 def test_a_file_that_ends_with_an_earlier_session_has_nothing_that_ages(tmp_path: Path) -> None:
