@@ -67,10 +67,26 @@ class CsvData:
             findings=file.findings,
             adjusted=file.adjusted,
         )
-        if bars.last_status is not BarStatus.PARTIAL:
+        written = datetime.fromtimestamp(file.stamp[0] / 1e9, UTC)
+        return bars if bars.is_empty else self._no_younger(bars, written)
+
+    def _no_younger(self, bars: DailyBars, written: datetime) -> DailyBars:
+        """The bars, their last row as old as the file: one written before the close has not seen it, whenever asked."""
+        day, as_of = bars.last, bars.as_of
+        if self._calendar.local_date(written) > day or not self._calendar.is_session(day):
             return bars
-        written = datetime.fromtimestamp(file.stamp[0] / 1e9, UTC)  # a row of today is no younger than its file
-        return replace(bars, as_of=min(as_of, written))
+        closed = self._calendar.close(day)
+        if min(as_of, written) >= closed:
+            return bars
+        bars = replace(bars, as_of=min(as_of, written), last_status=BarStatus.PARTIAL)
+        if as_of < closed:
+            return bars
+        words = (
+            f"{bars.symbol} {day}: {bars.symbol}.csv was written at {written:%Y-%m-%d %H:%M} UTC, before the session's "
+            "close, and has no close of it; download it again"
+        )
+        stale = Finding(kind=FindingKind.STALE_PRICE, symbol=bars.symbol, session=day, words=words)
+        return replace(bars, findings=(*bars.findings, stale))
 
     def volume_until(self, symbol: str, cuts: Mapping[date, datetime], as_of: datetime) -> dict[date, float]:  # noqa: ARG002
         """Nothing: a file of daily bars knows no time of day."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from mtum_eod.adapters.simulated_order import SimulatedOrder
 from mtum_eod.core.checks import Check
 from mtum_eod.core.ledger import ledger
+from mtum_eod.core.market import UNFINISHED
+from mtum_eod.core.quality import ABSURD
 from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, whole_shares
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown, WhatIf
@@ -165,7 +167,7 @@ class SimulatedBroker:
         close = self._calendar.close(order.session)
         bars = self._prices.daily(self._symbol, order.session, order.session, max(self._clock.now(), close))
         price = bars.close_of(order.session)
-        if price is None or not price > 0:
+        if price is None or not 0 < price < ABSURD or bars.last_status in UNFINISHED:
             raise MarketDataError(
                 f"{self._symbol}: no close for {order.session} at {self._prices.name}",
                 hint="`mtum-eod data check` names every fault of the source's bars",

@@ -73,6 +73,10 @@ class BarStatus(StrEnum):
     FINAL = "final"  # seen at a later date
 
 
+UNFINISHED = (BarStatus.PARTIAL, BarStatus.BUILT)
+"""Their close is the price of before the close."""
+
+
 class VolumeBasis(StrEnum):
     """Which volumes were compared: whole sessions, or up to the same time of day."""
 
@@ -202,8 +206,8 @@ class DailyBars(BarTable):
     """
 
     symbol: str
-    as_of: datetime  # UTC; up to when the last row was known
-    last_status: BarStatus  # of the last row; earlier rows are final
+    as_of: datetime  # UTC; up to when the latest row was known
+    last_status: BarStatus  # of the latest row; earlier rows are final
     source: str
     findings: tuple[Finding, ...] = ()
     """What only the source can see, such as a file that looks dividend-adjusted."""

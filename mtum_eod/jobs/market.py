@@ -12,6 +12,7 @@ import numpy as np
 from mtum_eod.core import gates, quality
 from mtum_eod.core.evidence import Indicators
 from mtum_eod.core.indicators import atr, rsi, sma
+from mtum_eod.core.market import UNFINISHED as UNFINISHED
 from mtum_eod.core.market import (
     VIX,
     BarStatus,
@@ -27,8 +28,6 @@ from mtum_eod.core.parameters import StrategyParameters, VolumeChoice
 from mtum_eod.core.timing import volume_cuts
 from mtum_eod.errors import MarketDataError
 from mtum_eod.ports import BookReader, Calendar, MarketData
-
-UNFINISHED = (BarStatus.PARTIAL, BarStatus.BUILT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -264,9 +264,10 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         ("10:00", "15:40", "10:00"),
         ("15:40", "15:40", "15:40"),
         ("15:45", "15:40", "15:40"),
-        ("10:00", "16:00", "16:00"),
+        ("16:00", "16:20", "16:20"),
+        ("16:20", "16:00", "16:00"),
     ],
-    ids=["before", "just now", "later", "after the close"],
+    ids=["before", "just now", "later", "at the close", "after it"],
 )
 @pytest.mark.parametrize(("symbol", "text"), [("MTUM", YAHOO), (VIX, CBOE)])
 def test_a_row_of_today_is_no_younger_than_its_file(
@@ -280,12 +281,40 @@ def test_a_row_of_today_is_no_younger_than_its_file(
     assert CALENDAR.at(LAST, known) == source.daily(symbol, FIRST, LAST, CALENDAR.at(LAST, asked)).as_of
 
 
+@pytest.mark.parametrize(("day", "wall"), [(6, "16:00"), (6, "16:20"), (7, "09:00"), (7, "15:40"), (30, "12:00")])
+@pytest.mark.parametrize(("symbol", "text"), [("MTUM", YAHOO), (VIX, CBOE)])
+def test_a_file_written_before_the_close_never_comes_to_know_it(
+    tmp_path: Path, symbol: str, text: str, day: int, wall: str
+) -> None:
+    """Downloaded at 15:35 and left there: that evening and every later day its last row is the price of 15:35."""
+    source = write(tmp_path, text, symbol)
+    written = CALENDAR.at(LAST, "15:35")
+    os.utime(tmp_path / f"{symbol}.csv", (written.timestamp(),) * 2)
+
+    bars = source.daily(symbol, FIRST, LAST, CALENDAR.at(date(2024, 11, day), wall))
+
+    assert (written, BarStatus.PARTIAL, LAST) == (bars.as_of, bars.last_status, bars.last)
+    assert [
+        f"{symbol} 2024-11-06: {symbol}.csv was written at 2024-11-06 20:35 UTC, before the session's close, "
+        "and has no close of it; download it again"
+    ] == [found.words for found in bars.findings]
+
+
 def test_a_file_that_begins_with_its_newest_row_is_as_finished_as_that_row(tmp_path: Path) -> None:
     """At 15:40 today's row is the price of 15:40, wherever it stands."""
     header, *rows = YAHOO.splitlines(keepends=True)
     source = write(tmp_path, header + "".join(reversed(rows)))
 
     assert BarStatus.PARTIAL is source.daily("MTUM", FIRST, LAST, CALENDAR.at(LAST, "15:40")).last_status
+
+
+def test_of_a_file_written_before_the_close_earlier_sessions_are_final(tmp_path: Path) -> None:
+    source = write(tmp_path, YAHOO)
+    os.utime(tmp_path / "MTUM.csv", (CALENDAR.at(LAST, "15:35").timestamp(),) * 2)
+
+    bars = source.daily("MTUM", FIRST, date(2024, 11, 5), LATER)
+
+    assert (LATER, BarStatus.FINAL, ()) == (bars.as_of, bars.last_status, bars.findings)
 
 
 def test_a_file_that_ends_with_an_earlier_session_has_nothing_that_ages(tmp_path: Path) -> None:

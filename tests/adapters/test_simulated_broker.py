@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fakes import SESSION, ArrayData, FakeClock, calendar
 
 from mtum_eod.adapters.simulated_broker import REMEMBERED, SimulatedBroker
 from mtum_eod.adapters.store import SimulatedOrders, SqlStore, open_store
+from mtum_eod.core.market import BarStatus
 from mtum_eod.core.trading import (
     CashFlow,
     CashKind,
@@ -217,6 +219,21 @@ def test_executions_are_unknown_where_the_close_is_not_known(
     data.drop("MTUM", SESSION)
 
     assert Unknown("the closing price is not known: MTUM: no close for 2024-11-05 at arrays") == broker.executions()
+
+
+@pytest.mark.parametrize("status", [BarStatus.PARTIAL, BarStatus.BUILT])
+def test_a_price_of_before_the_close_is_no_closing_price(
+    broker: SimulatedBroker, clock: FakeClock, data: ArrayData, monkeypatch: pytest.MonkeyPatch, status: BarStatus
+) -> None:
+    """A file that was not written since: the order's execution waits for one that was."""
+    broker.submit(intent())
+    clock.set(calendar().close(SESSION) + 20 * MINUTE)
+    daily = data.daily
+    monkeypatch.setattr(data, "daily", lambda *asked: replace(daily(*asked), last_status=status))
+
+    answer = broker.executions()
+
+    assert Unknown("the closing price is not known: MTUM: no close for 2024-11-05 at arrays") == answer
 
 
 def test_cash_is_capital_and_flows_and_what_the_book_has_spent(store: SqlStore, broker: SimulatedBroker) -> None:
