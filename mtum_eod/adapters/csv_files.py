@@ -26,6 +26,9 @@ DATE_FORMS = {  # a day alone; stamps with a time are read one by one
     r"\d\d?/\d\d?/\d{4}": "%m/%d/%Y",  # Cboe
 }
 
+DAY_FIRST = r"(1[3-9]|2\d|3[01])/0?([1-9]|1[0-2])/\d{4}"
+"""Dates that show their file to begin with the day: 14/10/2024. Of 05/11/2024 alone nobody can tell."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parsed:
@@ -194,6 +197,9 @@ class _File:
     def days(self, texts: pd.Series) -> pd.Series:
         """Each row's session as midnight without zone; NaT, and a finding, where the date cannot be read."""
         texts = texts.fillna("").str.strip()
+        day_first = texts[texts.str.fullmatch(DAY_FIRST)]
+        if len(day_first):  # its other half would be read as other days, and no price would look wrong
+            raise self.error(f"has dates such as {day_first.iloc[0]!r}, day first", "month first, or YYYY-MM-DD")
         read = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[s]")
         for pattern, form in DATE_FORMS.items():
             written = texts.str.fullmatch(pattern)

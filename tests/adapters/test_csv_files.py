@@ -171,6 +171,16 @@ def test_a_year_that_no_index_of_bars_can_hold_is_a_date_that_cannot_be_read(tmp
     ]
 
 
+@pytest.mark.parametrize("slip", ["02/30/2024", "13/32/2024", "31/31/2024", "11/0/2024"])
+def test_a_slip_in_a_us_date_is_a_date_that_cannot_be_read(tmp_path: Path, slip: str) -> None:
+    """No day, whichever number comes first: one row's fault, and not the file's form."""
+    source = write(tmp_path, CBOE.replace("11/05/2024", slip), VIX)
+
+    assert [f"VIX: VIX.csv line 3 has the date '{slip}', which cannot be read; row left out"] == [
+        found.words for found in read(source, VIX).findings
+    ]
+
+
 def test_findings_outside_the_range_asked_for_are_not_told(tmp_path: Path) -> None:
     """A fault of 2024-11-06 says nothing about the day before."""
     source = write(tmp_path, YAHOO.replace("209.5", "n/a"))
@@ -187,6 +197,8 @@ UNREADABLE = [
     ("empty", b"", "is empty", "expected a header"),
     ("blank", b"\n \n", "is empty", "expected a header"),
     ("header only", b"Date,Open,High,Low,Close,Volume\n", "has no row with a date (0 rows)", "one row a session"),
+    ("day first", b"Date,Open,High,Low,Close,Volume\n05/11/2024,1,1,1,1,1\n14/10/2024,1,1,1,1,1\n",
+     "has dates such as '14/10/2024', day first", "expected month first, or YYYY-MM-DD"),
     ("no dates", b"Date,Open,High,Low,Close,Volume\nx,1,1,1,1,1\n", "has no row with a date (1 row)", "one row"),
     ("decimal commas", b"Date;Open;High;Low;Close;Volume\n2024-11-05;1,0;1,0;1,0;1,0;5\n",
      "has no number in column open (its first: '1,0')", "numbers with a decimal point"),
