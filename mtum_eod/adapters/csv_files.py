@@ -173,6 +173,8 @@ class _File:
                     StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False,
                     skip_blank_lines=False, skipinitialspace=True,
                 )  # fmt: skip
+        except pd.errors.EmptyDataError:
+            raise self.error("begins with a line that names no column", "its header in the first line") from None
         except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
             raise self.error(f"is no table ({error})", "as many values in each line as in the header") from None
         table.columns = [_our_name(column) for column in table.columns]

@@ -196,6 +196,8 @@ UNREADABLE = [
     ("two forms", b"Date,<DATE>,Open,High,Low,Close,Volume\n", "two columns date", "one of each"),
     ("empty", b"", "is empty", "expected a header"),
     ("blank", b"\n \n", "is empty", "expected a header"),
+    ("a blank line first", b"\n\nDate,Open,High,Low,Close,Volume\n2024-11-05,1,1,1,1,1\n",
+     "begins with a line that names no column", "expected its header in the first line"),
     ("header only", b"Date,Open,High,Low,Close,Volume\n", "has no row with a date (0 rows)", "one row a session"),
     ("day first", b"Date,Open,High,Low,Close,Volume\n05/11/2024,1,1,1,1,1\n14/10/2024,1,1,1,1,1\n",
      "has dates such as '14/10/2024', day first", "expected month first, or YYYY-MM-DD"),
