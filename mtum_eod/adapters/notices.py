@@ -15,8 +15,6 @@ import json
 import logging
 import os
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -26,6 +24,7 @@ from typing import Any, TypeAlias
 
 from mtum_eod.adapters.heartbeat import Heartbeat
 from mtum_eod.adapters.secrets import hider
+from mtum_eod.adapters.threads import heard, within
 from mtum_eod.core.events import Beat, Event, in_kind
 from mtum_eod.errors import MtumEodError
 from mtum_eod.ports import Clock, Notice, Store, UnsentNotice
@@ -258,55 +257,26 @@ class Post:
         return self.send([words], notice)
 
     def deliver(self, title: str, body: str, is_urgent: bool) -> list[str]:
-        """Send to all addresses at once: of each why it failed, without a secret; empty where it was taken.
-
-        Each is tried in a thread of its own, because a name server that is gone answers to no time-out of ours.
-        """
+        """Send to all addresses at once: of each why it failed, without a secret; empty where it was taken."""
         try:
             import apprise
         except ImportError:
             return ["the package apprise is missing: pip install 'mtum-eod[notify]'"] * len(self._urls)
         logging.getLogger("apprise").propagate = False  # it names whole addresses
         kind = apprise.NotifyType.WARNING if is_urgent else apprise.NotifyType.INFO
-        answers = [f"no answer within {self._patience.total_seconds():g} s"] * len(self._urls)
-
-        def one(place: int) -> None:
-            answers[place] = self._hide(_notify(apprise, self._urls[place], title, body, kind))
-
-        threads = [threading.Thread(target=one, args=(place,), daemon=True) for place in range(len(self._urls))]
-        end = time.monotonic() + self._patience.total_seconds()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        return list(answers)
+        seconds = self._patience.total_seconds()
+        calls = [partial(_notify, apprise, url, title, body, kind) for url in self._urls]
+        return [self._hide(why) for why in within(seconds, calls, late=f"no answer within {seconds:g} s")]
 
 
 def _notify(apprise: Any, url: str, title: str, body: str, kind: Any) -> str:
-    heard = _Heard()
-    logger = logging.getLogger("apprise")
-    logger.addHandler(heard)
     try:
-        sender = apprise.Apprise()
-        if not sender.add(url):
-            return "not an address that Apprise can use; its kinds are listed at https://appriseit.com"
-        if sender.notify(title=title, body=body, notify_type=kind):
-            return ""
-        return " ".join(heard.words) or "it was not taken"
+        with heard("apprise", logging.WARNING) as words:
+            sender = apprise.Apprise()
+            if not sender.add(url):
+                return "not an address that Apprise can use; its kinds are listed at https://appriseit.com"
+            if sender.notify(title=title, body=body, notify_type=kind):
+                return ""
+            return " ".join(words) or "it was not taken"
     except Exception as error:  # a vendor's plugin may raise whatever it likes
         return f"{type(error).__name__}: {error}"
-    finally:
-        logger.removeHandler(heard)
-
-
-class _Heard(logging.Handler):
-    """What Apprise says in this thread."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._thread = threading.get_ident()
-        self.words: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.words.append(record.getMessage())

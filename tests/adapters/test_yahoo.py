@@ -5,8 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import stamina
+from receivers import silent_server
 
 from mtum_eod.adapters import yahoo
 from mtum_eod.adapters.calendar import ExchangeCalendar
@@ -182,10 +187,12 @@ def test_reading_again_helps() -> None:
     assert [203.0, 206.0, 212.5] == closes(download)
 
 
-def test_yfinances_log_says_why_a_table_is_empty_and_stays_off_the_terminal(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_yfinances_log_says_why_a_table_is_empty_and_stays_off_the_terminal() -> None:
     """Constructed: yfinance swallows its errors and logs them; the words belong into ours."""
+    handled: list[logging.LogRecord] = []  # where the program's log and the terminal hear it
+    handler = logging.Handler()
+    handler.emit = handled.append  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
 
     def download(*_: object, **__: object) -> pd.DataFrame:
         logging.getLogger("yfinance").error("['MTUM']: YFRateLimitError('Too Many Requests.')")
@@ -193,8 +200,82 @@ def test_yfinances_log_says_why_a_table_is_empty_and_stays_off_the_terminal(
 
     with pytest.raises(MarketDataError, match="Too Many Requests"):
         YahooData(CALENDAR, download).daily("MTUM", DAYS[0], DAYS[-1], LATER)
+    logging.getLogger().removeHandler(handler)
 
-    assert [] == [record for record in caplog.records if record.name == "yfinance"]
+    assert [] == [record for record in handled if record.name == "yfinance"]
+
+
+SHORT = timedelta(seconds=0.2)
+
+
+def unanswered(source: YahooData) -> tuple[str, float]:
+    """In which words a question fails, and after how many seconds."""
+    began = time.monotonic()
+    with pytest.raises(MarketDataError) as refused:
+        source.daily("MTUM", DAYS[0], DAYS[-1], LATER)
+    return refused.value.message, time.monotonic() - began
+
+
+def test_a_silent_network_is_waited_for_once() -> None:
+    """Every further question would wait as long, and the step has one deadline for all: stored bars serve sooner."""
+    asked = []
+    with silent_server() as port:
+
+        def download(*_: object, **__: object) -> None:
+            asked.append(port)
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as server:
+                server.recv(1)
+
+        source = YahooData(CALENDAR, download, patience=SHORT)
+        (first, seconds), (again, no_time) = unanswered(source), unanswered(source)
+
+    wanted = "MTUM 2024-11-04 to 2024-11-06: Yahoo"
+    assert f"{wanted} gave no 1d bars of MTUM in 1 attempt (no answer within 0.2 s)." == first
+    assert f"{wanted} was not asked again so soon after it gave no answer." == again
+    assert (1, True, True) == (len(asked), 0.2 <= seconds < 2, no_time < 0.1)
+
+
+def test_failures_that_take_their_time_use_up_one_budget() -> None:
+    """Each comes just in time, and would be asked for three times, four times a decision."""
+
+    def download(*_: object, **__: object) -> None:
+        time.sleep(0.15)
+
+    source = YahooData(CALENDAR, download, patience=SHORT, budget=timedelta(seconds=0.4))
+    first, again = unanswered(source)[0], unanswered(source)[0]
+
+    assert ("in 3 attempts (no answer within 0.0" in first, "was not asked again" in again) == (True, True)
+
+
+def test_after_a_rest_a_silent_network_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon lives for months."""
+    monkeypatch.setattr(yahoo, "REST", timedelta(0))
+    gate = threading.Event()
+    download = Constructed(frame())
+    source = YahooData(CALENDAR, lambda *a, **k: gate.wait(30) and download(*a, **k), patience=SHORT)
+    unanswered(source)
+    gate.set()
+
+    assert [203.0, 206.0, 212.5] == list(source.daily("MTUM", DAYS[0], DAYS[-1], LATER).close)
+
+
+def test_a_download_left_over_takes_nothing_of_the_process_with_it() -> None:
+    """It ends when the caller has its own filters again, and the next one listens to its own log."""
+    gate, ended = threading.Event(), threading.Event()
+
+    def download(*_: object, **__: object) -> None:
+        gate.wait(30)
+        logging.getLogger("yfinance").error("late")
+        ended.set()
+
+    unanswered(YahooData(CALENDAR, download, patience=SHORT))
+    filters, before = list(warnings.filters), logging.getLogger("yfinance").handlers[:]
+    gate.set()
+    words, _ = unanswered(YahooData(CALENDAR, Constructed(None)))
+
+    assert ended.wait(5)
+    assert (filters, "(an empty table)" in words) == (warnings.filters, True)
+    assert len(logging.getLogger("yfinance").handlers) <= len(before)
 
 
 def test_a_table_without_a_column_is_refused() -> None:
@@ -379,3 +460,40 @@ def test_through_yfinances_own_download_and_without_its_caches(tmp_path: Path) -
 
     assert ("", "[203.0, 203.5] 2024-11-05 1\n") == (done.stderr, done.stdout)
     assert [] == list(tmp_path.iterdir())
+
+
+THROUGH_A_SILENT_NETWORK = """
+import time
+from datetime import UTC, date, datetime, timedelta
+import yfinance
+from mtum_eod.adapters.calendar import ExchangeCalendar
+from mtum_eod.adapters.yahoo import YahooData
+
+source = YahooData(ExchangeCalendar(date(2024, 11, 30)), patience=timedelta(seconds=1))
+began = time.monotonic()
+for symbol in ("MTUM", "VIX"):
+    try:
+        source.daily(symbol, date(2024, 11, 4), date(2024, 11, 5), datetime(2024, 11, 30, tzinfo=UTC))
+    except Exception as error:
+        print(error)
+print(time.monotonic() - began < 5)
+"""
+
+
+def test_yfinances_own_requests_wait_no_longer(tmp_path: Path) -> None:
+    """Its cookie and crumb are asked for with time-outs of their own, five times 10 to 30 seconds."""
+    pytest.importorskip("yfinance")
+    with silent_server() as port:
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), f"http://127.0.0.1:{port}")
+        home = {"HOME": str(tmp_path), "no_proxy": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", THROUGH_A_SILENT_NETWORK],
+            capture_output=True, text=True, cwd=tmp_path, env=os.environ | proxies | home, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert ("", 0) == (done.stderr, done.returncode)
+    assert (
+        "MTUM 2024-11-04 to 2024-11-05: Yahoo gave no 1d bars of MTUM in 1 attempt (no answer within 1 s).\n"
+        "VIX 2024-11-04 to 2024-11-05: Yahoo was not asked again so soon after it gave no answer.\n"
+        "True\n"
+    ) == done.stdout
