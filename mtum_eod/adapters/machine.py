@@ -15,19 +15,24 @@ ROOM = 100 * 2**20
 
 
 def look_at_disks(folders: Iterable[Path]) -> Iterator[Check]:
-    """Whether each of the file systems these folders are on, or will be, has room and can be written."""
+    """Whether each of these folders can be written, or made, and each of the file systems they are on has room."""
     seen = set()
     for folder in folders:
-        place = next(path for path in (folder, *folder.parents) if path.exists())
-        device = place.stat().st_dev
-        if device not in seen:
+        # Not `Path.exists`, which raises where a folder may not be searched; what lies behind is as good as absent.
+        place = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)  # noqa: PTH110
+        try:
+            device, is_writable = place.stat().st_dev, os.access(place, os.W_OK | os.X_OK)
+            if device not in seen or not is_writable:
+                yield _look(place, is_writable)
             seen.add(device)
-            yield _look(place)
+        except OSError as error:
+            words = f"{place} cannot be looked at ({error.strerror})"
+            cure = f"see that {folder} is there, or name another in [database], [backup] or [log]"
+            yield Check(name="disk", passed=False, words=words, cure=cure, exit_code=StoreError.exit_code)
 
 
-def _look(place: Path) -> Check:
+def _look(place: Path, is_writable: bool) -> Check:
     free = disk_usage(place).free
-    is_writable = os.access(place, os.W_OK | os.X_OK)
     words = f"{free / 2**20:,.0f} MiB are free at {place}"
     cure = ""
     if not is_writable:

@@ -1,11 +1,14 @@
 """The computer's own links: real folders, and a disk of the test's own that is nearly full or cannot be written."""
 
+import errno
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mtum_eod.adapters import machine
 from mtum_eod.adapters.machine import look_at_disks
 
 
@@ -41,3 +44,29 @@ def test_a_disk_that_may_not_be_written_is_named(small_disk: Path):
     [found] = look_at_disks([small_disk])
 
     assert (False, True) == (found.passed, "may not be written" in found.words)
+
+
+def test_a_folder_without_permission_to_search_is_named(tmp_path: Path):
+    """On the disk of another folder that is in order, so that its room alone says nothing."""
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0)
+    if os.access(locked, os.X_OK):
+        pytest.skip("this user searches every folder; .ci/run tries it without that power")
+    whole, found = look_at_disks([tmp_path, locked / "backups" / "old"])
+
+    assert (True, False, 7) == (whole.passed, found.passed, found.exit_code)
+    assert found.words.endswith(f"free at {locked}, but it may not be written")
+    assert f"chmod u+rwx {locked}" in found.cure
+
+
+def test_a_disk_that_does_not_answer_fails_with_the_systems_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As a network's file system that is gone."""
+
+    def gone(_: Path) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(machine, "disk_usage", gone)
+    [found] = look_at_disks([tmp_path])
+
+    assert (False, f"{tmp_path} cannot be looked at (Stale file handle)") == (found.passed, found.words)
+    assert f"see that {tmp_path} is there" in found.cure
