@@ -88,7 +88,7 @@ class Workplace:
 
     def reader(self) -> SqlReader | NoHistory:
         """The book for reading; nothing beside or in the database is created, deleted or touched."""
-        if not self.database.exists():
+        if not self._has_database():
             return NoHistory()
         from mtum_eod.adapters.store import open_reader
 
@@ -259,9 +259,9 @@ class Workplace:
 
     def examine_database(self) -> Check:
         """Whether the database will do; none at all will, the first run makes it."""
-        if not self.database.exists():
-            return Check(name="database", passed=True, words=f"none yet; the first run makes {self.database}")
         try:
+            if not self._has_database():
+                return Check(name="database", passed=True, words=f"none yet; the first run makes {self.database}")
             found, cure = self.check(), "`mtum-eod db restore` brings a backup back"
         except StoreError as error:
             found, cure = [error.message], error.hint
@@ -269,10 +269,20 @@ class Workplace:
         code = StoreError.exit_code
         return Check(name="database", passed=not found, words=words, cure=cure if found else "", exit_code=code)
 
+    def _has_database(self) -> bool:
+        """Raises StoreError where its folder may not be searched: an unseen book is no empty one."""
+        try:
+            return self.database.exists()
+        except OSError as error:
+            raise StoreError(
+                f"database {self.database}: its folder cannot be looked into ({error.strerror})",
+                hint="`chmod u+rwx` it, give it to this user, or name another file in database.url",
+            ) from error
+
     @contextmanager
     def restored(self) -> Iterator[BookReader | None]:
         """The book as it comes back from a backup made now and restored aside; None where there is no database."""
-        if not self.database.exists():
+        if not self._has_database():
             yield None
             return
         from mtum_eod.adapters.store.rehearsal import rehearse
@@ -310,7 +320,7 @@ class Workplace:
             return ACCOUNT
         if settings.mode is Mode.LIVE:
             return settings.ib.live_account
-        if not self.database.exists():
+        if not self._has_database():
             return ""
         from mtum_eod.adapters.store import open_reader
 

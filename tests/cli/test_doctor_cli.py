@@ -1,5 +1,7 @@
 """`doctor` as a person types it."""
 
+import os
+
 import pytest
 from terminal import Person
 
@@ -20,6 +22,20 @@ def test_a_damaged_database_is_one_failure_among_the_others(person: Person):
     first = seen.document["checks"][0]
 
     assert (7, "database", False) == (seen.exit_code, first["name"], first["passed"])
+
+
+def test_a_database_in_a_folder_without_permission_is_one_failure(person: Person):
+    """Neither a traceback nor a book that is taken for none yet."""
+    locked = person.folder / "locked"
+    locked.mkdir(mode=0)
+    if os.access(locked, os.X_OK):
+        pytest.skip("this user searches every folder; .ci/run tries it without that power")
+    person.environment["MTUM_EOD_DATABASE__URL"] = f"sqlite:///{locked}/book.db"
+    seen = person.types("doctor --json")
+    first = seen.document["checks"][0]
+
+    assert (7, "database", False) == (seen.exit_code, first["name"], first["passed"])
+    assert f"database {locked}/book.db: its folder cannot be looked into (Permission denied)" == first["words"]
 
 
 def test_what_paper_has_shown_is_asked_of_the_paper_book_alone(person: Person):
