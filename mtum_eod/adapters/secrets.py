@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 BLOT = "…"
 
@@ -16,7 +16,7 @@ OPEN_HOSTS = {"http", "https"}
 
 
 def hider(secrets: Iterable[str]) -> Callable[[str], str]:
-    """What blots these addresses out of a text, whole or in parts, written plainly or percent-encoded."""
+    """What blots these addresses out of a text, whole or in parts, as typed, decoded, or with a plus for a blank."""
     parts = {part for secret in secrets for part in _parts(secret) if len(part) >= SHORTEST}
     if not parts:
         return str
@@ -32,8 +32,9 @@ def _parts(secret: str) -> Iterator[str]:
         return
     user, at, host = address.netloc.rpartition("@")
     pieces = [*re.split("[:/]", user), *address.path.split("/"), address.fragment]
-    pieces += [value for _, value in parse_qsl(address.query)]
+    pieces.append(user.partition(":")[2])  # a password may have a colon of its own
+    pieces += [field.partition("=")[2] for field in address.query.split("&")]
     if not at and address.scheme not in OPEN_HOSTS:
-        pieces.append(host)
+        pieces += [host, *re.sub(r":\d{0,5}$", "", host).split(":")]  # less a port, a number like others
     for piece in pieces:
-        yield from (piece, unquote(piece))
+        yield from (piece, unquote(piece), unquote_plus(piece))

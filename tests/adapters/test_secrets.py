@@ -28,5 +28,22 @@ def test_secrets_are_blotted_out_and_the_rest_stays(said: str, left: str):
     assert left == hider(URLS)(said)
 
 
+@pytest.mark.parametrize(
+    ("url", "said", "left"),
+    [
+        ("mailtos://smtp.example.com?user=me&pass=pa+ssword", "login with pa+ssword refused", "login with … refused"),
+        ("mailtos://smtp.example.com?user=me&pass=pa+ssword", "login with pa ssword refused", "login with … refused"),
+        ("https://hc.example.com/p?key=S%C3%A9cret%2F1", "with url: /p?key=S%C3%A9cret%2F1", "with url: /p?key=…"),
+        ("https://hc.example.com/p?key=S%C3%A9cret%2F1", "key Sécret/1 unknown", "key … unknown"),
+        ("https://hc.example.com/p?key=a;b=secret", "key a;b=secret unknown", "key … unknown"),
+        ("tgram://123456789:AAFab_cd/4711", "bot token AAFab_cd of 123456789", "bot token … of …"),
+        ("mailto://user:pa:ss@mail.example.com", "bad pa:ss", "bad …"),
+        ("json://token1234:20240/x", "token1234 at port 20240", "… at port 20240"),
+    ],
+)
+def test_a_secret_is_blotted_out_as_it_was_typed_and_as_it_is_read(url: str, said: str, left: str):
+    assert left == hider([url])(said)
+
+
 def test_without_secrets_a_text_stays_as_it_is():
     assert "anything" == hider(["", ""])("anything")
