@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import gateway
 import pytest
+from receivers import serving
 
 from mtum_eod.core.trading import Mode
 from mtum_eod.errors import BrokerUnavailable, MtumEodError, SettingsError
@@ -120,6 +122,38 @@ def test_a_look_takes_the_next_client_id_that_is_free(tws: Server) -> None:
             _ = fourth.account
 
     assert [1, 2, 3] == ids
+
+
+class SaysInUse(StreamRequestHandler):
+    """A Gateway that names every client id as taken and leaves the socket open; the API's frames are spelled out."""
+
+    def handle(self) -> None:
+        self.rfile.read(4)  # "API", and a zero
+        self.hear()
+        self.say("157", "20241105 15:00:00 EST")
+        self.hear()
+        self.say("4", "2", "-1", "326", "Unable to connect as the client id is already in use.")
+        self.rfile.read(1)
+
+    def hear(self) -> None:
+        self.rfile.read(int.from_bytes(self.rfile.read(4)))
+
+    def say(self, *fields: str) -> None:
+        content = "".join(f"{field}\0" for field in fields).encode()
+        self.wfile.write(len(content).to_bytes(4) + content)
+
+
+def test_taken_client_ids_are_no_wait_each(tws: Server) -> None:
+    """Three numbers are taken; each waited for as long as one would be long past the deadline."""
+    with (
+        serving(ThreadingTCPServer(("127.0.0.1", 0), SaysInUse)) as taken,
+        gateway.line(tws, port=taken.port, spare_ids=2, reconnect_timeout=3) as line,
+    ):
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable, match="has a connection with client id 3 already"):
+            _ = line.account
+
+    assert time.monotonic() - began < 2
 
 
 def test_a_host_that_does_not_exist_is_named(tws: Server) -> None:

@@ -193,7 +193,7 @@ class Talk:
         self.said.append(said)
         if request_id in self._heard:
             self._heard[request_id].put_nowait(said)
-        elif code in NO_ANSWER:
+        elif code in NO_ANSWER or code == CLIENT_ID_IN_USE:  # after which a Gateway may leave the socket open
             self._end_question(Refusal(said))
 
     def _on_order(self, trade: Any) -> None:
@@ -283,7 +283,7 @@ class Line:
             for attempt in self._repeated(_NoConnection, timeout=self._reconnect_timeout):
                 with attempt:
                     self.retries += attempt.num > 1
-                    self._talk = self._run(self._connect(self._seconds("a connection", self._reconnect_timeout)))
+                    self._talk = self._run(self._connect())
         except _NoConnection as error:
             raise BrokerUnavailable(str(error), hint=error.hint) from error
         assert self._talk is not None  # noqa: S101  # the loop above ends in one or the other
@@ -405,16 +405,19 @@ class Line:
         started.set_result(None)
         await self._over.wait()
 
-    async def _connect(self, seconds: float) -> Talk:
-        """A connection under the first client id that no other one has. Raises _NoConnection, SettingsError."""
+    async def _connect(self) -> Talk:
+        """A connection under the first client id that no other one has.
+
+        Raises _NoConnection, SettingsError, and BrokerUnavailable where the time is over.
+        """
         *spare, last = self._client_ids
         for self.client_id in spare:
             with suppress(_IdInUse):
-                return await self._connect_as(self.client_id, seconds)
+                return await self._connect_as(self.client_id)
         self.client_id = last
-        return await self._connect_as(last, seconds)
+        return await self._connect_as(last)
 
-    async def _connect_as(self, client_id: int, seconds: float) -> Talk:
+    async def _connect_as(self, client_id: int) -> Talk:
         """A connection on which the broker has named its accounts and its next order id.
 
         The library's own `connect` would go on to read orders, positions and more, and succeed with some of it
@@ -422,6 +425,7 @@ class Line:
         """
         from mtum_eod.adapters.ib.library import IB
 
+        seconds = self._seconds("a connection", self._reconnect_timeout)
         ib = IB()
         ib.RaiseRequestErrors = True
         ib.TimezoneTWS = "America/New_York"  # where a time comes without a zone
