@@ -8,14 +8,14 @@ from typing import Any
 
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
-from mtum_eod.core.market import DailyBars
+from mtum_eod.core.market import UNFINISHED, DailyBars
 from mtum_eod.core.money import TOLERANCE_USD
 from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, Side, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
-from mtum_eod.jobs.market import UNFINISHED, fetch
+from mtum_eod.jobs.market import fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
 from mtum_eod.jobs.splits import compared_window, follow_before, follow_scale, unfollowed_split
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown

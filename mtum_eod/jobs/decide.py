@@ -147,8 +147,8 @@ def _weigh(desk: TradingDesk, session: date, had: Answer[None]) -> Weighed:
 def _gather(desk: TradingDesk, session: date) -> Gathered:
     """What the decision depends on, on the scale that the book has after following a split.
 
-    A split that cannot be followed, because the long history it takes does not come, leaves the scale in doubt: it
-    keeps no exit from going out on the price that is there.
+    A split that cannot be followed, because the long history it takes does not come, keeps no exit from going out on
+    the price that is there, with all the shares that it made. The book follows as it learns of their sale.
     """
     gathered = gather(desk, session)
     if gathered.split is None:
@@ -156,13 +156,14 @@ def _gather(desk: TradingDesk, session: date) -> Gathered:
     try:
         follow_split(desk, gathered.split)
     except MarketDataError as error:
+        after = as_after_split(desk, gathered.evidence, gathered.split)
         findings = tuple(
-            replace(found, words=f"{found.words}; it could not be followed: {error.message}")
+            replace(found, words=f"{found.words}; it could not be followed: {error.message}", is_fatal=True)
             if found.kind is FindingKind.RATIO
             else found
-            for found in gathered.evidence.findings
+            for found in after.findings
         )
-        return replace(gathered, evidence=replace(gathered.evidence, findings=findings))
+        return replace(gathered, evidence=replace(after, findings=findings))
     return gather(desk, session)
 
 

@@ -55,8 +55,8 @@ def look(desk: Desk, intent: OrderIntent) -> Seen | Unknown:
 def had_already(desk: Desk, session: date) -> Answer[BrokerOrder | None]:
     """The order of that session, of either side, that the broker's lists name; where only executions do, made of them.
 
-    A list of orders read too early lacks one that is alive or done. Executions that did not come may be its own, so
-    without them nothing says that there was none.
+    A list of orders read too early lacks one that is alive or done. Executions that did not come may be its own, unless
+    the position is the one that the book knows.
     """
     orders, book = desk.broker.orders(), desk.book
     if isinstance(orders, Unknown):
@@ -67,7 +67,9 @@ def had_already(desk: Desk, session: date) -> Answer[BrokerOrder | None]:
             return Known(order)
     executions = desk.broker.executions()
     if isinstance(executions, Unknown):
-        return executions
+        held = desk.broker.shares_held(book.symbol)
+        is_unmoved = isinstance(held, Known) and same_shares(held.value, desk.shares() + desk.store.shares_left())
+        return Known(None) if is_unmoved else executions
     for key in keys:
         shares = sum(fill.shares for fill in executions.value if fill.reference == key)
         if shares:

@@ -12,8 +12,8 @@ import numpy as np
 from mtum_eod.core import gates, quality
 from mtum_eod.core.evidence import Indicators
 from mtum_eod.core.indicators import atr, rsi, sma
-from mtum_eod.core.market import UNFINISHED as UNFINISHED
 from mtum_eod.core.market import (
+    UNFINISHED,
     VIX,
     BarStatus,
     DailyBars,

@@ -10,7 +10,7 @@ from typing import Any
 from mtum_eod.core import quality, snapshot
 from mtum_eod.core.events import Event
 from mtum_eod.core.gates import daily_loss_limit
-from mtum_eod.core.market import VIX, BarStatus, DailyBars
+from mtum_eod.core.market import UNFINISHED, VIX, BarStatus, DailyBars
 from mtum_eod.core.trading import Order, OrderStatus, Side
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, OrderStateUnknown
 from mtum_eod.jobs import market
@@ -182,7 +182,8 @@ def _keep(desk: TradingDesk, bars: list[DailyBars]) -> list[str]:
 
 def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
     close = bars.close_of(session)
-    if close is None:
+    is_of_before = session == bars.last and bars.last_status in UNFINISHED  # a file from 15:40, say
+    if close is None or is_of_before:
         return None
     ledger = desk.ledger(up_to=session)
     shares = ledger.holding.shares if ledger.holding else 0

@@ -369,6 +369,14 @@ def test_what_the_owner_took_from_the_statement_stands(bench: Bench):
     assert [(33, 150.1, 1.1, 0)] == fills(bench)
 
 
+def test_executions_that_cannot_be_read_delay_no_decision(bench: Bench):
+    """The position is the book's: no forgotten order has moved it."""
+    bench.broker.silent.add("executions")
+    document = bench.decide().document
+
+    assert ("BUY", "working") == (document["action"], document["order"]["status"])
+
+
 def test_executions_that_cannot_be_read_delay_no_order_in_the_book(bench: Bench):
     """What the session decided stands, whatever the broker does not tell; only a new order waits for that."""
     bench.decide()

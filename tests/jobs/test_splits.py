@@ -198,20 +198,27 @@ def test_another_exit_rule_still_sells_what_the_broker_has(bench: Bench):
 
 
 def test_a_split_that_cannot_be_followed_for_want_of_history_holds_back_no_exit(bench: Bench):
-    """The price is there; the long read that follows the split is refused. What both hold is sold, as in any doubt."""
+    """The price is there; the long read that follows the split is refused. All 66 are sold, and booked that evening."""
     bench.buy(SESSION)
     rescale_source(bench, 2)
     bench.broker.shares = 66
     bench.data.edit(VIX, NEXT, close=31.0)
-    refuse_history(bench)
+    read = refuse_history(bench)
     document = bench.decide(NEXT).document
     replayed = replay_recorded(bench.store.signal(NEXT), bench.store, calendar(), bench.desk.book)  # type: ignore[arg-type]
-
-    assert ("SELL", None, 33) == (document["action"], document["blocked_by"], document["order"]["shares"])
-    assert [(33,)] == bench.sql("SELECT shares FROM position")
-    assert (["vix"], 33) == (replayed.document["exit_reasons"], replayed.document["shares"])
+    unfollowed = bench.sql("SELECT shares FROM position")
     [(words, _)] = bench.notices("mismatch")
+    bench.data.daily = read  # type: ignore[method-assign]
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 66, 73.0, 1.0)
+    evening = bench.settle(NEXT)
+
+    assert ("SELL", None, 66) == (document["action"], document["blocked_by"], document["order"]["shares"])
+    assert ([(33,)], ["vix"], 66) == (unfollowed, replayed.document["exit_reasons"], replayed.document["shares"])
     assert "it could not be followed: MTUM: pacing violation" in words
+    assert (True, [(66, 74.0, 73.0)]) == (
+        evening.is_settled,
+        bench.sql("SELECT shares, entry_price, exit_price FROM trades"),
+    )
 
 
 def test_a_split_that_could_not_be_followed_is_followed_by_the_next_run(bench: Bench):
@@ -224,7 +231,7 @@ def test_a_split_that_could_not_be_followed_is_followed_by_the_next_run(bench: B
     bench.data.daily = read  # type: ignore[method-assign]
     decided = bench.decide(NEXT, before_close=19)
 
-    assert ("data", 5) == (waits.document["blocked_by"], waits.exit_code)
+    assert ("data", 3) == (waits.document["blocked_by"], waits.exit_code)
     assert ("HOLD", None, [(66,)]) == (
         decided.document["action"],
         decided.document["blocked_by"],
