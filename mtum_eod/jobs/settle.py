@@ -182,8 +182,9 @@ def _keep(desk: TradingDesk, bars: list[DailyBars]) -> list[str]:
 
 def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
     close = bars.close_of(session)
-    is_of_before = session == bars.last and bars.last_status in UNFINISHED  # a file from 15:40, say
-    if close is None or is_of_before:
+    if close is None:
+        return None
+    if session == bars.last and bars.last_status in UNFINISHED:  # from before the close, as in a file of 15:40
         return None
     ledger = desk.ledger(up_to=session)
     shares = ledger.holding.shares if ledger.holding else 0

@@ -737,11 +737,11 @@ def test_two_splits_multiply(store: Store):
     assert [(15, 71.333333, "2024-01-16", 1.466667, 77.2)] == view(store, "position")
 
 
-def test_a_split_that_leaves_no_whole_shares_changes_nothing(store: Store):
+def test_a_split_that_leaves_no_share_changes_nothing(store: Store):
     write_book(store)
     before = store.fills()
-    with pytest.raises(StoreError, match="no whole number"):
-        store.split(Split(session=day("01-17"), ratio=0.25), at("01-17"))
+    with pytest.raises(StoreError, match="less than a whole one"):
+        store.split(Split(session=day("01-17"), ratio=0.05), at("01-17"))
 
     assert (before, []) == (store.fills(), store.splits())
 

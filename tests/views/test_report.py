@@ -179,8 +179,8 @@ def test_a_book_without_a_settled_session_says_so(tmp_path: Path):
 
 
 def test_trades_closed_before_a_split_are_marked_on_todays_scale(bench: Bench):
-    """Two for one on 01-16: bought at 100.00 and 108.00 long ago, and the shares held, at 107.00, follow it."""
-    bench.store.split(Split(session=at("01-16").date(), ratio=2.0), at("01-16"))
+    """Two for one on 01-17: bought at 100.00 and 108.00 long ago, and the shares held, at 107.00, follow it."""
+    bench.store.split(Split(session=at("01-17").date(), ratio=2.0), at("01-17"))
     found = reviewed(bench)
 
     assert [50.0, 54.0, 53.5] == figures(found)["price"]["data"][2]["y"]
