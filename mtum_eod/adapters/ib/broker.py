@@ -213,6 +213,8 @@ class IbBroker:
         from mtum_eod.adapters.ib.library import ExecutionFilter
 
         rows = await talk.ib.reqExecutionsAsync(ExecutionFilter(acctCode=talk.account))
+        if any(not hasattr(row, "execution") for row in rows):  # the library files answers by their number alone
+            raise ValueError("the answer has rows that are no executions")
         ids = [row.execution.execId for row in rows if row.execution.orderRef.startswith(OURS)]
         known = {fill.execution.execId: fill for fill in talk.ib.fills()}  # there a commission is filled in
         with suppress(TimeoutError):
