@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from mtum_eod.core.money import Usd
-from mtum_eod.core.trading import CashFlow, Fill, Side, Split, same_shares, whole_shares
+from mtum_eod.core.trading import CashFlow, Fill, Side, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import StoreError
 
@@ -130,48 +130,33 @@ def _sold(held: Holding | None, fill: Fill) -> tuple[Usd, Holding | None]:
     return gain, replace(held, shares=left, entry_commission_usd=rest)
 
 
-def rescale(fills: Sequence[Fill], split: Split) -> list[Fill]:
-    """The executions that the shares now held come from, as a split makes them; none where none are held.
+def rescale(held: Sequence[Fill], ratio: float) -> list[Fill]:
+    """The executions that shares held come from, as a split makes them; none where none are held.
 
-    fills: all of the book's, in the order they happened. Those from the split's session on are on its scale already.
-    Whole shares are left of those before it, and what they cost: for the fraction the broker pays cash
-    (`lost_fraction`). Every execution keeps its value.
+    held: since the book last held nothing, as it was before the split. Whole shares are left, and all that they cost:
+    for the fraction the broker pays cash (`lost_fraction`). Every execution keeps its value.
     Raises StoreError where no share is left, or less than one for an execution.
     """
-    old, new = _around(fills, split)
-    if not old:
-        return new
-    held, sold = _signed(old), sum(fill.shares for fill in old if fill.side is Side.SELL)
+    before = _signed(held)
+    if not before:
+        return []
+    prints = {side: [fill for fill in held if fill.side is side] for side in Side}
     # A sale from before is rounded as it comes out; of the purchases comes what that and the shares held add up to.
-    sold_after = max(round(sold * split.ratio), sum(fill.side is Side.SELL for fill in old))
-    after = {Side.BUY: whole_shares(held * split.ratio) + sold_after, Side.SELL: sold_after}
-    prints = {side: [fill for fill in old if fill.side is side] for side in Side}
-    if whole_shares(held * split.ratio) < 1 or any(after[side] < len(prints[side]) for side in Side):
+    sold = max(round(-_signed(prints[Side.SELL]) * ratio), len(prints[Side.SELL]))
+    after = {Side.BUY: whole_shares(before * ratio) + sold, Side.SELL: sold}
+    if whole_shares(before * ratio) < 1 or any(after[side] < len(prints[side]) for side in Side):
         raise StoreError(
-            f"a split of {split.ratio:g} new shares for one makes {held * split.ratio:g} of {counted(held, 'share')}, "
+            f"a split of {ratio:g} new shares for one makes {before * ratio:g} of {counted(before, 'share')}, "
             "less than a whole one for each of its executions",
             hint="look at the broker's statement; `mtum-eod reconcile` compares the book with the broker",
         )
-    return [one for side in Side for one in _shared_out(prints[side], after[side])] + new
+    return [one for side in Side for one in _shared_out(prints[side], after[side])]
 
 
-def lost_fraction(fills: Sequence[Fill], split: Split) -> float:
+def lost_fraction(held: Sequence[Fill], ratio: float) -> float:
     """The part of a new share that the split leaves beside the whole ones: the broker pays it in cash."""
-    exact = _signed(_around(fills, split)[0]) * split.ratio
+    exact = _signed(held) * ratio
     return 0.0 if same_shares(exact, round(exact)) else exact - whole_shares(exact)
-
-
-def _around(fills: Sequence[Fill], split: Split) -> tuple[list[Fill], list[Fill]]:
-    """Since the book last held nothing: the executions before the split, and those from its session on."""
-    since_flat: list[Fill] = []
-    held = 0
-    for fill in fills:
-        held += fill.side.sign * fill.shares
-        since_flat.append(fill)
-        if not held:
-            since_flat.clear()
-    old = [fill for fill in since_flat if fill.session < split.session]
-    return old, [fill for fill in since_flat if fill.session >= split.session]
 
 
 def _signed(fills: Iterable[Fill]) -> int:

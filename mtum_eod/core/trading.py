@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from math import floor
 
@@ -195,6 +195,11 @@ class Split:
 
     session: date
     ratio: float  # 2.0 for two new shares for an old one, 0.1 for a reverse split of ten into one
+
+    @property
+    def eve(self) -> date:
+        """The last day of the old scale."""
+        return self.session - timedelta(days=1)
 
 
 class Act(StrEnum):

@@ -59,7 +59,7 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
     ratio = quality.split_ratio(closes)
     if ratio is None:
         return f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts"
-    fills = [*desk.store.since_flat().fills, *shown]
+    fills = [*(fill for fill in desk.store.fills() if fill.session >= prices.first), *shown]
     split = Split(session=_first_session(desk, prices, fills, ratio), ratio=ratio)
     doubt = _doubt(desk, prices, fills, split)
     return f"closes are {closes:.4g} times the stored ones, but {doubt}" if doubt else split
@@ -86,10 +86,13 @@ def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
 
 
 def _doubt(desk: Desk, prices: DailyBars, fills: Sequence[Fill], split: Split) -> str:
-    if any(fill.session >= split.session and not _is_on_new_scale(fill, prices, split.ratio) for fill in fills):
-        return f"the executions of {split.session} are on both scales"
+    since = [fill for fill in fills if fill.session >= split.session]
+    if not all(_is_on_new_scale(fill, prices, split.ratio) for fill in since):
+        return f"the executions from {split.session} on are on both scales"
+    # What was held on its eve is what was split, though a sale of as many new shares made the book think it was all.
+    held_then = desk.store.since_flat(split.eve).fills
     try:
-        shares = sum(fill.side.sign * fill.shares for fill in rescale(fills, split))
+        shares = sum(fill.side.sign * fill.shares for fill in (*rescale(held_then, split.ratio), *since))
     except StoreError as error:
         return error.message
     # The embedded broker has no shares but those of this book: they follow the book's splits.
@@ -101,7 +104,7 @@ def _doubt(desk: Desk, prices: DailyBars, fills: Sequence[Fill], split: Split) -
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         return f"the broker's position is not known ({held.why})"
-    left, fraction = desk.store.shares_left(), lost_fraction(fills, split)
+    left, fraction = desk.store.shares_left(), lost_fraction(held_then, split.ratio)
     beside = (left * split.ratio, left, (left + _unexplained(desk, prices, split.ratio)) * split.ratio)
     if any(_is_held(held.value, shares, fraction, others) for others in beside):
         return ""
@@ -165,7 +168,7 @@ def follow_split(desk: TradingDesk, split: Split) -> None:
     All of it is durable together, so the next look finds nothing left to follow. Raises MarketDataError, StoreError.
     """
     symbol, now, shares = desk.book.symbol, desk.wall_clock.now(), desk.shares()
-    fraction = lost_fraction(desk.store.since_flat().fills, split)
+    fraction = lost_fraction(desk.store.since_flat(split.eve).fills, split.ratio)
     history = _history(desk)
     with desk.store.transaction():
         desk.store.split(split, now)
@@ -201,8 +204,9 @@ def _paid_out(desk: TradingDesk, fraction: float, history: DailyBars) -> str:
 
 def as_after_split(desk: Desk, evidence: Evidence, split: Split) -> Evidence:
     """The evidence as it will be once the book has followed the split, for a look that writes nothing."""
-    since = desk.store.since_flat()
-    after = ledger(desk.capital, rescale(since.fills, split), desk.store.cash_flows(), realised=since.realised)
+    then = desk.store.since_flat(split.eve)
+    fills = [*rescale(then.fills, split.ratio), *(f for f in desk.store.fills() if f.session >= split.session)]
+    after = ledger(desk.capital, fills, desk.store.cash_flows(), realised=then.realised)
     held, position = after.holding, evidence.position
     if held and position:
         atr = desk.store.entry_atr(held.entry_session)

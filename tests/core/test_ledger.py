@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mtum_eod.core.ledger import Holding, Ledger, ledger, lost_fraction, rescale
 from mtum_eod.core.money import TOLERANCE_USD
-from mtum_eod.core.trading import CashFlow, CashKind, Fill, Side, Split
+from mtum_eod.core.trading import CashFlow, CashKind, Fill, Side
 from mtum_eod.errors import StoreError
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -339,8 +339,7 @@ HISTORY = [
 """A closed round trip, and an open one of 20 shares of which 4 are sold: 16 held."""
 
 
-def split(ratio: float, on: str = "01-11") -> Split:
-    return Split(session=day(on), ratio=ratio)
+OPEN = HISTORY[2:]
 
 
 @pytest.mark.parametrize(
@@ -349,7 +348,7 @@ def split(ratio: float, on: str = "01-11") -> Split:
 )
 def test_a_split_rescales_what_the_shares_held_came_from(ratio: float, shares: list[int]):
     """Three for two of 13 is 19.5: its half share goes to the first print, for 20 become 30 whole ones."""
-    after = rescale(HISTORY, split(ratio))
+    after = rescale(OPEN, ratio)
     paid = [(f.shares * f.price_usd, f.commission_usd) for f in after]
 
     assert (shares, [f.execution_id for f in HISTORY[2:]]) == (
@@ -363,7 +362,7 @@ def test_a_split_rescales_what_the_shares_held_came_from(ratio: float, shares: l
 def test_a_split_leaves_money_as_it_was(ratio: float):
     """Cash and realised to the cent, the position at its ratio."""
     before = ledger(5000.0, HISTORY)
-    after = ledger(5000.0, [*HISTORY[:2], *rescale(HISTORY, split(ratio))])
+    after = ledger(5000.0, [*HISTORY[:2], *rescale(OPEN, ratio)])
 
     assert (16 * ratio, True, True) == (
         after.holding.shares,
@@ -377,28 +376,20 @@ def test_a_split_leaves_money_as_it_was(ratio: float):
 )
 def test_a_split_leaves_whole_shares_and_all_they_cost(ratio: float, shares: list[int], fraction: float):
     """16 held are 1.6, 17.6 or 5.33: the whole ones stay, the rest is paid in cash; every execution keeps its value."""
-    after = rescale(HISTORY, split(ratio))
+    after = rescale(OPEN, ratio)
 
-    assert (shares, pytest.approx(fraction)) == ([f.shares for f in after], lost_fraction(HISTORY, split(ratio)))
+    assert (shares, pytest.approx(fraction)) == ([f.shares for f in after], lost_fraction(OPEN, ratio))
     assert [1170.0, 630.0, 380.0] == [pytest.approx(f.shares * f.price_usd) for f in after]
 
 
 def test_a_split_that_leaves_no_share_is_refused():
     """16 held are 0.8."""
     with pytest.raises(StoreError, match=r"makes 0\.8 of 16 shares, less than a whole one"):
-        rescale(HISTORY, split(0.05))
-
-
-def test_an_execution_of_the_first_session_on_the_new_scale_stays_as_it_is():
-    """20 bought become 40; the 4 that were sold that day were new ones, so 36 are held."""
-    after = rescale(HISTORY, split(2.0, on="01-10"))
-
-    assert [(26, 45.0), (14, 45.0), (4, 95.0)] == [(f.shares, f.price_usd) for f in after]
-    assert 36 == ledger(5000.0, [*HISTORY[:2], *after]).holding.shares
+        rescale(OPEN, 0.05)
 
 
 def test_a_flat_book_has_nothing_to_rescale():
-    assert [] == rescale(HISTORY[:2], split(2.0))
+    assert [] == rescale([], 2.0)
 
 
 @given(
@@ -412,11 +403,11 @@ def test_whatever_the_prints_a_split_keeps_their_value(parts: list[int], ratio: 
     whole = floor(total + 1e-9)
     if whole < len(parts):
         with pytest.raises(StoreError):
-            rescale(bought, split(ratio))
+            rescale(bought, ratio)
         return
-    after = rescale(bought, split(ratio))
+    after = rescale(bought, ratio)
 
     assert whole == sum(f.shares for f in after)
-    assert pytest.approx(total - whole) == lost_fraction(bought, split(ratio))
+    assert pytest.approx(total - whole) == lost_fraction(bought, ratio)
     assert [pytest.approx(shares * 100.0) for shares in parts] == [f.shares * f.price_usd for f in after]
     assert min(f.shares for f in after) >= 1

@@ -385,7 +385,7 @@ def test_losses_that_can_still_be_washed_are_told() -> None:
 
 def test_a_split_changes_the_shares_of_what_is_held_and_neither_cost_nor_gain() -> None:
     """20 at 100 with 2.00 of commission; two for one; 40 sold at 55.00 with 2.20: 2,197.80 less 2,002.00, long."""
-    bought = rescale([fill("2024-01-03", 20, 100.0, 2.0)], Split(session=day("2024-06-03"), ratio=2.0))
+    bought = rescale([fill("2024-01-03", 20, 100.0, 2.0)], 2.0)
 
     assert [(40, "2024-01-03", 2002.0, 0.0, 195.8, "long")] == rows(*bought, fill("2025-01-08", -40, 55.0, 2.2))
 

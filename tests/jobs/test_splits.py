@@ -654,3 +654,20 @@ def test_a_split_in_doubt_stands_out_however_long_nothing_was_settled(bench: Ben
     bench.settle(date(2024, 11, 27))
 
     assert [(66, 74.0)] == [row[:2] for row in position(bench)]
+
+
+def test_what_a_split_made_beside_a_sale_of_as_many_shares_is_still_held(bench: Bench):
+    """The broker books two for one a day late: 33 new shares were sold for the 33 old ones, and 33 are left."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 33, 73.1, 1.0)
+    bench.broker.shares = 33.0
+    evening = bench.settle(NEXT)
+    held = position(bench)
+    document = bench.decide(THIRD).document
+
+    assert (True, [(33, 74.0)]) == (evening.is_settled, [row[:2] for row in held])
+    assert ("SELL", 33, ["exit_pending"]) == (document["action"], document["shares"], document["exit_reasons"])
+    assert [] == upkeep.check(bench.path)

@@ -570,7 +570,7 @@ class FakeStore(FakeViews):
             that_day = self._splits.rows.get(split.session)
             of_both = replace(split, ratio=split.ratio * that_day.ratio) if that_day else split
             self._splits.put(split.session, of_both)
-            entry = [fill for fill in rescale(self.fills(), split) if fill.session < split.session]
+            entry = rescale(self.since_flat(split.eve).fills, split.ratio)
             for fill in entry:
                 self._fills.put(self._fill_numbers.rows[fill.execution_id], fill)
             if entry:

@@ -368,7 +368,7 @@ class SqlStore(BookQueries):
     def split(self, split: Split, at: datetime) -> None:
         with self.writing() as db:
             ADD_SPLIT.run(db, _values(split, recorded_at=at))
-            entry = [fill for fill in rescale(self.since_flat().fills, split) if fill.session < split.session]
+            entry = rescale(self.since_flat(split.eve).fills, split.ratio)
             for fill in entry:
                 RESCALE_FILL.run(db, {"of": fill.execution_id, "shares": fill.shares, "price_usd": fill.price_usd})
             if entry:
