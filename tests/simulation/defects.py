@@ -291,6 +291,40 @@ def cap_ignored(stack: ExitStack) -> None:
     swap(stack, gates, "exceeds_position_limit", lambda _: lambda *_: False)
 
 
+def sized(stack: ExitStack, name: str, new: Callable[..., Any]) -> None:
+    """Entries are sized by `new(original)` in the place of a function of `sizing`."""
+    swap(stack, sizing, name, new)
+    if name == "size_entry":
+        swap(stack, decision, name, new)
+
+
+@defect
+def buffer_and_cost_left_out(stack: ExitStack) -> None:
+    """A share is taken to cost its price at the decision, and nothing more."""
+    sized(stack, "share_cost", lambda _: lambda price, _risk: price)
+
+
+@defect
+def equity_cap_ignored(stack: ExitStack) -> None:
+    """An entry may be of more than its percentage of the equity."""
+    sized(stack, "size_entry", lambda real: lambda price, _, *rest: real(price, 1e9, *rest))
+    swap(stack, gates, "exceeds_position_limit", lambda _: lambda *_: False)
+
+
+@defect
+def half_the_size(stack: ExitStack) -> None:
+    """An entry is of half the shares that it may be."""
+
+    def half(real: Any) -> Any:
+        def size_entry(*arguments: Any) -> Any:
+            size = real(*arguments)
+            return replace(size, shares=(size.shares + 1) // 2)
+
+        return size_entry
+
+    sized(stack, "size_entry", half)
+
+
 @defect
 def yesterday_taken_for_today(stack: ExitStack) -> None:
     """The rules look at the session before."""

@@ -16,6 +16,7 @@ from mtum_eod.core.trading import Fill, OrderKind, OrderStatus, OrderType, Sessi
 from mtum_eod.jobs.reconcile import BY_OWNER
 from simulation.broker import CUT_OFF, Execution
 from simulation.market import WARM_UP, calendar
+from simulation.oracle import sizes, worst
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -86,11 +87,26 @@ def never_short(world: World) -> Iterator[str]:
 
 def never_beyond_the_cap_or_the_cash(world: World) -> Iterator[str]:
     """What an entry may cost at worst is within the cap and the cash it had."""
-    cap = max(parameters.risk.max_position_size for parameters in world.settings_today)
     for (at, intent), usd in zip(world.broker.arrivals[-1:], world.broker.spendable[-1:], strict=True):
-        cost = intent.shares * intent.decision_price_usd
-        if intent.side is Side.BUY and intent.session == world.today and (cost > cap + CENT or cost > usd + CENT):
-            yield f"{intent.shares} shares at {intent.decision_price_usd} with {usd:.2f} USD at {at}"
+        if intent.side is not Side.BUY or intent.session != world.today or not world.market.is_open(world.today):
+            continue
+        price = world.market.at_decision(world.market.position[world.today])[2]
+        risks = [parameters.risk for parameters in world.settings_today]
+        if not any(intent.shares * worst(price, risk) <= min(risk.max_position_size, usd) + CENT for risk in risks):
+            yield f"{intent.shares} shares at {price} with {usd:.2f} USD at {at}"
+
+
+def paid_out_of_the_cash(world: World) -> Iterator[str]:
+    """An entry that closed within the buffer was paid for out of the cash that was there for it."""
+    broker, risk = world.broker, world.settings_today[0].risk
+    for (_, intent), usd in zip(broker.arrivals[-1:], broker.spendable[-1:], strict=True):
+        if intent.side is not Side.BUY or intent.session != world.today or len(world.settings_today) > 1:
+            continue
+        fills = [e.fill for e in broker.executed[-3:] if e.fill.reference == intent.reference]
+        price = world.market.at_decision(world.market.position[world.today])[2] if fills else 0.0
+        paid = sum(fill.shares * fill.price_usd * (1 + risk.transaction_cost) for fill in fills)
+        if paid > usd + CENT and fills[0].price_usd <= price * (1 + risk.price_buffer_pct / 100):
+            yield f"{paid:.2f} USD were paid for {intent}, {usd:.2f} were there"
 
 
 def nothing_while_halted(world: World) -> Iterator[str]:
@@ -386,9 +402,29 @@ def decided_as_the_rules_say(world: World) -> Iterator[str]:
     if any(document[name] is None for name in needed):
         return
     day = world.market.position[world.today]
-    expected = world.oracle(strategy).action(day, world.entry, exit_pending=bool(world.exits_decided))
+    expected = world.oracle(strategy).action(
+        day, world.entry, exit_pending=bool(world.exits_decided), is_learned=world.is_entry_learned()
+    )
     if expected and "daily_loss" not in document["exit_reasons"] and document["action"] != expected:
         yield f"{world.today}: {document['action']} ({document['reason']}), the rules say {expected}"
+
+
+def sized_as_the_rules_say(world: World) -> Iterator[str]:
+    """An entry is of as many shares as plain arithmetic on the account allows, or of none for the lack of it."""
+    recorded = world.newly_recorded()
+    if recorded is None or recorded.document["action"] != "BUY" or world.broker.ours or world.is_astray:
+        return
+    document, parameters, cash = recorded.document, parameters_from(recorded.settings), world.cash_said
+    if parameters not in world.settings_today:
+        yield f"{world.today} was sized under {parameters.risk}, which is nobody's"
+    is_short = document["blocked_by"] in ("size", "cash")
+    if cash is None or not world.market.is_open(world.today) or not (is_short or document["shares"]):
+        return
+    price = world.market.at_decision(world.market.position[world.today])[2]
+    expected = sizes(price, world.sizing_equity(), cash, parameters.risk)
+    if document["shares"] not in expected:
+        said = f"{document['shares']} shares at {document['close']} ({document['blocked_by']})"
+        yield f"{world.today}: {said}, it should be {expected} with {world.sizing_equity():.2f} USD, {cash:.2f} in cash"
 
 
 def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
@@ -500,7 +536,12 @@ AFTER_EVENTS: tuple[Invariant, ...] = (
     no_entry_beside_a_mismatch,
     one_run_at_a_time,
 )
-AFTER_RUNS: tuple[Invariant, ...] = (every_execution_once, a_decision_stands, decided_as_the_rules_say)
+AFTER_RUNS: tuple[Invariant, ...] = (
+    every_execution_once,
+    a_decision_stands,
+    decided_as_the_rules_say,
+    sized_as_the_rules_say,
+)
 WORDS_OF_A_RUN: tuple[Invariant, ...] = (
     an_order_that_failed_is_told,
     what_was_missed_is_told,
@@ -515,6 +556,7 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     a_settled_session_is_the_brokers,
     a_restore_loses_nothing_the_broker_knows,
     money_adds_up,
+    paid_out_of_the_cash,
     an_exit_is_never_forgotten,
     an_exit_waits_only_where_it_may,
     a_days_loss_is_told,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mtum_eod.adapters.bars import last_known, status
 from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.core.market import VIX, BarStatus, DailyBars
+from simulation.plan import is_calm
 
 SYMBOL = "MTUM"
 WARM_UP = 400
@@ -67,6 +68,7 @@ class Market:
         self.no_volume_until: datetime | None = None  # intraday, as where a subscription lapsed
         self.felt: set[tuple[str, str]] = set()  # what troubles of its have had an effect
         self.halted: dict[date, datetime] = {}  # since when the symbol is not traded in that session
+        self.seen = {} if is_calm(seed) else self._drifted(seed, sessions)  # the price late in a session
         self._tabulate(days)
 
     def _tabulate(self, days: list[date]) -> None:
@@ -78,6 +80,19 @@ class Market:
         """So many new shares for one: every bar stands on the new scale from now on, those to come too."""
         self.bars[:, :4] /= ratio
         self.bars[:, 4] *= ratio
+        self.seen = {day: price / ratio for day, price in self.seen.items()}
+
+    def _drifted(self, seed: int, sessions: int) -> dict[date, float]:
+        """A price for each lived session up to 3 % beside its close, which the bar then has room for."""
+        lived = self.bars[WARM_UP : WARM_UP + sessions]
+        seen = np.round(lived[:, 3] * (1 + _draws(seed, 9).uniform(-0.03, 0.03, sessions)), 2)
+        lived[:, 1], lived[:, 2] = np.maximum(lived[:, 1], seen), np.minimum(lived[:, 2], seen)
+        return dict(zip(self.lived, seen.tolist(), strict=True))
+
+    def at_decision(self, day: int) -> tuple[float, float, float]:
+        """High, low and last price of the day by its number, as a decision sees them."""
+        _, high, low, close, _ = self.bars[day].tolist()
+        return high, low, self.seen.get(self._dates[day], close)
 
     def close_exchange(self, day: date) -> None:
         """The exchange stays closed on a day that every calendar had as a session: it has no bar, now or ever."""
@@ -96,7 +111,7 @@ class Market:
         session = calendar().local_date(instant)
         if session not in self.position:
             return float(self.bars[np.searchsorted(self.days, np.datetime64(session)) - 1, 3])
-        return float(self._partial(self.bars[self.position[session]], session, instant)[3])
+        return float(self._partial(self.bars[self.position[session]], session, instant, self.seen.get(session))[3])
 
     def close(self, session: date) -> float:
         return float(self.bars[self.position[session], 3])
@@ -115,7 +130,7 @@ class Market:
             if seen < as_of:
                 self.felt.add(("market", "halts_trading"))
         if end and last_status is BarStatus.PARTIAL:
-            values[-1] = self._partial(values[-1], end, seen)
+            values[-1] = self._partial(values[-1], end, seen, self.seen.get(end) if symbol == SYMBOL else None)
         fault = self.faults.get(end) if end and end == calendar().local_date(as_of) else None
         if fault == "no_bar":
             high, values = high - 1, values[:-1]
@@ -136,17 +151,21 @@ class Market:
             if day in self.position
         }
 
-    def _partial(self, final: npt.NDArray[np.float64], session: date, instant: datetime) -> npt.NDArray[np.float64]:
-        """The bar so far: the price goes straight from open to close and has arrived after 70 % of the session.
+    def _partial(
+        self, final: npt.NDArray[np.float64], session: date, instant: datetime, late: float | None
+    ) -> npt.NDArray[np.float64]:
+        """The bar so far: the price goes straight from the open to `late`, and has arrived after 70 % of the session.
 
-        So the decision's bar is the final one but for its volume, and a backtest must decide the same.
+        In a calm life that is at its close: the decision's bar is the final one but for its volume, and a backtest
+        must decide the same. In others the price stays there until the auction makes another.
         """
         opened, high, low, close, volume = final
         elapsed = _elapsed(session, instant)
         reached = min(1.0, elapsed / 0.7)
-        last = round(opened + (close - opened) * reached, 2)
+        late = close if late is None or elapsed == 1.0 else late
+        last = round(opened + (late - opened) * reached, 2)
         if reached == 1.0:
-            return np.array([opened, high, low, close, np.round(volume * elapsed)])
+            return np.array([opened, high, low, late, np.round(volume * elapsed)])
         return np.array([opened, max(opened, last), min(opened, last), last, np.round(volume * elapsed)])
 
 

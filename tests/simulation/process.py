@@ -91,6 +91,11 @@ class Process:
             self._leaves(args[0])
         elif place == "store.update_order" and args[1] is OrderStatus.NOT_SENT:
             self._given_up(args[0])
+        if place == "broker.cash":
+            self.world.cash_said = None
+            answer = self._through(place, real, *args, **values)
+            self.world.cash_said = answer.value.spendable_usd if isinstance(answer, Known) else None
+            return answer
         if place in self.said:
             self.said[place] = None
             answer = self._through(place, real, *args, **values)

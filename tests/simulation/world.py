@@ -136,6 +136,7 @@ class World:
         self.halted_on: date | None = None  # when the owner said so
         self.deposits: list[float] = []  # USD, all that the owner ever paid in
         self.misjudged: set[date] = set()  # sessions whose order ended while the owner traded, and was looked at since
+        self.cash_said: float | None = None  # the broker's newest word on what may be spent
         self.hand_trades: list[date] = []  # when the owner traded past the program
         self.hand_usd = 0.0  # what the owner's own trades at the broker brought
         self.told: list[tuple[date, Notice]] = []
@@ -567,6 +568,18 @@ class World:
         close = float(self.market.bars[np.searchsorted(self.market.days, np.datetime64(day), side="right") - 1, 3])
         return self.broker.usd - self.hand_usd - sum(self.deposits) + self.broker.ours * close
 
+    def sizing_equity(self) -> float:
+        """What a book that holds nothing is sized on, USD: the account less what the book lacks."""
+        return self.broker.usd - self.hand_usd - sum(self.untold_deposits()) - self.accounts().apart_usd
+
+    def is_entry_learned(self) -> bool:
+        """Whether no decision on record has entered the position held: it was adopted, or a backup has forgotten it."""
+        day = self.market.days[self.entry[1]].item() if self.entry else None
+        adopted = (
+            e.fill.session for e in self.broker.executed[self.flat_at :] if e.fill.reference.endswith("/ADOPTED")
+        )
+        return day in self.restored or day in adopted
+
     def told_today(self) -> list[Notice]:
         return [notice for day, notice in self.told if day >= self.today] + self.post.past_the_book
 
@@ -813,5 +826,6 @@ def _parameters(seed: int, name: str = "settings") -> Parameters:
             max_position_size=chance.choice((3000.0, 5000.0)),
             late_exit=chance.choice(tuple(LateExit)),
             require_confirmation=chance.random() < 0.15,
+            max_position_pct=chance.choice((100.0, 100.0, 60.0)),
         ),
     )
