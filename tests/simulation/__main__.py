@@ -23,7 +23,7 @@ from simulation.defects import DEFECTS, planted
 from simulation.driver import live
 from simulation.fake_store import FakeStore
 from simulation.invariants import Broken
-from simulation.plan import POINTS, TORN, drawn, drawn_torn
+from simulation.plan import ORDERS, POINTS, TORN, drawn, drawn_torn
 from simulation.shrink import as_test, shrunk
 from simulation.stores import FileStore, MemoryStore
 
@@ -136,7 +136,10 @@ def judge(results: list[dict[str, Any]], store: str) -> int:
         reached.update(result["reached"])
     asked_for = {"file": POINTS, "torn": [point for point in POINTS if point[1] == TORN]}
     wanted = [".".join(point) for point in asked_for.get(store, [point for point in POINTS if point[1] != TORN])]
-    never = [name for name in wanted if not reached[name]]
+    if store != "torn":
+        wanted += [f"order.{kind}" for kind in ORDERS]
+    sent = {name: reached.pop(name) for name in sorted(reached) if name.startswith("order.")}
+    never = [name for name in wanted if not reached[name] and not sent.get(name)]
     broken = [result for result in results if result["broken"]]
     sessions, orders, seconds = (sum(result[name] for result in results) for name in ("lived", "orders", "seconds"))
     kinds = Counter[str]()
@@ -148,7 +151,8 @@ def judge(results: list[dict[str, Any]], store: str) -> int:
         f"FIGURE store {store}, {span}: {sessions / YEAR:,.0f} years, {sessions:,} sessions, {orders:,} orders, "
         f"{len(broken)} seeds broke an invariant\n"
         f"FIGURE store {store}: {reached.total():,} faults ({faults}), "
-        f"{len(wanted) - len(never)} of {len(wanted)} fault points reached\n"
+        f"{len(wanted) - len(never)} of {len(wanted)} fault points and kinds of orders reached\n"
+        f"FIGURE store {store}: orders sent: {', '.join(f'{name[6:]} {count:,}' for name, count in sent.items())}\n"
         f"FIGURE store {store}: {seconds:,.0f} s of processor, "
         f"{sessions / max(seconds, 0.01):.0f} sessions a second and core"
     )

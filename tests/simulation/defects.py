@@ -166,6 +166,39 @@ def exit_blocked_by_missing_volume(stack: ExitStack) -> None:
     swap(stack, gates, "exit_block", block)
 
 
+def exits_blocked(stack: ExitStack, gate: Gate, stands: Callable[[Any], bool]) -> None:
+    """A gate stands against exits wherever `stands` says so of the evidence."""
+
+    def block(real: Any) -> Any:
+        return lambda evidence, p: gates.Blocked(gate=gate, why="") if stands(evidence) else real(evidence, p)
+
+    swap(stack, gates, "exit_block", block)
+
+
+@defect
+def exit_blocked_by_any_mismatch(stack: ExitStack) -> None:
+    """Book and broker differ, and the exit waits, though there are shares to sell."""
+    exits_blocked(stack, Gate.RECONCILE_MISMATCH, lambda evidence: bool(evidence.mismatch))
+
+
+@defect
+def exit_blocked_by_a_halt_of_entries(stack: ExitStack) -> None:
+    """The owner lets exits pass, and they wait all the same."""
+    exits_blocked(stack, Gate.HALTED, lambda evidence: evidence.halt is not None)
+
+
+@defect
+def late_exit_never(stack: ExitStack) -> None:
+    """An exit decided past the hard stop waits for the next session, whatever the owner has set."""
+    exits_blocked(stack, Gate.OUTSIDE_WINDOW, lambda evidence: evidence.window is Window.LATE)
+
+
+@defect
+def sale_too_late_for_the_auction_given_up(stack: ExitStack) -> None:
+    """A sale that was decided in time and misses the hard stop is not sent to the market."""
+    swap(stack, order, "_goes_late", lambda _: lambda *_: False)
+
+
 @defect
 def pending_exit_forgotten(stack: ExitStack) -> None:
     """An exit that could not be sold is judged anew by the next session's signals."""

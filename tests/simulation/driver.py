@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from simulation import invariants
 from simulation.fake_store import FakeStore
 from simulation.market import calendar
-from simulation.plan import CALLS, Life, Trouble, is_calm
+from simulation.plan import CALLS, OFF_HOURS, Life, Trouble, is_calm
 from simulation.stores import AnyStore
 from simulation.world import MINUTE, World
 
@@ -114,7 +114,7 @@ class Driver:
             case "market", what:
                 world.market.faults[session] = what
             case "server", "off":
-                self.off_until = now + 80 * HOUR * size**2
+                self.off_until = now + OFF_HOURS * HOUR * size**2
             case "owner", what:
                 if self._act(trouble):
                     self.felt.add(("owner", what))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from mtum_eod.core.backtest import Tape, backtest
 from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.indicators import atr, rsi, sma
-from mtum_eod.core.parameters import parameters_from
-from mtum_eod.core.trading import Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
+from mtum_eod.core.parameters import LateExit, parameters_from
+from mtum_eod.core.trading import Act, Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
 from mtum_eod.jobs.reconcile import BY_OWNER
 from simulation.broker import CUT_OFF, Execution
 from simulation.market import WARM_UP, calendar
@@ -338,7 +338,7 @@ def a_restore_loses_nothing_the_broker_knows(world: World) -> Iterator[str]:
             yield f"{had.intent.reference} is {had.status} at the broker, the restored book has {order}"
     booked = {fill.execution_id for fill in world.book_fills()}
     for execution in world.broker.executed[-6:]:
-        is_listed = execution.happened_on == world.today and execution.fill.reference != "by hand"
+        is_listed = execution.happened_on == world.today and execution.is_listed
         if is_listed and execution.fill.execution_id not in booked:
             yield f"the restored book settled {world.today} without {execution.fill}"
 
@@ -362,25 +362,60 @@ def money_adds_up(world: World) -> Iterator[str]:
 
 
 def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
-    """An exit once decided, today or before, is sold, stays pending since then, or is told."""
+    """An exit once decided, today or before, is sold, stays pending since then, or is told.
+
+    Of shares that the book has not got, sold or lost, the owner hears as of a difference.
+    """
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
     if not world.exits_decided or left <= 0 or not world.runs_today:
         return
     held, since = world.ledger().holding, world.exits_decided[0]
     pending = held and world.store.exit_decided_since(held.entry_session)
     is_pending = pending and pending[0] <= since
-    if not (is_pending or any(notice.is_urgent for notice in world.told_today())):
+    named = [notice for notice in world.told_today() if notice.is_urgent and "SELL" in notice.words]
+    events = (Event.POSITION_UNATTENDED, Event.MISMATCH) if held is None else (Event.POSITION_UNATTENDED,)
+    is_told = named or any(notice.event in events for notice in world.told_today())
+    if not (is_pending or is_told):
         yield f"{world.today}: an exit was decided on {since}, {left} shares are still held"
 
 
 def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
-    """An exit is held back by a halt, a doubt about order or position, the clock, or a missing price: nothing else."""
-    recorded = world.recorded()
-    if recorded and recorded.document["action"] == "SELL":
-        gate, close = recorded.document["blocked_by"], recorded.document["close"]
-        allowed = (None, "halted", "outside_window", "already_decided", "order_unknown", "reconcile_mismatch")
-        if gate not in allowed and not (gate == "data" and close is None):
-            yield f"{world.today}: {recorded.document['reason']} (blocked by {gate})"
+    """An exit is held back by a halt, a doubt about order or position, the clock, or a missing price: nothing else.
+
+    And that only where it is so: where the halt is one of exits too, the broker has not said that it holds a share,
+    and no sale can be made any more.
+    """
+    recorded = world.newly_recorded()
+    if recorded is None or recorded.document["action"] != "SELL":
+        return
+    gate, left = recorded.document["blocked_by"], calendar().close(world.today) - world.clock.now()
+    is_late_sold = parameters_from(recorded.settings).risk.late_exit is LateExit.MARKET
+    held = world.answers["broker.shares_held"]
+    allowed = {
+        None: True,
+        "halted": world.are_exits_halted,
+        "outside_window": left <= (2 * world.minute if is_late_sold else CUT_OFF),
+        "already_decided": world.order_status() is not None,
+        "order_unknown": bool(world.store.open_orders()),
+        "reconcile_mismatch": any(said is None or said < 1 for said in held),
+        "data": recorded.document["close"] is None,
+    }
+    if not allowed.get(gate):
+        yield f"{world.today}: {recorded.document['reason']} (blocked by {gate}), the broker said {held}"
+
+
+def a_sale_too_late_for_the_auction_goes_to_the_market(world: World) -> Iterator[str]:
+    """Where a sale has missed the hard stop, and the owner wants it sold all the same, the clock does not hold it."""
+    if world.order_status() is not OrderStatus.NOT_SENT or world.order_was is OrderStatus.NOT_SENT:
+        return
+    order, left = world.store.order(world.today), calendar().close(world.today) - world.clock.now()
+    if order is None or order.intent.side is not Side.SELL or world.are_exits_halted or left <= 2 * world.minute:
+        return
+    is_wanted = all(parameters.risk.late_exit is LateExit.MARKET for parameters in world.settings_today)
+    is_tried = any(sent.intent.reference == order.intent.reference for sent in world.broker.sent[-2:])
+    is_withdrawn = any(act.act is Act.CANCEL for act in world.store.acts(world.today))
+    if is_wanted and not is_tried and not is_withdrawn:
+        yield f"{order.intent.reference} was never sent, {left} before the close: {order.words}"
 
 
 def no_entry_beside_a_mismatch(world: World) -> Iterator[str]:
@@ -414,7 +449,8 @@ def sized_as_the_rules_say(world: World) -> Iterator[str]:
     recorded = world.newly_recorded()
     if recorded is None or recorded.document["action"] != "BUY" or world.broker.ours or world.is_astray:
         return
-    document, parameters, cash = recorded.document, parameters_from(recorded.settings), world.cash_said
+    document, parameters = recorded.document, parameters_from(recorded.settings)
+    cash = next((said and said.spendable_usd for said in world.answers["broker.cash"][-1:]), None)
     if parameters not in world.settings_today:
         yield f"{world.today} was sized under {parameters.risk}, which is nobody's"
     is_short = document["blocked_by"] in ("size", "cash")
@@ -541,6 +577,7 @@ AFTER_RUNS: tuple[Invariant, ...] = (
     a_decision_stands,
     decided_as_the_rules_say,
     sized_as_the_rules_say,
+    an_exit_waits_only_where_it_may,
 )
 WORDS_OF_A_RUN: tuple[Invariant, ...] = (
     an_order_that_failed_is_told,
@@ -549,6 +586,7 @@ WORDS_OF_A_RUN: tuple[Invariant, ...] = (
     a_mismatch_that_blocked_is_told,
     a_failed_run_is_told,
     a_latch_is_told,
+    a_sale_too_late_for_the_auction_goes_to_the_market,
 )
 """Asked of whole runs only, not of a command in the midst of another."""
 AT_SESSION_END: tuple[Invariant, ...] = (
@@ -558,7 +596,6 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     money_adds_up,
     paid_out_of_the_cash,
     an_exit_is_never_forgotten,
-    an_exit_waits_only_where_it_may,
     a_days_loss_is_told,
     an_untroubled_session_is_whole,
     what_is_open_comes_to_its_end,

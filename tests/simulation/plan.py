@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from mtum_eod.core.trading import OrderIntent, OrderKind, OrderType, Side
 from mtum_eod.ports import BookReader, Broker, Clock, Lock, MarketData, Store
 
 CRASHES = ("dies_before", "dies_after")
@@ -85,16 +86,20 @@ WORLD: dict[str, tuple[str, ...]] = {
     "broker": ("rejects", "restarts", "away", "silent"),
     "market": ("no_bar", "nan", "halts_trading", "no_volume"),
     "night": ("split", "split_unseen", "split_booked_late", "closure", "closure_known_late"),
-    "server": ("off",),
+    "server": ("off",) * 5,  # a session's first run comes late on few days only
     "owner": (
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
         *("cancels", "flattens", "approves", "refuses", "restores", "changes_settings", "looks"),
         *("cancels", "cancels", "halts_and_cancels"),  # there is an order to take back on few days only
         *("approves", "approves", "refuses", "refuses"),  # and a question to answer on fewer still
+        *("flattens", "flattens", "resumes"),
     ),
     "post": ("away",),
 }
 """What can befall a session from outside; `Trouble.minute` says when, where that matters."""
+
+OFF_HOURS = 80
+"""How long the server is off at most."""
 
 TAKEN_BACK = ("cancels", "halts_and_cancels")
 """The owner's acts that withdraw an order that is out."""
@@ -106,6 +111,17 @@ POINTS = list(
     dict.fromkeys((place, what) for table in (CALLS, WORLD) for place, kinds in table.items() for what in kinds)
 )
 """Every point at which trouble can come; a long enough run reaches all of them."""
+
+ORDERS = ("buy", "sell", "sell in haste", "late exit", "flatten", "flatten in haste")
+"""Every kind of order that can leave; a long enough run sends all of them."""
+
+
+def kind_of(intent: OrderIntent) -> str:
+    """Which of them it is; in haste goes what would miss the closing auction."""
+    haste = " in haste" * (intent.order_type is OrderType.MKT)
+    if intent.kind is OrderKind.LATE_EXIT:
+        return "late exit"
+    return f"flatten{haste}" if intent.kind is OrderKind.FLATTEN else f"{Side(intent.side).lower()}{haste}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -169,7 +185,12 @@ def _trouble(session: int, chance: Random) -> Trouble:
         minute = 15 + abs(minute) % 5
     elif what in ANSWERS:  # between the question and the hard stop
         minute = 20 + abs(minute) % 39
-    nth = 1
+    elif what == "flattens":  # while the exchange is open
+        minute = 3 + abs(minute)
+    nth, size = 1, round(chance.random(), 3)
+    if what == "off" and size < 0.8:  # back between the hard stop and the last call
+        minute, back = 21 + abs(minute), 3 + abs(minute) % 11
+        size = round(((minute - back) / 60 / OFF_HOURS) ** 0.5, 4)
     if place in CALLS:  # a run reads its book many times
         nth += int(chance.expovariate(chance.choice((1.2, 0.1)) if place in BOOK_READS else 1.2))
-    return Trouble(session=session, place=place, what=what, nth=nth, minute=minute, size=round(chance.random(), 3))
+    return Trouble(session=session, place=place, what=what, nth=nth, minute=minute, size=size)

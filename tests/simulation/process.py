@@ -19,7 +19,7 @@ from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
 from mtum_eod.ports import Event, Known, Notice, Unknown, WhatIf
 from simulation.broker import Sent
 from simulation.owner import WorldNotices
-from simulation.plan import BOOK_READS, CALLS, CHECKS, TORN
+from simulation.plan import BOOK_READS, CALLS, CHECKS, TORN, kind_of
 from simulation.stores import FileStore, Torn
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Process:
         self.is_dead = False
         self.torn: Torn | None = None  # what the disk kept, where the power failed
         self.said: dict[str, Any] = dict.fromkeys(("broker.orders", "broker.executions", "broker.shares_held"))
+        self.answers: dict[str, list[Any]] = {place: [] for place in (*self.said, "broker.cash")}  # all of them
         self.unsaid: list[Notice] | None = None  # inside a transaction: messages that are kept only with it
 
     def port(self, name: str, real: Any) -> Any:
@@ -91,23 +92,21 @@ class Process:
             self._leaves(args[0])
         elif place == "store.update_order" and args[1] is OrderStatus.NOT_SENT:
             self._given_up(args[0])
-        if place == "broker.cash":
-            self.world.cash_said = None
-            answer = self._through(place, real, *args, **values)
-            self.world.cash_said = answer.value.spendable_usd if isinstance(answer, Known) else None
-            return answer
-        if place in self.said:
-            self.said[place] = None
-            answer = self._through(place, real, *args, **values)
-            self.said[place] = answer.value if isinstance(answer, Known) else None
-            return answer
-        return self._through(place, real, *args, **values)
+        if place not in self.answers:
+            return self._through(place, real, *args, **values)
+        said = self.said if place in self.said else {}
+        said[place] = None
+        self.answers[place].append(None)  # unless one comes
+        answer = self._through(place, real, *args, **values)
+        said[place] = self.answers[place][-1] = answer.value if isinstance(answer, Known) else None
+        return answer
 
     def _leaves(self, intent: OrderIntent) -> None:
         world, broker = self.world, self.world.broker
         is_again = any(sent.intent.reference == intent.reference for sent in broker.sent[world.sent_before :])
         if not is_again:
             world.count_as_the_book_must(leaving=intent.reference)
+        world.reached["order", kind_of(intent)] += 1
         broker.sent.append(
             Sent(
                 at=world.clock.now(),

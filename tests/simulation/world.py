@@ -134,9 +134,10 @@ class World:
         self.apart_since: date | None = None  # since when book and broker have differed
         self.halted = ""  # what the owner's halt stands against: entries or all
         self.halted_on: date | None = None  # when the owner said so
+        self.are_exits_halted = False  # by that halt, or by one before it that stands still
         self.deposits: list[float] = []  # USD, all that the owner ever paid in
         self.misjudged: set[date] = set()  # sessions whose order ended while the owner traded, and was looked at since
-        self.cash_said: float | None = None  # the broker's newest word on what may be spent
+        self.answers: dict[str, list[Any]] = {}  # what the broker told the last run, by the question
         self.hand_trades: list[date] = []  # when the owner traded past the program
         self.hand_usd = 0.0  # what the owner's own trades at the broker brought
         self.told: list[tuple[date, Notice]] = []
@@ -394,7 +395,7 @@ class World:
             self.store.end_of_process()
         self.count_as_the_book_must()
         self.began_at, self.told_before, self.past_the_book_before = began
-        self.ended, self.is_crons = ended, by_cron
+        self.ended, self.is_crons, self.answers = ended, by_cron, process.answers
         self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
         if not self.runs_at_once:
             self.check(invariants.WORDS_OF_A_RUN)
@@ -626,6 +627,7 @@ class World:
         )
         if ended.is_done:
             self.halted, self.halted_on = "entries" if allow_exits else "all", self.today
+            self.are_exits_halted = self.are_exits_halted or not allow_exits
             self.check((invariants.a_halt_is_told,))
         else:
             self._look_for_halts()
@@ -635,6 +637,7 @@ class World:
         manual = [halt for halt in self.store.halts() if not halt.is_daily_loss]
         self.halted = ("entries" if manual[0].allow_exits else "all") if manual else ""
         self.halted_on = calendar().local_date(manual[0].halted_at) if manual else None
+        self.are_exits_halted = not all(halt.allow_exits for halt in manual)
 
     def cancel(self) -> None:
         self.typed(lambda desk: wheel.cancel(desk, why="a feeling", by="owner", turn=self.lock.hold))
@@ -660,6 +663,7 @@ class World:
         in_place.close()
         if not self.halted:  # what the owner halted no backup lets go
             self.halted, self.halted_on = halted, halted_on
+        self.are_exits_halted = self.are_exits_halted or halted == "all"
         self.sent_before = len(self.broker.sent)
         self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
 
@@ -766,7 +770,7 @@ class World:
     def resume(self) -> None:
         ended = self.typed(lambda desk: wheel.resume(desk, why="", by="owner"))
         if ended.is_done:
-            self.halted, self.halted_on = "", None
+            self.halted, self.halted_on, self.are_exits_halted = "", None, False
         else:
             self._look_for_halts()
 
@@ -824,7 +828,7 @@ def _parameters(seed: int, name: str = "settings") -> Parameters:
         risk=RiskParameters(
             max_daily_loss=chance.choice((60.0, 150.0, 500.0)),
             max_position_size=chance.choice((3000.0, 5000.0)),
-            late_exit=chance.choice(tuple(LateExit)),
+            late_exit=chance.choice((LateExit.MARKET, LateExit.MARKET, LateExit.SKIP)),
             require_confirmation=chance.random() < 0.15,
             max_position_pct=chance.choice((100.0, 100.0, 60.0)),
         ),
