@@ -55,6 +55,9 @@ class Sent:
     at: datetime
     intent: OrderIntent
     halted: str  # what stood still by the owner's word
+    word: (
+        str  # the owner's own on this session's order, the last that was carried out: approve, refuse, cancel, flatten
+    )
     booked: int  # shares the book held
     beside: int  # shares that the broker held beyond the book's, the owner having traded before the run began
     next_id: int  # that the broker would have given

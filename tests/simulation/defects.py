@@ -22,7 +22,8 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Gate, Window
 from mtum_eod.core.trading import OrderStatus, OrderType, Step
 from mtum_eod.errors import BrokerUnavailable, StoreError
-from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session, settle
+from mtum_eod.jobs import collect, decide, desk, due, gather, inquiry, market, order, session, settle, wheel
+from mtum_eod.jobs.outcome import Handled
 from mtum_eod.ports import Known, Notice, Unknown
 from simulation.fake_store import FakeStore
 
@@ -231,6 +232,24 @@ def halt_read_too_early(stack: ExitStack) -> None:
         return last_look
 
     swap(stack, order, "last_look", looking)
+
+
+@defect
+def nobody_asked(stack: ExitStack) -> None:
+    """An entry goes out without the owner's yes, whatever they have set."""
+    swap(stack, gates, "approval_block", lambda _: lambda *_: None)
+
+
+@defect
+def no_taken_for_yes(stack: ExitStack) -> None:
+    """A refusal is carried out as an approval."""
+    swap(stack, wheel, "refuse", lambda _: wheel.approve)
+
+
+@defect
+def order_not_taken_back(stack: ExitStack) -> None:
+    """The owner takes the order back, reads that it is done, and nothing was."""
+    swap(stack, wheel, "cancel", lambda _: lambda *_, **_more: Handled(words=("withdrawn",)))
 
 
 @defect

@@ -119,6 +119,15 @@ def nothing_while_halted(world: World) -> Iterator[str]:
             yield f"{intent.reference} was sent at {sent.at} while {halted} were halted"
 
 
+def nothing_against_the_owners_word(world: World) -> Iterator[str]:
+    """No order leaves that the owner has refused or taken back, nor an entry they wanted to be asked about."""
+    for sent in world.broker.sent[-1:]:
+        intent, word = sent.intent, sent.word
+        is_asked = intent.side is Side.BUY and all(p.risk.require_confirmation for p in world.settings_today)
+        if intent.session == world.today and (word in ("refuse", "cancel") or (is_asked and word != "approve")):
+            yield f"{intent.reference} was sent at {sent.at}, the owner's word was {word or 'none'}"
+
+
 def nothing_is_sent_blind(world: World) -> Iterator[str]:
     """An order leaves only where the broker has said that it has none of its session; again, only where all is known.
 
@@ -463,6 +472,14 @@ def sized_as_the_rules_say(world: World) -> Iterator[str]:
         yield f"{world.today}: {said}, it should be {expected} with {world.sizing_equity():.2f} USD, {cash:.2f} in cash"
 
 
+def what_was_taken_back_stays_so(world: World) -> Iterator[str]:
+    """Of an order that the owner took back in time nothing is executed."""
+    if world.word == "cancel":
+        for execution in world.broker.executed[-3:]:
+            if execution.happened_on == world.today and execution.is_listed:
+                yield f"the order of {world.today} was taken back, and {execution.fill} came of it"
+
+
 def an_untroubled_session_is_whole(world: World) -> Iterator[str]:
     """Where nothing came between, the session is decided, its order sent and filled, its books closed and right."""
     if not world.quiet_for or world.left_open:
@@ -566,6 +583,7 @@ AFTER_EVENTS: tuple[Invariant, ...] = (
     never_short,
     never_beyond_the_cap_or_the_cash,
     nothing_while_halted,
+    nothing_against_the_owners_word,
     nothing_is_sent_blind,
     nothing_is_sold_unseen,
     ids_are_the_brokers,
@@ -595,6 +613,7 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     a_restore_loses_nothing_the_broker_knows,
     money_adds_up,
     paid_out_of_the_cash,
+    what_was_taken_back_stays_so,
     an_exit_is_never_forgotten,
     a_days_loss_is_told,
     an_untroubled_session_is_whole,

@@ -183,8 +183,8 @@ def _trouble(session: int, chance: Random) -> Trouble:
     minute = chance.choice((chance.randint(-60, 60), chance.randint(-30, 24), chance.randint(14, 20)))
     if what in TAKEN_BACK:  # between the order and the hard stop, where the broker is asked
         minute = 15 + abs(minute) % 5
-    elif what in ANSWERS:  # between the question and the hard stop
-        minute = 20 + abs(minute) % 39
+    elif what in ANSWERS:  # between the question and the hard stop, or too late
+        minute = 20 + minute % 39 if minute >= 0 else max(-30, 20 + minute)
     elif what == "flattens":  # while the exchange is open
         minute = 3 + abs(minute)
     nth, size = 1, round(chance.random(), 3)

@@ -112,6 +112,7 @@ class Process:
                 at=world.clock.now(),
                 intent=intent,
                 halted=world.halted,
+                word=world.word,
                 booked=world.book_shares(),
                 beside=world.beside(),
                 next_id=broker.last_id + 1,

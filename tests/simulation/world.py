@@ -20,7 +20,7 @@ from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, OrderStatus, Side
-from mtum_eod.errors import MtumEodError, StoreError
+from mtum_eod.errors import MtumEodError, SettingsError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
@@ -28,7 +28,7 @@ from mtum_eod.jobs.filing import TOLD
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.ports import Lock, Notice, RecordedSignal, SessionRow
 from simulation import invariants
-from simulation.broker import ACCOUNT, VirtualBroker
+from simulation.broker import ACCOUNT, CUT_OFF, VirtualBroker
 from simulation.market import SYMBOL, KnownCalendar, Market, calendar
 from simulation.oracle import Oracle
 from simulation.owner import VirtualPost
@@ -135,6 +135,7 @@ class World:
         self.halted = ""  # what the owner's halt stands against: entries or all
         self.halted_on: date | None = None  # when the owner said so
         self.are_exits_halted = False  # by that halt, or by one before it that stands still
+        self.word = ""  # the owner's last on today's order, where it was carried out or may have been
         self.deposits: list[float] = []  # USD, all that the owner ever paid in
         self.misjudged: set[date] = set()  # sessions whose order ended while the owner traded, and was looked at since
         self.answers: dict[str, list[Any]] = {}  # what the broker told the last run, by the question
@@ -206,7 +207,7 @@ class World:
         for trouble in troubles:
             if trouble.place in CALLS:
                 self.waiting.setdefault(trouble.place, []).append((trouble.nth, trouble))
-        self.order_was = None
+        self.order_was, self.word = None, ""
         self.runs_today = 0
         self.put_right()
         self.is_astray = self.is_astray and self.broker.ours != self.book_shares_today()
@@ -620,6 +621,7 @@ class World:
 
     def halt(self, *, allow_exits: bool, cancel: bool = False) -> None:
         turn = self.lock.hold
+        is_out = cancel and any(order.intent.session == self.today for order in self.store.open_orders())
         ended = self.typed(
             lambda desk: wheel.halt(
                 desk, why="a feeling", by="owner", allow_exits=allow_exits, cancel=cancel, turn=turn
@@ -629,6 +631,8 @@ class World:
             self.halted, self.halted_on = "entries" if allow_exits else "all", self.today
             self.are_exits_halted = self.are_exits_halted or not allow_exits
             self.check((invariants.a_halt_is_told,))
+            if is_out:
+                self._has_said("cancel", ended)
         else:
             self._look_for_halts()
 
@@ -640,16 +644,30 @@ class World:
         self.are_exits_halted = not all(halt.allow_exits for halt in manual)
 
     def cancel(self) -> None:
-        self.typed(lambda desk: wheel.cancel(desk, why="a feeling", by="owner", turn=self.lock.hold))
+        ended = self.typed(lambda desk: wheel.cancel(desk, why="a feeling", by="owner", turn=self.lock.hold))
+        self._has_said("cancel", ended)
 
     def flatten(self) -> None:
-        self.typed(lambda desk: flatten(desk, why="a feeling", by="owner"), needs_lock=True)
+        self._says("flatten", lambda desk: flatten(desk, why="a feeling", by="owner"))
 
     def approve(self) -> None:
-        self.typed(lambda desk: wheel.approve(desk, why="", by="owner"), needs_lock=True)
+        self._says("approve", lambda desk: wheel.approve(desk, why="", by="owner"))
 
     def refuse(self) -> None:
-        self.typed(lambda desk: wheel.refuse(desk, why="", by="owner"), needs_lock=True)
+        ended = self.typed(lambda desk: wheel.refuse(desk, why="", by="owner"), needs_lock=True)
+        self._has_said("refuse", ended)
+
+    def _says(self, word: str, command: Callable[[TradingDesk], Any]) -> None:
+        """A word that lets an order go, from now on unless there was nothing to say it to."""
+        before, self.word = self.word, word
+        if self.typed(command, needs_lock=True).exit_code == SettingsError.exit_code:
+            self.word = before
+
+    def _has_said(self, word: str, ended: Ended) -> None:
+        """A word that lets none go, which counts once the command says that it is done, and was in time."""
+        is_in_time = self.clock.now() < calendar().close(self.today) - CUT_OFF and not self.broker.on_the_wire
+        if ended.is_done and ended.exit_code == 0 and is_in_time:
+            self.word = word
 
     def restore(self, trouble: Trouble) -> None:
         """The owner brings back a backup: this morning's, or one of the last days."""
@@ -670,6 +688,7 @@ class World:
     def forget(self, lost: Sequence[date]) -> None:
         """The book has lost what happened in these sessions, or part of it."""
         self.is_astray = True
+        self.word = self.word if self.word == "approve" else ""
         self.book_is_written()
         # What was open in the backup may have ended since, and no list of the broker tells it any more; shares that
         # were adopted since stand under the session before.
@@ -829,7 +848,7 @@ def _parameters(seed: int, name: str = "settings") -> Parameters:
             max_daily_loss=chance.choice((60.0, 150.0, 500.0)),
             max_position_size=chance.choice((3000.0, 5000.0)),
             late_exit=chance.choice((LateExit.MARKET, LateExit.MARKET, LateExit.SKIP)),
-            require_confirmation=chance.random() < 0.15,
+            require_confirmation=chance.random() < 0.25,
             max_position_pct=chance.choice((100.0, 100.0, 60.0)),
         ),
     )
