@@ -378,6 +378,36 @@ def half_the_size(stack: ExitStack) -> None:
 
 
 @defect
+def commission_in_the_entry_price(stack: ExitStack) -> None:
+    """The entry price, on which the target hangs, has the commission in it."""
+
+    def bought(real: Any) -> Any:
+        def with_cost(held: Any, fill: Any) -> Any:
+            after = real(held, fill)
+            cost = after.entry_commission_usd / after.shares
+            return replace(after, entry_price=after.entry_price + cost, entry_commission_usd=0.0)
+
+        return with_cost
+
+    swap(stack, ledgers, "_bought", bought)
+
+
+@defect
+def missing_volume_taken_for_enough(stack: ExitStack) -> None:
+    """Where nobody knows the volume, the entry is not held up by it."""
+
+    def judging(real: Any) -> Any:
+        def judge_entry(i: Any, p: Any) -> Any:
+            return {
+                rule: holds is not False if rule == "volume_confirm" else holds for rule, holds in real(i, p).items()
+            }
+
+        return judge_entry
+
+    swap(stack, decision, "judge_entry", judging)
+
+
+@defect
 def yesterday_taken_for_today(stack: ExitStack) -> None:
     """The rules look at the session before."""
 

@@ -442,8 +442,14 @@ def decided_as_the_rules_say(world: World) -> Iterator[str]:
     document, strategy = recorded.document, parameters_from(recorded.settings).strategy
     if strategy not in [parameters.strategy for parameters in world.settings_today]:
         yield f"{world.today} was decided under {strategy}, which is nobody's"
-    needed = ("close", "ma_50", "rsi", "vix") + (() if world.entry else ("volume",))
-    if any(document[name] is None for name in needed):
+    if any(document[name] is None for name in ("close", "ma_50", "rsi", "vix")):
+        return
+    if document["volume"] is None and not world.entry:
+        given, count = world.answers["prices.volume_until"][-1:], strategy.volume_lookback
+        if given and given[0] and len(given[0]) == count:
+            yield f"{world.today} was decided without its volume, and all {count} were given"
+        if document["action"] == "BUY":
+            yield f"{world.today} was to be bought on no volume: {document['reason']}"
         return
     day = world.market.position[world.today]
     expected = world.oracle(strategy).action(

@@ -92,7 +92,7 @@ WORLD: dict[str, tuple[str, ...]] = {
         *("cancels", "flattens", "approves", "refuses", "restores", "changes_settings", "looks"),
         *("cancels", "cancels", "halts_and_cancels"),  # there is an order to take back on few days only
         *("approves", "approves", "refuses", "refuses"),  # and a question to answer on fewer still
-        *("flattens", "flattens", "resumes"),
+        *("flattens", "flattens", "flattens", "resumes"),
     ),
     "post": ("away",),
 }

@@ -39,7 +39,7 @@ class Process:
         self.is_dead = False
         self.torn: Torn | None = None  # what the disk kept, where the power failed
         self.said: dict[str, Any] = dict.fromkeys(("broker.orders", "broker.executions", "broker.shares_held"))
-        self.answers: dict[str, list[Any]] = {place: [] for place in (*self.said, "broker.cash")}  # all of them
+        self.answers: dict[str, list[Any]] = {place: [] for place in (*self.said, *ALSO_KEPT)}  # all of them
         self.unsaid: list[Notice] | None = None  # inside a transaction: messages that are kept only with it
 
     def port(self, name: str, real: Any) -> Any:
@@ -98,7 +98,8 @@ class Process:
         said[place] = None
         self.answers[place].append(None)  # unless one comes
         answer = self._through(place, real, *args, **values)
-        said[place] = self.answers[place][-1] = answer.value if isinstance(answer, Known) else None
+        value = answer if isinstance(answer, dict) else None
+        said[place] = self.answers[place][-1] = answer.value if isinstance(answer, Known) else value
         return answer
 
     def _leaves(self, intent: OrderIntent) -> None:
@@ -213,6 +214,9 @@ class Process:
             real(intent)
         raise BrokerUnavailable("the connection dropped", hint="look at the Gateway")
 
+
+ALSO_KEPT = ("broker.cash", "prices.volume_until")
+"""Answers that invariants ask for, besides those under which an order leaves."""
 
 ANSWERS_LATE = ("broker.next_order_id", "broker.account", *(place for place in CALLS if CALLS[place] is CHECKS))
 """What answers after all where it is slow; of the rest nobody waits for the end."""

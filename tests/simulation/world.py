@@ -217,7 +217,10 @@ class World:
         holding = self.ledger().holding
         booked = (round(holding.entry_price / self.ratio, 6), holding.entry_session) if holding else None
         true = self.entry and (round(self.entry[0], 6), entered)
-        self.entry_is_blurred = booked != true
+        self.left_open = self.still_open()
+        self.entry_is_blurred = booked != true and self._may_entry_differ()
+        if booked != true and not self.entry_is_blurred:
+            raise invariants.Broken("the_entry_is_the_brokers", f"{session}: the book has {booked}, true is {true}")
         self.is_untroubled = True
         self.is_quiet_outside = not (
             self.broker.by_hand
@@ -232,9 +235,22 @@ class World:
             or self.broker.rejects
             or self.halted
         )
-        self.left_open = self.still_open()
         self.was_latched = self.is_latched
         self.equity_before = self.equity(session - timedelta(days=1))
+
+    def _may_entry_differ(self) -> bool:
+        """Whether the book has reason to hold another entry than the account: one that the world itself knows of."""
+        since_flat = self.broker.executed[self.flat_at :]
+        listed = {execution.fill.execution_id for execution in since_flat}
+        booked = [fill for fill in self.book_fills()[-8:] if fill.execution_id not in listed]
+        return bool(
+            self.is_astray
+            or self.left_open  # its fills are still to come
+            or any(execution.fill.reference == "by hand" for execution in since_flat)
+            or any(fill.session in self.restored or fill.session in self.misjudged for fill in booked)
+            or any(fill.is_estimated for fill in booked)
+            or self.in_shares_of_today(1, since_flat[0].fill.session if since_flat else self.today) != self.ratio
+        )
 
     def still_open(self) -> str:
         """What a book has not brought to its end, in words; a day that was no session has none."""
