@@ -667,3 +667,54 @@ def daily_loss_not_seen(stack: ExitStack) -> None:
 def halt_kept_quiet(stack: ExitStack) -> None:
     """A halt is written down, and nobody but the one who typed it knows."""
     kept_quiet(stack, lambda told: told.event is Event.HALT)
+
+
+@defect
+def order_sent_kept_quiet(stack: ExitStack) -> None:
+    """An order goes out, and nobody is told."""
+    kept_quiet(stack, lambda told: told.event is Event.ORDER_SENT)
+
+
+@defect
+def fills_kept_quiet(stack: ExitStack) -> None:
+    """Shares are bought and sold, and nobody is told."""
+    kept_quiet(stack, lambda told: told.event is Event.ORDER_FILLED)
+
+
+@defect
+def estimates_kept_quiet(stack: ExitStack) -> None:
+    """What the broker no longer shows is booked at a guess, and nobody is told."""
+    kept_quiet(stack, lambda told: "ESTIMATED" in told.words)
+
+
+@defect
+def partly_filled_told_as_whole(stack: ExitStack) -> None:
+    """The owner reads that the whole order was filled."""
+
+    def saying(real: Any) -> Any:
+        def filled_words(desk_: Any, intent: Any) -> str:
+            booked = sum(fill.shares for fill in desk_.store.fills_of(intent.reference))
+            words: str = real(desk_, intent).replace(f"{intent.side} {booked} ", f"{intent.side} {intent.shares} ")
+            return words
+
+        return filled_words
+
+    swap(stack, collect, "filled_words", saying)
+
+
+@defect
+def question_kept_quiet(stack: ExitStack) -> None:
+    """An entry waits for the owner's yes, and nobody asks for it."""
+    kept_quiet(stack, lambda told: told.event is Event.APPROVAL and told.is_urgent)
+
+
+@defect
+def lapsed_question_kept_quiet(stack: ExitStack) -> None:
+    """Nobody answered, nothing was bought, and nobody is told."""
+    kept_quiet(stack, lambda told: told.event is Event.APPROVAL and "not bought" in told.words)
+
+
+@defect
+def daily_summary_kept_quiet(stack: ExitStack) -> None:
+    """A session is decided, and nobody is told what on."""
+    kept_quiet(stack, lambda told: told.event is Event.DAILY_SUMMARY)

@@ -13,6 +13,7 @@ from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.parameters import LateExit, parameters_from
 from mtum_eod.core.trading import Act, Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
+from mtum_eod.jobs.collect import ESTIMATE
 from mtum_eod.jobs.reconcile import BY_OWNER
 from simulation.broker import CUT_OFF, Execution
 from simulation.market import WARM_UP, calendar
@@ -293,6 +294,41 @@ def a_latch_is_told(world: World) -> Iterator[str]:
         yield f"entries are blocked since {world.today} for the loss of a day, and nobody was told"
 
 
+def an_order_that_went_out_is_told(world: World) -> Iterator[str]:
+    """The owner hears of an order that the broker has, by the run that finds it so."""
+    is_news = world.order_status() is OrderStatus.WORKING and world.order_was is not OrderStatus.WORKING
+    if not is_news or world.is_word_lost() or world.today in world.restored:
+        return
+    events = (Event.ORDER_SENT, Event.ORDER_FILLED, Event.ORDER_REJECTED)
+    if not any(notice.event in events and str(world.today) in notice.words for notice in world.told_in_run()):
+        yield f"the order of {world.today} is out, and nobody was told"
+
+
+def what_was_executed_is_told(world: World) -> Iterator[str]:
+    """Executions are told by the run of cron's that closes their order: how many shares, and whether it is a guess."""
+    for fill in world.book_fills()[-4:]:
+        key = fill.reference, fill.execution_id.endswith(ESTIMATE)
+        order = None if key in world.fills_told else world.store.order(fill.session)
+        if order is None or order.status.is_open:
+            continue
+        world.fills_told.add(key)
+        told = [n.words for n in world.told_in_run() if n.event is Event.ORDER_FILLED and str(fill.session) in n.words]
+        shares = sum(other.shares for other in world.book_fills() if other.reference == fill.reference)
+        wanted = ["ESTIMATED"] * key[1] + [f"{fill.side} {shares} "] * (fill.session == world.today)
+        is_owed = world.is_crons and not world.is_word_lost() and not fill.execution_id.endswith(BY_OWNER)
+        if is_owed and not any(all(word in words for word in wanted) for words in told):
+            yield f"{shares} shares of {fill.session} are booked ({fill.execution_id}), told was {told}"
+
+
+def a_question_is_asked(world: World) -> Iterator[str]:
+    """A run of cron's that leaves an entry to the owner asks them."""
+    recorded = world.newly_recorded()
+    if recorded is None or recorded.document["blocked_by"] != "awaiting_approval" or world.is_word_lost():
+        return
+    if world.is_crons and not any(notice.event is Event.APPROVAL for notice in world.told_in_run()):
+        yield f"an entry of {world.today} waits for the owner, and nobody was asked"
+
+
 # -- at a session's end: book, broker and rules together --------------------------------------------------------------
 
 
@@ -368,6 +404,20 @@ def money_adds_up(world: World) -> Iterator[str]:
             rows = world.store.ledger(fill.session, fill.session)
             if any(row.is_settled for row in rows):
                 yield f"{fill.session} is settled without the execution {fill}"
+
+
+def the_day_is_told(world: World) -> Iterator[str]:
+    """What was decided reaches the owner that day, and of an entry they did not answer that nothing was bought."""
+    row, recorded, told = world.row(), world.recorded(), world.told_today()
+    if row is None or row.status is not SessionStatus.DECIDED or recorded is None or world.cut_off_on == world.today:
+        return
+    events = (Event.DAILY_SUMMARY, Event.POSITION_UNATTENDED, Event.APPROVAL)
+    if recorded.document["blocked_by"] != "data" and not any(notice.event in events for notice in told):
+        yield f"{world.today} is decided: {recorded.document['reason']}, and nobody was told"
+    is_lapsed = recorded.document["blocked_by"] == "awaiting_approval" and world.word != "refuse"
+    is_lapsed = is_lapsed and world.store.order(world.today) is None
+    if is_lapsed and not any(notice.event is Event.APPROVAL and "not bought" in notice.words for notice in told):
+        yield f"{world.today}: the question lapsed ({row.why}), and nobody was told"
 
 
 def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
@@ -611,6 +661,9 @@ WORDS_OF_A_RUN: tuple[Invariant, ...] = (
     a_failed_run_is_told,
     a_latch_is_told,
     a_sale_too_late_for_the_auction_goes_to_the_market,
+    an_order_that_went_out_is_told,
+    what_was_executed_is_told,
+    a_question_is_asked,
 )
 """Asked of whole runs only, not of a command in the midst of another."""
 AT_SESSION_END: tuple[Invariant, ...] = (
@@ -620,6 +673,7 @@ AT_SESSION_END: tuple[Invariant, ...] = (
     money_adds_up,
     paid_out_of_the_cash,
     what_was_taken_back_stays_so,
+    the_day_is_told,
     an_exit_is_never_forgotten,
     a_days_loss_is_told,
     an_untroubled_session_is_whole,

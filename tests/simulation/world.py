@@ -154,6 +154,7 @@ class World:
         self.was_latched = False  # when the exchange opened
         self.equity_before = CAPITAL  # at the last close, USD, without what was paid in
         self.missed_told: set[date] = set()
+        self.fills_told: set[tuple[str, bool]] = set()  # by the order, and whether they are an estimate
         self.restored: set[date] = set()
         self.is_astray = False  # the book came back from a backup, and has not held what it should since
         self.decided: dict[date, dict[str, Any]] = {}
@@ -605,6 +606,10 @@ class World:
         """What the last run told."""
         kept = [notice for _, notice in self.told[self.told_before :]]
         return kept + self.post.past_the_book[self.past_the_book_before :]
+
+    def is_word_lost(self) -> bool:
+        """Whether the last run may have left a message behind: it was killed, or its disk refused it something."""
+        return self.notices_lost or not self.ended.is_done
 
     def hear(self, notice: Notice) -> None:
         """A message that was kept for the owner."""
