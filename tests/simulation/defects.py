@@ -442,7 +442,7 @@ def simple_mean_instead_of_wilder(stack: ExitStack) -> None:
 @defect
 def mismatch_not_looked_at(stack: ExitStack) -> None:
     """Book and broker differ, and entries go on."""
-    swap(stack, gather, "_mismatch", lambda _: lambda *_: "")
+    swap(stack, gather, "mismatch", lambda _: lambda *_: "")
 
 
 @defect
@@ -456,7 +456,16 @@ def late_entry_to_the_market(stack: ExitStack) -> None:
 
         return goes_late
 
+    def looking(real: Any) -> Any:
+        def last_look(desk_: Any, intent: Any) -> Any:
+            blocked, until = real(desk_, intent), desk_.timetable(intent.session).late_until
+            is_late = blocked and blocked.gate is Gate.OUTSIDE_WINDOW and intent.order_type is OrderType.MKT
+            return None if is_late and desk_.clock.now() < until else blocked
+
+        return last_look
+
     swap(stack, order, "_goes_late", going)
+    swap(stack, order, "last_look", looking)
 
 
 @defect
