@@ -11,10 +11,12 @@ import gc
 import json
 import logging
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
 from datetime import timedelta
+from functools import cache
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,24 @@ STORES = {"fake": FakeStore, "real": MemoryStore, "file": FileStore, "torn": Fil
 YEAR = 252
 QUIET = 30.0
 """Seconds between two lines of progress where there is no terminal to draw it on."""
+
+ROOT = Path(__file__).parents[2]
+OF_A_BUILD = ("mtum_eod", "tests/simulation")
+"""What a life follows from besides its seed."""
+
+
+@cache
+def build() -> str:
+    """The commit that is lived on, marked where program or simulation differ from it; empty where there is none."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + "-changed" * bool(git("status", "--porcelain", "--", *OF_A_BUILD))
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
@@ -80,7 +100,11 @@ def arguments() -> argparse.Namespace:
         "which alone is asked for",
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--results", type=Path, help="one JSON line a seed; seeds already in it are not lived again")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="one JSON line a seed; seeds that are in it already, lived on this very commit, are not lived again",
+    )
     parser.add_argument("--defect", choices=DEFECTS, help="plant this bug")
     return parser.parse_args()
 
@@ -89,6 +113,7 @@ def main() -> int:
     asked = arguments()
     seeds = range(*map(int, asked.seeds.split(":")))
     known = _known(asked)
+    built = build()  # as it stands when the first life begins
     tasks = [(seed, asked.sessions, asked.store, asked.defect) for seed in seeds if seed not in known]
     results, began = [known[seed] for seed in seeds if seed in known], time.perf_counter()
     if results:
@@ -96,6 +121,7 @@ def main() -> int:
     said_at = 0.0
     with Pool(asked.jobs, maxtasksperchild=50) as pool:
         for number, result in enumerate(pool.imap_unordered(one, tasks), 1):
+            result["build"] = built
             results.append(result)
             if asked.results:
                 with asked.results.open("a") as file:
@@ -117,14 +143,20 @@ def main() -> int:
 
 
 def _known(asked: argparse.Namespace) -> dict[int, dict[str, Any]]:
-    """The results of seeds already lived as asked for; a line that an interruption cut short counts as none."""
-    known = {}
+    """The results of seeds already lived as asked for, on this build; a line that an interruption cut short is none.
+
+    A build that differs from its commit is never the same: nobody knows how it differed then.
+    """
+    known: dict[int, dict[str, Any]] = {}
+    wanted = (build(), asked.sessions, asked.store, asked.defect)
+    if not wanted[0] or wanted[0].endswith("-changed"):
+        return known
     for line in asked.results.read_text().splitlines() if asked.results and asked.results.exists() else ():
         try:
             result = json.loads(line)
         except ValueError:
             continue
-        if (result["sessions"], result["store"], result["defect"]) == (asked.sessions, asked.store, asked.defect):
+        if (result.get("build"), result["sessions"], result["store"], result["defect"]) == wanted:
             known[result["seed"]] = result
     return known
 
