@@ -791,16 +791,16 @@ class World:
         self.typed(examined)
 
     def put_book_right(self) -> None:
-        """Where book and broker have differed for days and nothing is open, the owner's trade at the broker ends it.
+        """Where a backup lacks what the broker forgot at midnight, the owner's trade at the broker ends it after days.
 
-        That happens after a backup some sessions old, which lacks what the broker forgot at midnight.
+        Any other difference is the program's to end.
         """
         differ = self.broker.ours - self.book_shares_today()
         if not differ or self.broker.by_hand or self.store.open_orders() or self.store.book() is None:
             self.apart_since = None
             return
         self.apart_since = self.apart_since or self.today
-        if len(calendar().sessions(self.apart_since, self.today)) > 3:
+        if self.is_astray and len(calendar().sessions(self.apart_since, self.today)) > 3:
             price = self.market.price(self.clock.now())
             self.broker.usd += differ * price
             self.hand_usd += differ * price
