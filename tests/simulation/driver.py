@@ -9,12 +9,16 @@ from datetime import date, datetime, timedelta
 from simulation import invariants
 from simulation.fake_store import FakeStore
 from simulation.market import calendar
-from simulation.plan import CALLS, OFF_HOURS, Life, Trouble, is_calm
+from simulation.plan import CALLS, OFF_HOURS, Life, Trouble, is_calm, stream
 from simulation.stores import AnyStore
 from simulation.world import MINUTE, World
 
 SETTLE_ATTEMPTS = 4
+STEPS_A_NIGHT = 3
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+OVER_MIDNIGHT = 0.1
+"""How many nights cron is played in around midnight; an unfinished session meets it there."""
 
 
 def live(life: Life, store: Callable[[], AnyStore] = FakeStore) -> World:
@@ -47,10 +51,11 @@ class Driver:
             self.troubles[trouble.session].append(trouble)
 
     def through(self, number: int) -> None:
-        """One session from its open to two hours after its close."""
+        """One session from its open to the night before the next."""
         session, troubles = self.world.market.lived[number], self.troubles[number]
         self.world.begin(number, troubles)
         self._play(session, troubles)
+        self._pass_the_nights(session)
         self._count_felt()
         self.world.end()
 
@@ -86,6 +91,20 @@ class Driver:
             ended = world.run()
             is_unfinished = ended.exit_code != 0 or (ended.step == "settle" and world.store.unsettled_rows())
             is_wanted = bool(troubles or is_unfinished) and ended.step != ""
+
+    def _pass_the_nights(self, session: date) -> None:
+        """Every evening up to the next session's, and now and then the hours around midnight."""
+        world = self.world
+        for at in _nights(world.life.seed, session):
+            if self.off_until and at < self.off_until:
+                world.is_untroubled = False
+                self.felt.add(("server", "off"))
+            elif at > world.clock.now():
+                world.clock.set(at)
+                for _ in range(STEPS_A_NIGHT):  # cron comes every minute while something is due
+                    if not world.run().step:
+                        break
+                    world.clock.set(world.clock.now() + MINUTE)
 
     def _befall(self, session: date, trouble: Trouble) -> None:
         world, size, now = self.world, trouble.size, self.world.clock.now()
@@ -187,3 +206,17 @@ def _cron(session: date, decides_at: int) -> Iterator[tuple[datetime, bool]]:
         yield close - minutes * MINUTE, minutes in (decides_at, 20)
     for attempt in range(SETTLE_ATTEMPTS):
         yield close + (20 + 15 * attempt) * MINUTE, attempt == 0
+
+
+def _nights(seed: int, session: date) -> Iterator[datetime]:
+    """When cron's call can matter between two sessions: the evenings, midnight, the hours in which clocks change."""
+    following, chance = calendar().nearest(session)[1], stream(seed, f"nights {session}")
+    for day in (session + n * DAY for n in range((following - session).days)):
+        midnight = calendar().at(day + DAY, "00:00")
+        changes = midnight - calendar().at(day, "00:00") != DAY
+        if changes:  # at two in the morning, and three hours on both sides of it
+            yield from (calendar().at(day, "00:00") + hours * HOUR + 30 * MINUTE for hours in range(4))
+        yield calendar().at(day, "18:00")
+        if changes or chance.random() < OVER_MIDNIGHT:
+            yield midnight - MINUTE
+            yield midnight + MINUTE

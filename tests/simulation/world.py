@@ -264,7 +264,7 @@ class World:
         return f"the book holds {held} shares, the broker {self.broker.ours}" if held != self.broker.ours else ""
 
     def end(self) -> None:
-        """Two hours after the close, all is as it will be today."""
+        """The last night before the next session is over, and all is as it will be of this one."""
         self.quiet_for = self.quiet_for + 1 if self.is_untroubled and self.is_quiet_outside else 0
         self.check(invariants.AT_SESSION_END)
         recorded, order = self.recorded(), self.store.order(self.today)
