@@ -19,7 +19,7 @@ from mtum_eod.adapters.lock import DatabaseLock, NoLock
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
-from mtum_eod.core.trading import Book, Fill, Mode, OrderKind, OrderStatus, Side
+from mtum_eod.core.trading import Book, Fill, Halt, Mode, OrderKind, OrderStatus, Side
 from mtum_eod.errors import MtumEodError, SettingsError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
@@ -201,7 +201,7 @@ class World:
             self.to_learn.remove((learns_in, day))
             self.calendar.learn_closed(day)
         for trouble in self.restores.get(number, ()):
-            self.backups[trouble] = self.store.image(), self.halted, self.halted_on
+            self.backups[trouble] = self.store.image()
         self.clock.set(calendar().open(session))
         self.recent = (calendar().window(session, 4)[0], session)
         self.book_is_written()  # no longer yesterday
@@ -658,7 +658,7 @@ class World:
             self._look_for_halts()
 
     def _look_for_halts(self) -> None:
-        """A command failed, so the owner looks: what stands is what the book says."""
+        """A command failed, or a backup is back, so the owner looks: what stands is what the book says."""
         manual = [halt for halt in self.store.halts() if not halt.is_daily_loss]
         self.halted = ("entries" if manual[0].allow_exits else "all") if manual else ""
         self.halted_on = calendar().local_date(manual[0].halted_at) if manual else None
@@ -691,20 +691,41 @@ class World:
             self.word = word
 
     def restore(self, trouble: Trouble) -> None:
-        """The owner brings back a backup: this morning's, or one of the last days."""
+        """The owner brings back a backup: this morning's, or an older one."""
         if trouble not in self.backups:  # a life cut short to show a fault may begin after it
             return
-        in_place = type(self.store)()
-        in_place.put_back(self.store.image())
-        image, halted, halted_on = self.backups.pop(trouble)
-        self.store.put_back(image)
-        upkeep.carry_over(in_place, self.store)
-        in_place.close()
-        if not self.halted:  # what the owner halted no backup lets go
-            self.halted, self.halted_on = halted, halted_on
-        self.are_exits_halted = self.are_exits_halted or halted == "all"
+        image, remembered = self.backups.pop(trouble), self.halted
+        while not self._brought_back(image):  # nothing has changed, and the owner types it again
+            self.say("restore killed")
         self.sent_before = len(self.broker.sent)
         self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
+        self._look_for_halts()
+        if remembered and remembered != self.halted:  # the command has named what it could not carry over
+            self.halt(allow_exits=remembered == "entries")
+
+    def _brought_back(self, image: Any) -> bool:
+        """Whether the command came to its end: the backup takes the book's place as its last act, or not at all.
+
+        What the program does with files around `carry_over` is here too: where the disk refuses one of the owner's
+        words, entries are halted and the owner is told so.
+        """
+        process, unfinished = Process(self), type(self.store)()
+        try:
+            unfinished.put_back(image)
+            restored = process.port("store", unfinished)
+            try:
+                upkeep.carry_over(self.store, restored)
+            except StoreError:
+                if all(halt.is_daily_loss for halt in unfinished.halts()):
+                    doubt = Halt(halted_at=self.clock.now(), why=upkeep.IN_DOUBT, by="owner", allow_exits=True)
+                    unfinished.halt(doubt)
+            self.store.put_back(unfinished.image())
+        except Died:
+            return False
+        finally:
+            unfinished.close()
+            self.book_is_written()
+        return True
 
     def forget(self, lost: Sequence[date]) -> None:
         """The book has lost what happened in these sessions, or part of it."""
@@ -850,8 +871,13 @@ def effect(fill: Fill) -> float:
 
 
 def backup_age(trouble: Trouble) -> int:
-    """How many sessions old the backup is that the owner brings back; half of them are of this very morning."""
-    return min(trouble.session, max(0, int(8 * trouble.size) - 4))
+    """How many sessions old the backup is that the owner brings back.
+
+    Half of them are of this very morning, most others of the last three; one in ten is up to 20 sessions old.
+    """
+    size = trouble.size
+    age = 0 if size < 0.5 else int(1 + (size - 0.5) * 7.5) if size < 0.9 else int(4 + (size - 0.9) * 170)
+    return min(trouble.session, age)
 
 
 def _parameters(seed: int, name: str = "settings") -> Parameters:
