@@ -18,6 +18,11 @@ from simulation.market import SYMBOL, Market, calendar
 ACCOUNT = "DU1"
 CUT_OFF = timedelta(minutes=15)
 
+FOREIGN = BrokerOrder(
+    reference="", order_id=0, perm_id=999, status=OrderStatus.WORKING, filled_shares=0, shares=1, order_type=None
+)
+"""An order of the owner's own, typed at the broker."""
+
 
 @dataclass
 class Resting:
@@ -91,6 +96,9 @@ class VirtualBroker:
     proceeds: tuple[date, float] | None = None  # of the newest sale, and its session
     away_until: datetime | None = None
     silent_until: datetime | None = None  # till when it does not say what it holds
+    clock_off: timedelta = timedelta(0)  # how far the machine's clock is ahead of its own
+    clock_off_until: datetime | None = None
+    has_foreign_order: bool = False  # the owner's own order rests there, without a reference
     rejects: bool = False
     commission: Callable[[float], float] = lambda usd: round(max(1.0, 0.0004 * usd), 2)
     differs: dict[str, float] = field(default_factory=dict)  # how our next auction differs from a whole, quick one
@@ -101,6 +109,12 @@ class VirtualBroker:
     @property
     def is_away(self) -> bool:
         return self.away_until is not None and self.now < self.away_until
+
+    @property
+    def clock_ahead_by(self) -> timedelta:
+        """How far the machine's clock is ahead now."""
+        is_off = self.clock_off_until is not None and self.now < self.clock_off_until
+        return self.clock_off if is_off else timedelta(0)
 
     @property
     def is_silent(self) -> bool:
@@ -240,7 +254,11 @@ class VirtualBroker:
         """Waiting takes no time here; the clock is moved by the troubles."""
 
     def clock_ahead(self) -> Answer[timedelta]:
-        return Unknown("the broker is away") if self._is_asked_in_vain() else Known(timedelta(0))
+        if self._is_asked_in_vain():
+            return Unknown("the broker is away")
+        if self.clock_ahead_by:
+            self.felt.add(("server", "clock_wrong"))
+        return Known(self.clock_ahead_by)
 
     @property
     def account(self) -> str:
@@ -295,7 +313,7 @@ class VirtualBroker:
             return Unknown("the broker is away")
         today = calendar().local_date(self.now)
         newest = takewhile(lambda order: order.arrived_on == today, reversed(self.resting))
-        return Known([self._report(order) for order in newest][::-1])
+        return Known([*[self._report(order) for order in newest][::-1], *[FOREIGN] * self.has_foreign_order])
 
     def executions(self) -> Answer[list[Fill]]:
         if self._is_asked_in_vain():

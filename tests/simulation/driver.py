@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 
+from mtum_eod.core.trading import CashKind
 from simulation import invariants
 from simulation.fake_store import FakeStore
 from simulation.market import calendar
@@ -134,6 +135,9 @@ class Driver:
                 world.market.faults[session] = what
             case "server", "off":
                 self.off_until = now + OFF_HOURS * HOUR * size**2
+            case "server", "clock_wrong":
+                world.broker.clock_off = 10 * HOUR * (size - 0.5)
+                world.broker.clock_off_until = now + 30 * HOUR
             case "owner", what:
                 if self._act(trouble):
                     self.felt.add(("owner", what))
@@ -173,12 +177,25 @@ class Driver:
             case "looks":
                 world.look()
             case "deposits":
-                world.deposit(round(1000 * size, 2))
+                return self._moves(CashKind.DEPOSIT, 1000 * size)
+            case "withdraws":
+                return self._moves(CashKind.WITHDRAWAL, 1000 * size)
+            case "gets_dividend":
+                return self._moves(CashKind.DIVIDEND, 20 * size)
+            case "pays_fee":
+                return self._moves(CashKind.FEE, 20 * size)
+            case "trades_elsewhere":
+                return world.trade_elsewhere(500 * size)
             case "buys":
                 world.trade_by_hand(1 + int(3 * size))
             case "sells":
                 world.trade_by_hand(-1 - int(3 * size))
         return True
+
+    def _moves(self, kind: CashKind, usd: float) -> bool:
+        has_moved = self.world.move_cash(kind, usd)
+        self.world.tell_deposits()
+        return has_moved
 
     def _count_felt(self) -> None:
         """Trouble from outside counts as reached where it has had an effect."""

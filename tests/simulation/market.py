@@ -94,6 +94,18 @@ class Market:
         _, high, low, close, _ = self.bars[day].tolist()
         return high, low, self.seen.get(self._dates[day], close)
 
+    def revise(self, day: date, share: float, *, prices: bool) -> None:
+        """The source says something else of a session that was final: its volume, and where its prices ended."""
+        row = self.bars[self.position[day]]
+        row[4] = np.round(row[4] * (1 + 0.06 * (share - 0.5)))
+        if prices:
+            row[3] = np.round(row[3] + 0.2 * share * (row[0] - row[3]), 2)  # still between high and low
+
+    def jump(self, day: date, factor: float) -> None:
+        """From that session's open on every price is so many times what it would have been."""
+        place = self.position[day]
+        self.bars[place:, :4] = np.round(self.bars[place:, :4] * factor, 2)
+
     def close_exchange(self, day: date) -> None:
         """The exchange stays closed on a day that every calendar had as a session: it has no bar, now or ever."""
         place = self.position[day]

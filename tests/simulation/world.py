@@ -19,7 +19,7 @@ from mtum_eod.adapters.lock import DatabaseLock, NoLock
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
-from mtum_eod.core.trading import Book, Fill, Halt, Mode, OrderKind, OrderStatus, Side
+from mtum_eod.core.trading import Book, CashKind, Fill, Halt, Mode, OrderKind, OrderStatus, Side
 from mtum_eod.errors import MtumEodError, SettingsError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
@@ -110,7 +110,7 @@ class World:
         self.broker = VirtualBroker(market=self.market, usd=CAPITAL, chance=stream(seed, "broker"), now=begin)
         self.clock = WorldClock(begin, self.broker)
         self.calendar = KnownCalendar()
-        self.given_up_blind: list[str] = []
+        self.given_up_blind: list[str] = []  # and what was done by a clock that the broker contradicts
         self.to_learn: list[tuple[int, date]] = []  # closures the calendar hears of later: in which session
         self.post = VirtualPost(self.clock)
         self.book = Book(mode=Mode.PAPER, account=ACCOUNT, symbol=SYMBOL, is_synthetic=False, capital_usd=CAPITAL)
@@ -136,7 +136,9 @@ class World:
         self.halted_on: date | None = None  # when the owner said so
         self.are_exits_halted = False  # by that halt, or by one before it that stands still
         self.word = ""  # the owner's last on today's order, where it was carried out or may have been
-        self.deposits: list[float] = []  # USD, all that the owner ever paid in
+        self.cash_moves: list[tuple[CashKind, float]] = []  # USD, all that ever came in without a trade, or went out
+        self.jumped_on: date | None = None  # when the price last did, overnight; no entry goes out then
+        self.elsewhere: list[tuple[int, float]] = []  # USD in another symbol, and until which session
         self.misjudged: set[date] = set()  # sessions whose order ended while the owner traded, and was looked at since
         self.answers: dict[str, list[Any]] = {}  # what the broker told the last run, by the question
         self.hand_trades: list[date] = []  # when the owner traded past the program
@@ -222,14 +224,16 @@ class World:
         self.entry_is_blurred = booked != true and self._may_entry_differ()
         if booked != true and not self.entry_is_blurred:
             raise invariants.Broken("the_entry_is_the_brokers", f"{session}: the book has {booked}, true is {true}")
-        self.is_untroubled = True
+        self.is_untroubled = not self.broker.clock_ahead_by
         self.is_quiet_outside = not (
             self.broker.by_hand
             or self.broker.unscaled != 1
             or self.broker.is_away
             or self.broker.is_silent
+            or self.broker.clock_ahead_by
             or self.market.is_without_volume(self.clock.now())
             or session in self.market.halted
+            or session == self.jumped_on
             or not self.is_session(session)
             or self.has_hole(session)
             or self.broker.differs
@@ -329,12 +333,27 @@ class World:
             self.splits.append((session, ratio))
             if trouble.what == "split_booked_late":
                 self.broker.unscaled = ratio
-        elif self.is_session(session) and self.number > self.life.first:
+        elif trouble.what == "jump" and self.is_session(session):
+            self.reach(trouble)
+            self.jumped_on = session
+            self.market.jump(session, 1.3 if trouble.size < 0.5 else 0.75)
+            self._oracles.clear()
+        elif trouble.what == "revision":
+            self._revise(trouble, calendar().nearest(session)[0])
+        elif trouble.what.startswith("closure") and self.is_session(session) and self.number > self.life.first:
             self.reach(trouble)
             self.market.close_exchange(session)
             self._oracles.clear()
             later = int(6 * trouble.size) if trouble.what == "closure_known_late" else 0
             self.to_learn.append((self.number + later, session))
+
+    def _revise(self, trouble: Trouble, day: date) -> None:
+        """Yesterday's bar is another today; not its prices where shares were bought on them: the ATR was of then."""
+        if self.is_session(day) and self.number > self.life.first:
+            self.reach(trouble)
+            is_entry = any(e.fill.session == day for e in self.broker.executed[-6:])
+            self.market.revise(day, trouble.size, prices=not is_entry)
+            self._oracles.clear()
 
     def is_session(self, day: date) -> bool:
         """Whether the exchange opened that day, whatever any calendar says."""
@@ -585,7 +604,7 @@ class World:
     def equity(self, day: date) -> float:
         """What the account is worth at the last close up to a day, USD, without what was paid in; our shares only."""
         close = float(self.market.bars[np.searchsorted(self.market.days, np.datetime64(day), side="right") - 1, 3])
-        return self.broker.usd - self.hand_usd - sum(self.deposits) + self.broker.ours * close
+        return self.broker.usd - self.hand_usd - self.moved_usd() + self.broker.ours * close
 
     def sizing_equity(self) -> float:
         """What a book that holds nothing is sized on, USD: the account less what the book lacks."""
@@ -765,6 +784,9 @@ class World:
                     done = min(done, booked + self.book_shares())
                 self.typed(lambda desk, day=session, n=done: reconcile.resolve(desk, day, executed=n, by="owner"))
         self.put_book_right()
+        for due in [due for due in self.elsewhere if due[0] <= self.number]:
+            self.elsewhere.remove(due)
+            self._spend_elsewhere(-due[1])
         self.tell_deposits()
         halted_on = [calendar().local_date(halt.halted_at) for halt in self.store.halts()]
         if self.halted_on and not halted_on:  # the owner remembers one that the book has lost
@@ -835,19 +857,48 @@ class World:
         else:
             self._look_for_halts()
 
-    def deposit(self, usd: float) -> None:
-        """The money is at the broker, whatever becomes of the command that tells of it."""
-        self.deposits.append(usd)
-        self.broker.usd += usd
-        self.tell_deposits()
+    def move_cash(self, kind: CashKind, usd: float) -> bool:
+        """The money moves at the broker, whatever becomes of the command that tells of it; not what is not there."""
+        usd = round(1 + usd, 2)
+        if kind.sign < 0 and not self._is_to_spare(usd):
+            return False
+        self.cash_moves.append((kind, usd))
+        self.broker.usd += kind.sign * usd
+        return True
+
+    def _is_to_spare(self, usd: float) -> bool:
+        """Whether so much is free in book and account: no order waits that was sized on it."""
+        is_free = not (self.broker.working or self.broker.on_the_wire or self.store.open_orders())
+        return is_free and usd <= min(self.ledger().cash, self.broker.usd) / 2
+
+    def trade_elsewhere(self, usd: float) -> bool:
+        """The owner buys another symbol in the same account for a week, and has an order without a reference there."""
+        if not self._is_to_spare(usd):
+            return False
+        self.elsewhere.append((self.number + 5, usd))
+        self._spend_elsewhere(usd)
+        return True
+
+    def _spend_elsewhere(self, usd: float) -> None:
+        self.broker.usd -= usd
+        self.hand_usd -= usd
+        self.broker.has_foreign_order = bool(self.elsewhere)
 
     def tell_deposits(self) -> None:
         """The owner types again what the book has not got: a command failed, or a backup is from before it."""
-        for usd in self.untold_deposits():
-            self.typed(lambda desk, paid_in=usd: wheel.add_cash(desk, "deposit", paid_in, None, ""))
+        for kind, usd in self._untold():
+            self.typed(lambda desk, k=kind, moved=usd: wheel.add_cash(desk, k, moved, None, ""))
+
+    def moved_usd(self) -> float:
+        return sum(kind.sign * usd for kind, usd in self.cash_moves)
 
     def untold_deposits(self) -> list[float]:
-        return list((Counter(self.deposits) - Counter(f.amount_usd for f in self.store.cash_flows())).elements())
+        """What the book has not got of them, USD; what went out is below 0."""
+        return [kind.sign * usd for kind, usd in self._untold()]
+
+    def _untold(self) -> list[tuple[CashKind, float]]:
+        booked = Counter((flow.kind, flow.amount_usd) for flow in self.store.cash_flows())
+        return list((Counter(self.cash_moves) - booked).elements())
 
     def change_settings(self, trouble: Trouble) -> None:
         """Other thresholds, periods and limits from the next run on."""
