@@ -78,6 +78,7 @@ class VirtualBroker:
     usd: float
     chance: Random
     now: datetime
+    say: Callable[[str], None] = lambda _: None
     reread_pause: timedelta = timedelta(seconds=5)
     retries: int = 0
     ours: int = 0  # shares that our own executions add up to
@@ -187,6 +188,7 @@ class VirtualBroker:
         perm_id, day = 1000 + len(self.arrivals), calendar().local_date(at)
         order = Resting(intent, perm_id=perm_id, status=OrderStatus.WORKING, arrived_on=day)
         self.resting.append(order)
+        self.say(f"broker has {intent.reference} of {intent.shares} shares under id {intent.order_id}")
         self.working.append(order)
         if known is not None:
             order.status, order.words = OrderStatus.REJECTED, "103: duplicate order id"
@@ -242,6 +244,7 @@ class VirtualBroker:
         told_from = at + timedelta(minutes=self.differs.get("late_report", 0.05))
         commission_from = max(told_from, at + timedelta(minutes=self.differs.get("late_commission", 0.1)))
         self.executed.append(Execution(fill, calendar().local_date(at), told_from, commission_from))
+        self.say(f"broker fills {shares} shares of {intent.reference} at {price:.4f}, commission {commission:.2f}")
 
     # -- what it says -------------------------------------------------------------------------------------------------
 

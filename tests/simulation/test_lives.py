@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from simulation.driver import live
+from simulation.fake_store import FakeStore
 from simulation.plan import TORN, Life, Trouble, drawn, drawn_torn
 from simulation.stores import FileStore, MemoryStore
 
@@ -57,6 +58,14 @@ def test_the_same_seed_gives_the_same_log_in_every_process() -> None:
     ]
 
     assert len(logs[0].splitlines()) > 60
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_the_same_seed_gives_the_same_log_on_every_store(seed: int) -> None:
+    """The book in memory is a fair stand-in for SQLite: the same runs, messages, orders and executions."""
+    logs = [live(drawn(seed, 40), store).log for store in (FakeStore, MemoryStore)]
+
     assert logs[0] == logs[1]
 
 

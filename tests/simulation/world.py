@@ -109,6 +109,7 @@ class World:
         begin = calendar().open(self.market.lived[self.life.first])
         self.broker = VirtualBroker(market=self.market, usd=CAPITAL, chance=stream(seed, "broker"), now=begin)
         self.clock = WorldClock(begin, self.broker)
+        self.broker.say = self.say
         self.calendar = KnownCalendar()
         self.given_up_blind: list[str] = []  # and what was done by a clock that the broker contradicts
         self.to_learn: list[tuple[int, date]] = []  # closures the calendar hears of later: in which session
