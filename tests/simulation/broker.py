@@ -44,13 +44,32 @@ class Execution:
     happened_on: date
     told_from: datetime
     commission_from: datetime
-    scales: list[int] = field(default_factory=lambda: [1])  # today's shares for one of its own, after each split
+    scales: list[float] = field(default_factory=lambda: [1.0])  # today's shares for one of its own, after each split
+    slacks: list[float] = field(default_factory=lambda: [0.0])  # by how many shares of each a book may be off
     is_listed: bool = True  # among our executions; what the owner traded is not
+    split_into: int | None = None  # whole shares of today
 
     @property
     def shares(self) -> int:
         """In shares of today."""
-        return self.fill.shares * self.scales[-1]
+        return self.fill.shares if self.split_into is None else self.split_into
+
+
+def can_be(executions: Sequence[Execution], shares: int) -> bool:
+    """Whether so many are the shares of these, of one order, on the scale of some day since.
+
+    Where a split left a fraction, nearly so many: how that is shared out is the book's own.
+    """
+    true, first = sum(execution.fill.shares for execution in executions), executions[0]
+    return any(
+        abs(shares - true * scale) <= 1e-6 + slack * len(executions)
+        for scale, slack in zip(first.scales, first.slacks, strict=True)
+    )
+
+
+def whole(shares: float) -> int:
+    """The whole shares in a number of them."""
+    return int(shares + (1e-6 if shares > 0 else -1e-6))
 
 
 @dataclass(frozen=True)
@@ -133,12 +152,23 @@ class VirtualBroker:
         self.working = [order for order in self.working if order.status is OrderStatus.WORKING]
         self.now = instant
 
-    def split(self, ratio: int) -> None:
-        """So many new shares for one, overnight."""
-        self.ours *= ratio
-        self.by_hand *= ratio
+    def split(self, ratio: float, price: float) -> float:
+        """So many new shares for one, overnight; for a fraction of one cash is paid. Returns what of that is ours, USD.
+
+        price: of a new share.
+        """
+        exact, held = self.ours * ratio, (self.ours + self.by_hand) * ratio
+        ours = whole(exact)
+        self.by_hand, self.ours = whole(held) - ours, ours
+        self.usd += (held - whole(held)) * price
+        position = after = 0
         for execution in self.executed:
+            position += execution.fill.side.sign * execution.shares
+            before, after = after, whole(position * ratio)
+            execution.split_into = abs(after - before)
             execution.scales.append(execution.scales[-1] * ratio)
+            execution.slacks.append(execution.slacks[-1] * ratio + (0.0 if float(ratio).is_integer() else 2.0))
+        return (exact - ours) * price
 
     def correct(self, shares: int, session: date, price: float) -> None:
         """The owner's own trade in what counts as ours; no list of our executions has it."""

@@ -15,7 +15,7 @@ from mtum_eod.core.parameters import LateExit, parameters_from
 from mtum_eod.core.trading import Act, Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
 from mtum_eod.jobs.collect import ESTIMATE
 from mtum_eod.jobs.reconcile import BY_OWNER
-from simulation.broker import CUT_OFF, Execution
+from simulation.broker import CUT_OFF, Execution, can_be
 from simulation.market import WARM_UP, calendar
 from simulation.oracle import sizes, worst
 
@@ -193,7 +193,7 @@ def _is_of(fill: Fill, true: Execution) -> bool:
     """Whether a booked execution is that one, on the scale of some day since."""
     scale = fill.shares / true.fill.shares
     return (
-        scale in true.scales
+        can_be([true], fill.shares)
         and isclose(fill.price_usd * scale, true.fill.price_usd, rel_tol=1e-9)
         and (fill.side, fill.reference) == (true.fill.side, true.fill.reference)
     )
@@ -203,7 +203,7 @@ def _is_told_rightly(fill: Fill, true: list[Execution]) -> bool:
     """Whether the owner's one execution stands for those, on the scale of some day since."""
     shares, commission = (sum(getattr(e.fill, name) for e in true) for name in ("shares", "commission_usd"))
     return bool(true) and (
-        fill.shares / shares in true[0].scales
+        can_be(true, fill.shares)
         and isclose(fill.price_usd * fill.shares / shares, true[0].fill.price_usd, rel_tol=1e-9)
         and isclose(fill.commission_usd or 0.0, commission)
     )
@@ -367,7 +367,7 @@ def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
             booked = sum(fill.shares for fill in world.book_fills() if fill.session == row.session)
             ours = [e for e in world.broker.executed if e.fill.session == row.session and e.fill.reference != "by hand"]
             true = sum(e.fill.shares for e in ours)
-            is_other = booked not in [true * scale for scale in ours[0].scales] if ours else booked
+            is_other = not can_be(ours, booked) if ours else booked
             if is_other and row.session not in world.misjudged:
                 yield f"{row.session} is settled with {booked} shares, the broker executed {true}"
 

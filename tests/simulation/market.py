@@ -76,7 +76,7 @@ class Market:
         self._dates = days
         self.position = {day: n for n, day in enumerate(days)}
 
-    def split(self, ratio: int) -> None:
+    def split(self, ratio: float) -> None:
         """So many new shares for one: every bar stands on the new scale from now on, those to come too."""
         self.bars[:, :4] /= ratio
         self.bars[:, 4] *= ratio

@@ -85,8 +85,17 @@ WORLD: dict[str, tuple[str, ...]] = {
     "auction": ("partial", "nothing", "late_report", "late_commission"),
     "broker": ("rejects", "restarts", "away", "silent"),
     "market": ("no_bar", "nan", "halts_trading", "no_volume"),
-    "night": ("split", "split_unseen", "split_booked_late", "closure", "closure_known_late", "revision", "jump"),
-    "server": ("off",) * 5 + ("clock_wrong",),  # a session's first run comes late on few days only
+    "night": (
+        "split",
+        "split_unseen",
+        "split_booked_late",
+        "split_odd",
+        "closure",
+        "closure_known_late",
+        "revision",
+        "jump",
+    ),
+    "server": (*("off",) * 5, "clock_wrong"),  # a session's first run comes late on few days only
     "owner": (
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
         *("withdraws", "gets_dividend", "pays_fee", "trades_elsewhere"),

@@ -28,7 +28,7 @@ from mtum_eod.jobs.filing import TOLD
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.ports import Lock, Notice, RecordedSignal, SessionRow
 from simulation import invariants
-from simulation.broker import ACCOUNT, CUT_OFF, VirtualBroker
+from simulation.broker import ACCOUNT, CUT_OFF, VirtualBroker, whole
 from simulation.market import SYMBOL, KnownCalendar, Market, calendar
 from simulation.oracle import Oracle
 from simulation.owner import VirtualPost
@@ -40,7 +40,9 @@ T = TypeVar("T")
 
 CAPITAL = 5000.0
 MINUTE = timedelta(minutes=1)
-CHEAPEST = 20.0  # USD a share after a split
+CHEAPEST, DEAREST = 20.0, 700.0  # USD a share after a split
+ODD = (0.5, 0.1, 1.5)
+"""New shares for one, where a fraction of one may be left over."""
 
 
 BESIDE_THE_BOOKS = ("store.bind", "store.start_run", "store.end_run", "store.add_notice", "store.notice_tried")
@@ -128,8 +130,8 @@ class World:
         self.minute = MINUTE
         self.settings_today = [self.parameters]
         self._oracles: dict[StrategyParameters, Oracle] = {}
-        self.ratio = 1  # new shares for one since yesterday
-        self.splits: list[tuple[date, int]] = []  # each with the first session on its new scale
+        self.ratio: float = 1  # new shares for one since yesterday
+        self.splits: list[tuple[date, float]] = []  # each with the first session on its new scale
         self.places_today: set[str] = set()  # where trouble came
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
@@ -323,17 +325,22 @@ class World:
     def overnight(self, trouble: Trouble, session: date) -> None:
         """What happens before the exchange opens, or instead of it."""
         if trouble.what.startswith("split"):
-            ratio = min(2 + int(2.999 * trouble.size), int(self.market.price(self.clock.now()) / CHEAPEST))
-            if ratio < 2:
+            ratio = self._ratio(trouble)
+            if not ratio:
                 return  # nobody splits a share that is cheap already
             self.reach(trouble)
+            price = self.market.price(self.clock.now()) / ratio
             self.market.split(ratio)
-            self.broker.split(ratio)
+            before = self.broker.usd
+            paid = max(0.0, round(self.broker.split(ratio, price), 2))
+            self.hand_usd += self.broker.usd - before - paid
+            if paid:
+                self.cash_moves.append((CashKind.DIVIDEND, paid))
             self._oracles.clear()
             self.ratio *= ratio
             self.splits.append((session, ratio))
             if trouble.what == "split_booked_late":
-                self.broker.unscaled = ratio
+                self.broker.unscaled = round(ratio)
         elif trouble.what == "jump" and self.is_session(session):
             self.reach(trouble)
             self.jumped_on = session
@@ -347,6 +354,16 @@ class World:
             self._oracles.clear()
             later = int(6 * trouble.size) if trouble.what == "closure_known_late" else 0
             self.to_learn.append((self.number + later, session))
+
+    def _ratio(self, trouble: Trouble) -> float:
+        """New shares for one; 0 where there is no split."""
+        price, ours = self.market.price(self.clock.now()), self.broker.ours
+        if trouble.what != "split_odd":
+            whole_ratio = min(2 + int(2.999 * trouble.size), int(price / CHEAPEST))
+            return whole_ratio if whole_ratio > 1 else 0
+        ratio = ODD[int(len(ODD) * 0.999 * trouble.size)]
+        is_fit = CHEAPEST < price / ratio < DEAREST and (not ours or ours * ratio >= 4)
+        return ratio if is_fit else 0
 
     def _revise(self, trouble: Trouble, day: date) -> None:
         """Yesterday's bar is another today; not its prices where shares were bought on them: the ATR was of then."""
@@ -557,7 +574,7 @@ class World:
         """Shares that the book has from a session, also where it has not followed every split since."""
         happened = prod(ratio for day, ratio in self.splits if day > session)
         followed = prod(split.ratio for split in self.store.splits() if split.session > session)
-        return shares * round(happened / followed)
+        return whole(shares * happened / followed)
 
     def ledger(self) -> Ledger:
         """The book's own, by its executions; one that sells what it has not got is broken."""
