@@ -566,15 +566,19 @@ class World:
         return self.broker.ours + self.broker.by_hand - self.book_shares_today() if self.by_hand_at_decision else 0
 
     def book_shares_today(self) -> int:
-        """The same in shares of today."""
-        holding = self.ledger().holding
-        return self.in_shares_of_today(holding.shares, holding.entry_session) if holding else 0
+        """The same in shares of today, also where it has not followed every split since; each by its own session."""
+        return self._once("shares today", self._book_shares_today) if self.splits else self.book_shares()
 
-    def in_shares_of_today(self, shares: int, session: date) -> int:
-        """Shares that the book has from a session, also where it has not followed every split since."""
-        happened = prod(ratio for day, ratio in self.splits if day > session)
-        followed = prod(split.ratio for split in self.store.splits() if split.session > session)
-        return whole(shares * happened / followed)
+    def _book_shares_today(self) -> int:
+        held, today, followed = 0, 0.0, self.store.splits()
+        for fill in self.book_fills():
+            shares = fill.side.sign * fill.shares
+            happened = prod(ratio for day, ratio in self.splits if day > fill.session)
+            held += shares
+            today += shares * happened / prod(split.ratio for split in followed if split.session > fill.session)
+            if not held:
+                today = 0.0
+        return whole(today)
 
     def ledger(self) -> Ledger:
         """The book's own, by its executions; one that sells what it has not got is broken."""
@@ -866,6 +870,7 @@ class World:
             self.broker.usd += differ * price
             self.hand_usd += differ * price
             self.broker.correct(-differ, calendar().nearest(self.today)[0], price)
+            self.quiet_for = 0  # what hung on it begins to come to its end now
             self.say(f"owner trades {-differ} shares to put the book right")
 
     def resume(self) -> None:
