@@ -30,7 +30,7 @@ from mtum_eod.core.words import counted, wall
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, OrderStateUnknown, SettingsError
 from mtum_eod.jobs.collect import recent
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.filing import filed
+from mtum_eod.jobs.filing import filed, refuse_wrong_clock
 from mtum_eod.jobs.gather import order_in_doubt, position_of
 from mtum_eod.jobs.order import adopt_forgotten, recover, send
 from mtum_eod.jobs.outcome import Handled
@@ -72,6 +72,7 @@ def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
         file_missed(desk, session)
         desk.broker.finish_by(desk.timetable(session).late_until)
         desk = desk.connected()
+        refuse_wrong_clock(desk)
         finish_open(desk, session, sends_entry=False)  # who wants out wants nothing bought first
         with suppress(MarketDataError):  # closes that cannot be had, or understood, hold back no sale by hand
             follow_scale(desk, recent(desk))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from math import log, nan
@@ -21,6 +21,12 @@ from mtum_eod.ports import Answer, Known, Notice, Unknown
 
 COMPARED_SESSIONS = 10
 """At least so many sessions are read where bars are to be written, so that a split of the closes stands out."""
+
+TRADED_BESIDE = 0.1
+"""So much of the shares that a split makes the owner may have traded past the program, and it is still one."""
+
+BOOKED_WITHIN = 2
+"""In so many sessions a broker that is late with a split has booked it."""
 
 
 def compared_window(desk: Desk, last: date) -> list[date]:
@@ -59,24 +65,39 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
     ratio = quality.split_ratio(closes)
     if ratio is None:
         return f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts"
-    fills = [*(fill for fill in desk.store.fills() if fill.session >= prices.first), *shown]
-    split = Split(session=_first_session(desk, prices, fills, ratio), ratio=ratio)
-    doubt = _doubt(desk, prices, fills, split)
-    return f"closes are {closes:.4g} times the stored ones, but {doubt}" if doubt else split
+    known = _last_final(desk, prices)
+    since = [fill for fill in (*desk.store.fills(), *shown) if fill.session > known]
+    doubts = []
+    for session in _first_sessions(desk, prices, since, ratio):
+        split = Split(session=session, ratio=ratio)
+        doubt = _doubt(desk, prices, since, split)
+        if not doubt:
+            return split
+        doubts.append(doubt)
+    return f"closes are {closes:.4g} times the stored ones, but {doubts[0]}"
 
 
-def _first_session(desk: Desk, prices: DailyBars, fills: Sequence[Fill], ratio: float) -> date:
-    """The first session on the new scale: after all executions on the old one, and not after any on the new one.
+def _last_final(desk: Desk, prices: DailyBars) -> date:
+    """The last session whose final close the store has: on the old scale, so what was executed up to it is too."""
+    stored = desk.store.bars(desk.book.symbol, prices.first, prices.last)
+    day: date = stored.days[stored.statuses == str(BarStatus.FINAL)][-1].item()
+    return day
 
-    A book restored from before the split learns of what was executed since from the broker, while its bars are still
-    those of the backup.
+
+def _first_sessions(desk: Desk, prices: DailyBars, since: Sequence[Fill], ratio: float) -> Iterator[date]:
+    """What may have been the first session on the new scale, the likeliest first.
+
+    After all executions on the old one, and not after any on the new one: a book restored from before the split learns
+    of what was executed since from the broker, and the broker may book its shares a day late. Where their price misled,
+    as of shares adopted at what they once cost, it was after all of them.
     """
-    on_new_scale = [fill.session for fill in fills if _is_on_new_scale(fill, prices, ratio)]
-    if on_new_scale:
-        return min(on_new_scale)
     today = desk.calendar.local_date(desk.clock.now())
-    has_traded = any(fill.session >= today for fill in fills)
-    return today if desk.calendar.is_session(today) and not has_traded else desk.calendar.nearest(today)[1]
+    has_traded = any(fill.session >= today for fill in since)
+    after_all = today if desk.calendar.is_session(today) and not has_traded else desk.calendar.nearest(today)[1]
+    first = min((fill.session for fill in since if _is_on_new_scale(fill, prices, ratio)), default=after_all)
+    yield first
+    if len(desk.calendar.sessions(first, today)) > BOOKED_WITHIN:
+        yield after_all
 
 
 def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
@@ -85,8 +106,8 @@ def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
     return close is not None and _is_nearer(fill.price_usd, close, close * ratio)
 
 
-def _doubt(desk: Desk, prices: DailyBars, fills: Sequence[Fill], split: Split) -> str:
-    since = [fill for fill in fills if fill.session >= split.session]
+def _doubt(desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split) -> str:
+    since = [fill for fill in since if fill.session >= split.session]
     if not all(_is_on_new_scale(fill, prices, split.ratio) for fill in since):
         return f"the executions from {split.session} on are on both scales"
     # What was held on its eve is what was split, though a sale of as many new shares made the book think it was all.
@@ -106,9 +127,10 @@ def _doubt(desk: Desk, prices: DailyBars, fills: Sequence[Fill], split: Split) -
         return f"the broker's position is not known ({held.why})"
     left, fraction = desk.store.shares_left(), lost_fraction(held_then, split.ratio)
     beside = (left * split.ratio, left, (left + _unexplained(desk, prices, split.ratio)) * split.ratio)
-    if any(_is_held(held.value, shares, fraction, others) for others in beside):
-        return ""
     before, after = desk.shares() + left, shares + beside[0]
+    is_like_it = abs(held.value - after) < min(abs(held.value - before), TRADED_BESIDE * after)
+    if is_like_it or any(_is_held(held.value, shares, fraction, others) for others in beside):
+        return ""
     held_words = counted(held.value, "share")
     return f"the broker holds {held_words}, where a split would have made {after:g} of {before:g}"
 

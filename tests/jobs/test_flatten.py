@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -440,3 +440,12 @@ def test_beside_a_mismatch_no_position_tells_what_a_sale_by_hand_did(bench: Benc
 
     assert (33, OrderStatus.UNKNOWN) == (bench.desk.shares(), status_of(bench))
     assert [words for words, _ in bench.notices("mismatch") if f"--resolve {NEXT}" in words]
+
+
+def test_by_a_clock_that_the_broker_contradicts_nothing_is_sold(bench: Bench):
+    """Hours off it may take the evening for the morning: the order would be one for another session."""
+    bench.broker.behind_us = timedelta(hours=-5)
+    with pytest.raises(SettingsError, match="nothing is recorded by it"):
+        sell(bench, 20)
+
+    assert [] == sales(bench)

@@ -671,3 +671,15 @@ def test_what_a_split_made_beside_a_sale_of_as_many_shares_is_still_held(bench: 
     assert (True, [(33, 74.0)]) == (evening.is_settled, [row[:2] for row in held])
     assert ("SELL", 33, ["exit_pending"]) == (document["action"], document["shares"], document["exit_reasons"])
     assert [] == upkeep.check(bench.path)
+
+
+@pytest.mark.parametrize(("held", "follows"), [(67.0, True), (64.0, True), (74.0, False), (40.0, False)])
+def test_a_few_shares_traded_past_the_program_since_hide_no_split(bench: Bench, held: float, follows: bool):
+    """Closes of a half, and twice the shares but for a few: what is still unlike the book is told."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.shares = held
+    document = bench.decide(NEXT).document
+
+    assert (66 if follows else 33, "HOLD") == (bench.desk.shares(), document["action"])
+    assert [True] == [f"the broker {held:g}" in words for words, _ in bench.notices("mismatch")[-1:]]

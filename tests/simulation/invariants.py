@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from math import isclose
 from typing import TYPE_CHECKING
 
@@ -414,7 +414,8 @@ def the_day_is_told(world: World) -> Iterator[str]:
     events = (Event.DAILY_SUMMARY, Event.POSITION_UNATTENDED, Event.APPROVAL)
     if recorded.document["blocked_by"] != "data" and not any(notice.event in events for notice in told):
         yield f"{world.today} is decided: {recorded.document['reason']}, and nobody was told"
-    is_lapsed = recorded.document["blocked_by"] == "awaiting_approval" and world.word != "refuse"
+    is_answered = world.word in ("refuse", "flatten")  # the last word; before a sale by hand there may have been a no
+    is_lapsed = recorded.document["blocked_by"] == "awaiting_approval" and not is_answered
     is_lapsed = is_lapsed and world.store.order(world.today) is None
     if is_lapsed and not any(notice.event is Event.APPROVAL and "not bought" in notice.words for notice in told):
         yield f"{world.today}: the question lapsed ({row.why}), and nobody was told"
@@ -501,9 +502,12 @@ def decided_as_the_rules_say(world: World) -> Iterator[str]:
         if document["action"] == "BUY":
             yield f"{world.today} was to be bought on no volume: {document['reason']}"
         return
-    day = world.market.position[world.today]
     expected = world.oracle(strategy).action(
-        day, world.entry, exit_pending=bool(world.exits_decided), is_learned=world.is_entry_learned()
+        world.market.position[world.today],
+        world.entry,
+        exit_pending=bool(world.exits_decided),
+        is_learned=world.is_entry_learned(),
+        is_over=datetime.fromisoformat(document["as_of"]) >= calendar().close(world.today),
     )
     if expected and "daily_loss" not in document["exit_reasons"] and document["action"] != expected:
         yield f"{world.today}: {document['action']} ({document['reason']}), the rules say {expected}"

@@ -89,10 +89,10 @@ class Market:
         lived[:, 1], lived[:, 2] = np.maximum(lived[:, 1], seen), np.minimum(lived[:, 2], seen)
         return dict(zip(self.lived, seen.tolist(), strict=True))
 
-    def at_decision(self, day: int) -> tuple[float, float, float]:
-        """High, low and last price of the day by its number, as a decision sees them."""
+    def at_decision(self, day: int, *, is_over: bool = False) -> tuple[float, float, float]:
+        """High, low and last price of the day by its number, as a decision sees them. is_over: after the close."""
         _, high, low, close, _ = self.bars[day].tolist()
-        return high, low, self.seen.get(self._dates[day], close)
+        return high, low, close if is_over else self.seen.get(self._dates[day], close)
 
     def revise(self, day: date, share: float, *, prices: bool) -> None:
         """The source says something else of a session that was final: its volume, and where its prices ended."""
@@ -105,6 +105,7 @@ class Market:
         """From that session's open on every price is so many times what it would have been."""
         place = self.position[day]
         self.bars[place:, :4] = np.round(self.bars[place:, :4] * factor, 2)
+        self.seen |= {later: float(np.round(price * factor, 2)) for later, price in self.seen.items() if later >= day}
 
     def close_exchange(self, day: date) -> None:
         """The exchange stays closed on a day that every calendar had as a session: it has no bar, now or ever."""

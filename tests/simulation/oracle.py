@@ -21,15 +21,21 @@ class Oracle:
         self.ranges = _wilder_atr(self.high, self.low, self.close, p.atr_period)
 
     def action(
-        self, day: int, entry: tuple[float, int] | None, *, exit_pending: bool, is_learned: bool = False
+        self,
+        day: int,
+        entry: tuple[float, int] | None,
+        *,
+        exit_pending: bool,
+        is_learned: bool = False,
+        is_over: bool = False,
     ) -> str | None:
         """BUY, SELL or HOLD at the prices of the day's decision; None where a comparison is too close to call.
 
         entry: average price and day of the position held, None when flat. is_learned: no decision on record entered
-        it, so its ATR may be that of the final bar.
+        it, so its ATR may be that of the final bar. is_over: decided after the close.
         """
-        p = self.p
-        close, vix, rsi = self.market.at_decision(day)[2], self.vix[day], self.rsi(day)
+        p, close = self.p, self.market.at_decision(day, is_over=is_over)[2]
+        vix, rsi = self.vix[day], self.rsi(day, close)
         mean = (sum(self.close[day - p.ma_period + 1 : day]) + close) / p.ma_period
         volumes = self.volume[day - p.volume_lookback + 1 : day + 1]
         usual = sum(volumes) / p.volume_lookback
@@ -48,10 +54,10 @@ class Oracle:
         exits = close < mean, vix > p.vix_exit_threshold, rsi < p.rsi_exit_threshold, is_profit[0], exit_pending
         return "SELL" if any(exits) else "HOLD"
 
-    def rsi(self, day: int) -> float:
-        """As the day's decision sees it."""
+    def rsi(self, day: int, close: float) -> float:
+        """With that price on the day."""
         n, (up, down) = self.p.rsi_period, self.moves[day - 1]
-        move = self.market.at_decision(day)[2] - self.close[day - 1]
+        move = close - self.close[day - 1]
         up, down = (up * (n - 1) + max(move, 0.0)) / n, (down * (n - 1) + max(-move, 0.0)) / n
         return 100 * up / (up + down)
 

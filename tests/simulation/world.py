@@ -199,6 +199,8 @@ class World:
         self.places_today.clear()
         self.sent_before = len(self.broker.sent)
         self.ratio, self.broker.unscaled = 1, 1
+        if number > self.life.first:  # its auction was held, also where no run has seen that
+            self.clock.set(max(self.clock.now(), calendar().close(calendar().nearest(session)[0])))
         for trouble in troubles:
             if trouble.place == "night":
                 self.overnight(trouble, session)
@@ -257,8 +259,14 @@ class World:
             or any(execution.fill.reference == "by hand" for execution in since_flat)
             or any(fill.session in self.restored or fill.session in self.misjudged for fill in booked)
             or any(fill.is_estimated for fill in booked)
-            or self.in_shares_of_today(1, since_flat[0].fill.session if since_flat else self.today) != self.ratio
+            or self._is_split_since(since_flat[0].fill.session if since_flat else self.today)
         )
+
+    def _is_split_since(self, session: date) -> bool:
+        """Whether a split came after a session that left a fraction, or that the book has not followed before today."""
+        since = [ratio for day, ratio in self.splits if day > session]
+        followed = prod(split.ratio for split in self.store.splits() if split.session > session)
+        return prod(since) != followed * self.ratio or any(ratio % 1 for ratio in since)
 
     def still_open(self) -> str:
         """What a book has not brought to its end, in words; a day that was no session has none."""
