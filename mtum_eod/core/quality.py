@@ -320,6 +320,10 @@ class _Check:
             self.add(FindingKind.SESSION_MISSING, rest[-1], words, is_fatal=True)
 
 
+TELLING = 5
+"""So many sessions of one ratio tell of a split, whatever the newest ones say."""
+
+
 def closes_ratio(fetched: DailyBars, stored: StoredBars) -> float | None:
     """By how much all fetched closes differ from the stored ones; None where they are the same, or differ variously.
 
@@ -384,6 +388,10 @@ def _one_ratio(new: Floats, old: Floats) -> float | None:
     if len(new) < 2 or np.array_equal(new[:, 3], old[:, 3]):
         return None
     ratios = new[:, 3] / old[:, 3]
+    # While a split is in doubt decisions keep what they saw: the newest bars may be on the new scale already.
+    on_old_scale = int(np.flatnonzero(new[:, 3] != old[:, 3])[-1]) + 1
+    if on_old_scale >= TELLING:
+        ratios = ratios[:on_old_scale]
     ratio = float(np.median(ratios))
     is_one = abs(ratio - 1) > SAME_RATIO and float((np.abs(ratios / ratio - 1) < SAME_RATIO).mean()) >= ALIKE
     return ratio if is_one else None

@@ -15,6 +15,7 @@ from mtum_eod.core.evidence import Gate
 from mtum_eod.core.trading import Act, OwnerAct, SessionStatus
 from mtum_eod.core.words import counted, wall
 from mtum_eod.jobs.desk import Desk, TradingDesk
+from mtum_eod.jobs.filing import refuse_wrong_clock
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.ports import BookReader, Notice, RecordedSignal, Recording, SessionRow
@@ -96,6 +97,7 @@ def close_lapsed(desk: TradingDesk, run_id: int) -> None:
         if recorded and now >= desk.timetable(row.session).hard_stop_at:
             approval = approval_of(desk.store, recorded)
             heard = f"approved by {approval.by}, but not sent" if approval else "nobody approved it"
+            refuse_wrong_clock(desk)  # or the hard stop may be still to come
             _close(desk, recorded, f"{heard} before the hard stop", run_id, is_told=True)
 
 

@@ -19,7 +19,7 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import mismatch
 from mtum_eod.ports import Answer, Known, Notice, Unknown
 
-COMPARED_SESSIONS = 10
+COMPARED_SESSIONS = 30
 """At least so many sessions are read where bars are to be written, so that a split of the closes stands out."""
 
 TRADED_BESIDE = 0.1
@@ -65,7 +65,7 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
     ratio = quality.split_ratio(closes)
     if ratio is None:
         return f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts"
-    known = _last_final(desk, prices)
+    known = _last_old(desk, prices, ratio)
     since = [fill for fill in (*desk.store.fills(), *shown) if fill.session > known]
     doubts = []
     for session in _first_sessions(desk, prices, since, ratio):
@@ -77,11 +77,15 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
     return f"closes are {closes:.4g} times the stored ones, but {doubts[0]}"
 
 
-def _last_final(desk: Desk, prices: DailyBars) -> date:
-    """The last session whose final close the store has: on the old scale, so what was executed up to it is too."""
+def _last_old(desk: Desk, prices: DailyBars, ratio: float) -> date:
+    """The last session with a final close of the old scale in the store; what was executed by then is of old shares."""
     stored = desk.store.bars(desk.book.symbol, prices.first, prices.last)
-    day: date = stored.days[stored.statuses == str(BarStatus.FINAL)][-1].item()
-    return day
+    last: date = prices.first
+    for session in stored.days[stored.statuses == str(BarStatus.FINAL)].tolist():
+        was, close = stored.close_of(session), prices.close_of(session)
+        if was and close and _is_nearer(was, close * ratio, close):
+            last = session
+    return last
 
 
 def _first_sessions(desk: Desk, prices: DailyBars, since: Sequence[Fill], ratio: float) -> Iterator[date]:

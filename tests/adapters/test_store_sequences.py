@@ -4,6 +4,7 @@ Hypothesis draws the sequences. Nothing is random from run to run; `pytest -m sl
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,16 +13,18 @@ from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from book_by_hand import BOOK, SETTINGS, at, day, fill, intent, mark, recording, reference, signal
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from simulation.fake_store import FakeStore
 
-from mtum_eod.adapters.store import SqlStore, open_store
+from mtum_eod.adapters.store import SqlStore, open_store, reading, sql_store
+from mtum_eod.adapters.store.statements import Statement
 from mtum_eod.core.events import Event
 from mtum_eod.core.market import VIX, BarStatus, DailyBars, days_of
 from mtum_eod.core.trading import (
@@ -74,8 +77,8 @@ def write(name: str, *values: Any, **named: Any) -> st.SearchStrategy[Write]:
 def fills(draw: st.DrawFn) -> Any:
     text, side, number = draw(texts), draw(sides), draw(st.sampled_from((1, 1, 1, 2)))
     shares, price = (
-        draw(st.sampled_from((20, 20, 4, 8, 4, 8, 0))),
-        draw(st.sampled_from((100.0, 101.25, 110.5, 101.25, nan))),
+        draw(st.sampled_from((20, 20, 20, 20, 4, 8, 4, 8, 4, 8, 4, 0))),
+        draw(st.sampled_from((100.0, 101.25, 110.5, 101.25, 100.0, 101.25, 110.5, 101.25, nan))),
     )
     commission = draw(st.sampled_from((None, None, 1.0, 2.25)))
     made = fill(text, side, shares, price, commission, number)
@@ -100,7 +103,22 @@ def bars(draw: st.DrawFn) -> DailyBars:
 
 books = st.builds(
     lambda changes: replace(BOOK, **changes),
-    st.sampled_from(({}, {}, {"account": ""}, {"account": "SIM2"}, {"capital_usd": 6e3}, {"mode": Mode.PAPER})),
+    st.sampled_from(
+        (
+            {},
+            {},
+            {},
+            {},
+            {},
+            {},
+            {"account": ""},
+            {"account": "SIM2"},
+            {"capital_usd": 6e3},
+            {"capital_usd": 6e3},
+            {"capital_usd": 7e3},
+            {"mode": Mode.PAPER},
+        )
+    ),
 )
 
 
@@ -129,7 +147,7 @@ def recordings(draw: st.DrawFn) -> Any:
 rows = st.builds(SessionRow, session=sessions, status=st.sampled_from(SessionStatus), why=texts)
 marks = st.builds(
     lambda text, cash, is_final: replace(mark(text, cash, 0.0, 0.0, 0.0), is_final=is_final),
-    *(texts, st.sampled_from((5000.0, 5001.5, nan)), flags),
+    *(texts, st.sampled_from((5000.0, 5001.5, 5002.5, 5000.0, 5001.5, nan)), flags),
 )
 notices = st.builds(
     Notice, event=st.sampled_from((Event.RUN_FAILED, Event.MISMATCH)), words=st.sampled_from(("a", "b"))
@@ -147,7 +165,7 @@ WRITES: dict[str, st.SearchStrategy[Write]] = {
         perm_id=st.none() | few,
         words=texts,
     ),
-    "add_fills": write("add_fills", st.lists(fills(), max_size=3)),
+    "add_fills": write("add_fills", st.lists(fills(), min_size=1, max_size=3) | st.just([])),
     "replace_estimates": write("replace_estimates", references, st.lists(fills(), max_size=2)),
     "adopt": write("adopt", fills(), st.sampled_from((2.5, 3.0, 0.0)), st.just(4.0), texts.map(at)),
     "leave": write("leave", st.sampled_from((0.0, 5.0, 0.5, -1.0)), texts.map(at)),
@@ -245,7 +263,7 @@ def everything(store: Store) -> dict[str, Any]:
         answers[f"since_flat {session}"] = round(since.realised, 9), since.fills
     for key in {one.reference for one in store.fills()}:
         answers[f"fills_of {key}"] = store.fills_of(key)
-    return answers | {name: _rounded(store.view(name).rows) for name in VIEWS}
+    return answers | {f"view {name}": _rounded(store.view(name).rows) for name in VIEWS}
 
 
 def _rounded(found: Any) -> list[Any]:
@@ -275,6 +293,7 @@ class Sequences(RuleBasedStateMachine):
     """A file and a model of it go through the same, and answer alike."""
 
     kinds: tuple[str, ...] = tuple(WRITES)
+    has_orders = True
 
     @initialize()
     def open(self) -> None:
@@ -284,9 +303,16 @@ class Sequences(RuleBasedStateMachine):
         self.model = FakeStore()
         self.open_file(empty_book(), b"")
         self.commits = {contents(self.path): self.model.image()}
-        for store in (self.model, self.store):
-            store.start_run(Step.DECIDE, SESSIONS[0], at("01-03"))
-        self.commits[contents(self.path)] = self.model.image()
+        self.both(lambda store: store.start_run(Step.DECIDE, SESSIONS[0], at("01-03")))
+        for text, side in zip(DAYS, (Side.BUY, Side.SELL, Side.BUY), strict=True) if self.has_orders else ():
+            made = recording(1, text, signal=signal(text, str(side)), intent=intent(text, side, 20))
+            self.both(lambda store, made=made: store.record(made))
+
+    def both(self, write: Callable[[Store], Any]) -> None:
+        """The same write into model and file, by itself."""
+        write(self.model)
+        write(self.store)
+        self.committed()
 
     def open_file(self, database: bytes, wal: bytes) -> None:
         self.number += 1
@@ -308,7 +334,7 @@ class Sequences(RuleBasedStateMachine):
         """Each by itself, one after the other."""
         for one in data.draw(st.lists(self.writes, min_size=count, max_size=count)):
             assert outcome(one, self.model) == outcome(one, self.store)
-            self.commits[contents(self.path)] = self.model.image()
+            self.committed()
 
     @rule(data=st.data(), fails=flags, is_nested=flags)
     def write_together(self, data: st.DataObject, fails: bool, is_nested: bool) -> None:
@@ -326,7 +352,7 @@ class Sequences(RuleBasedStateMachine):
             return done
 
         assert together(self.model) == together(self.store)
-        self.commits[contents(self.path)] = self.model.image()
+        self.committed()
 
     @rule()
     def reopen(self) -> None:
@@ -358,12 +384,15 @@ class Sequences(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-def sequences(*kinds: str) -> Any:
-    """The test case of sequences of these writes: the same ones in every run, to be met in seconds."""
-    case = type("Sequences", (Sequences,), {"kinds": kinds}).TestCase
+def sequences(*kinds: str, has_orders: bool = False) -> Any:
+    """The test case of sequences of these writes: the same ones in every run, to be met in seconds.
+
+    has_orders: every session has one from the start, so that most executions are of an order on record.
+    """
+    case = type("Sequences", (Sequences,), {"kinds": kinds, "has_orders": has_orders}).TestCase
     case.settings = settings(
         derandomize=True,
-        max_examples=12,
+        max_examples=20,
         stateful_step_count=8,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -373,12 +402,25 @@ def sequences(*kinds: str) -> Any:
 
 # Few kinds at a time, so that those that touch the same rows meet often.
 TestDecisions = sequences("record", "record", "add_rows", "update_order")
-TestSettlement = sequences("record", "add_rows", "settle", "settle")
-TestExecutions = sequences("add_fills", "add_fills", "replace_estimates", "record")
-TestPositions = sequences("record", "add_fills", "adopt", "split")
+TestSettlement = sequences("record", "settle")
+TestMoney = sequences("record", "add_fills", has_orders=True)
+TestExecutions = sequences("add_fills", "add_fills", "replace_estimates", "record", has_orders=True)
+TestPositions = sequences("record", "add_fills", "adopt", "split", has_orders=True)
 TestBars = sequences("add_bars", "record")
 TestOwner = sequences("halt", "resume", "add_act", "leave", "add_cash_flow", "record")
-TestRunsAndNotices = sequences("start_run", "end_run", "add_notice", "add_notice", "notice_tried")
+TestRuns = sequences("start_run", "end_run", "add_notice")
+TestNotices = sequences("add_notice", "add_notice", "notice_tried")
+THEMES = {
+    "decisions": TestDecisions,
+    "settlement": TestSettlement,
+    "money": TestMoney,
+    "executions": TestExecutions,
+    "positions": TestPositions,
+    "bars": TestBars,
+    "owner": TestOwner,
+    "runs": TestRuns,
+    "notices": TestNotices,
+}
 
 
 @pytest.mark.slow
@@ -388,3 +430,83 @@ class TestManySequences(Sequences.TestCase):
     settings = settings(
         max_examples=300, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
+
+
+# -- bugs on purpose: sequences that find none of them prove nothing ---------------------------------------------------
+
+
+class Altered(Statement):
+    """A statement of which a part of the text is another one."""
+
+    def __init__(self, real: Statement, old: str, new: str) -> None:
+        super().__init__(real._composed)
+        self._change = old, new
+
+    def _text(self, values: Any) -> Any:
+        is_new = tuple(values) not in self._texts
+        text = super()._text(values)
+        if is_new:
+            assert self._change[0] in text.sql
+            text.sql = text.sql.replace(*self._change)
+        return text
+
+
+def altered(holder: Any, name: str, old: str, new: str) -> Any:
+    return patch.object(holder, name, Altered(getattr(holder, name), old, new))
+
+
+FINAL_STAYS = "excluded.is_final = 1 OR equity_mark.is_final = 0"
+PLANTED = {
+    "a final mark is replaced by one that is not": altered(sql_store, "UPSERT_MARK", FINAL_STAYS, "1"),
+    "no savepoints": patch.object(sql_store, "apart", nullcontext),
+    "an older report fills a newer one's gap": altered(
+        sql_store, "FILL_GAP", "execution.revision = excluded.revision", "1"
+    ),
+    "a correction of a lower revision is taken": altered(
+        sql_store, "CORRECT_FILL", "execution.revision < excluded.revision", "execution.revision != excluded.revision"
+    ),
+    "estimates of other orders are removed": altered(
+        sql_store, "DROP_ESTIMATES", "execution.reference = ?", "? IS NOT NULL"
+    ),
+    "a skip becomes a miss": altered(sql_store, "UPSERT_ROW", "excluded.status != ?", "? IS NOT NULL"),
+    "a settled session is unsettled": altered(sql_store, "UPSERT_ROW", "session.is_settled = 1 OR ", ""),
+    "another kind of halt is lifted": altered(sql_store, "LIFT_KIND", "halt.is_daily_loss = ?", "? IS NOT NULL"),
+    "a message already sent is counted up": altered(sql_store, "COUNT_UP", "notice.sent_at IS NULL", "1"),
+    "a bar never becomes final": patch.object(sql_store, "RANKS", dict.fromkeys(sql_store.RANKS, 0)),
+    "the mark before a session is its own": altered(
+        reading.LAST_MARK, "statement", "equity_mark.session < ?", "equity_mark.session <= ?"
+    ),
+    "an exit decided at the entry counts": altered(
+        reading, "EXIT_DECIDED", "signal.session > ?", "signal.session >= ?"
+    ),
+    "executions come in the order of arrival": altered(
+        reading.FILLS, "statement", "ORDER BY execution.executed_at, execution.id", "ORDER BY execution.id"
+    ),
+    "capital changes after a trade": altered(sql_store, "SET_CAPITAL", "NOT (EXISTS", "1 OR NOT (EXISTS"),
+    "drift is written to every decision of a session": altered(
+        sql_store, "SET_DRIFT", "signal.id = (SELECT max(signal.id) AS max_1", "signal.id IN (SELECT signal.id"
+    ),
+}
+UNSEEN = ("drift is written to every decision of a session",)
+"""Of several decisions of a session only the last one is ever shown."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found_by_the_sequences_of_one_run(name: str):
+    with PLANTED[name]:
+        found = [theme for theme, case in THEMES.items() if is_broken(case)]
+    print(f"FIGURE {name}: {', '.join(found) or 'not found'}")
+
+    assert bool(found) == (name not in UNSEEN)
+
+
+def is_broken(case: Any) -> bool:
+    """Whether store and model differ in one of its sequences. Whatever else is raised is no finding."""
+    run = case()
+    run.settings = settings(run.settings, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
+    try:
+        run.runTest()
+    except AssertionError:
+        return True
+    return False

@@ -493,3 +493,12 @@ def test_a_revised_volume_that_was_unknown_is_called_missing() -> None:
     assert ["MTUM 2024-11-05: revised at made by hand, volume missing and 1000000"] == [
         finding.words for finding in compare_with_store(bars(), before)
     ]
+
+
+def test_bars_stored_on_the_new_scale_already_do_not_hide_a_split() -> None:
+    """Decisions beside a split in doubt keep what they saw: the last two sessions are stored as the source has them."""
+    raw = bars()
+    old = raw.values.copy()
+    old[:-2, :4] *= 2
+
+    assert 0.5 == pytest.approx(closes_ratio(raw, stored(replace(raw, values=old))))

@@ -375,7 +375,8 @@ def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
 def a_restore_loses_nothing_the_broker_knows(world: World) -> Iterator[str]:
     """Once a restored book has settled today, it has today's order and executions as the broker's lists show them."""
     row = world.row()
-    if world.today not in world.restored or row is None or not row.is_settled:
+    is_still_listed = calendar().local_date(world.clock.now()) == world.today
+    if world.today not in world.restored or row is None or not row.is_settled or not is_still_listed:
         return
     order = world.store.order(world.today)
     for had in (resting for resting in world.broker.resting[-3:] if resting.arrived_on == world.today):
