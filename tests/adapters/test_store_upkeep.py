@@ -213,37 +213,36 @@ def test_a_restored_database_is_the_backup_and_the_present_one_stays_beside(writ
     assert f"{written.name}.before-restore-" == beside.name[: len(written.name) + 16]
 
 
+def crash(written: Path, write: Callable[[SqlStore], object]) -> Path:
+    """A copy of the database as a power cut after that write leaves it, its last commit in the log beside it only."""
+    folder = written.parent / "crashed"
+    folder.mkdir()
+    with closing(open_store(written)) as store:
+        write(store)
+        for ending in ("", "-wal", "-shm"):
+            shutil.copy(f"{written}{ending}", folder / f"{written.name}{ending}")
+    return folder / written.name
+
+
 def test_a_wal_left_by_a_crash_goes_with_the_old_file_and_not_into_the_restored_one(written: Path, tmp_path: Path):
     made = upkeep.backup(written, tmp_path / "kept")
-    crashed = tmp_path / "crashed"
-    crashed.mkdir()
-    store = open_store(written)
-    store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)])
-    for ending in ("", "-wal", "-shm"):
-        shutil.copy(f"{written}{ending}", crashed / f"book.db{ending}")
-    store.close()
-    beside = upkeep.restore(made, crashed / "book.db").kept
+    crashed = crash(written, lambda store: store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)]))
+    beside = upkeep.restore(made, crashed).kept
 
     assert beside is not None
-    assert (6, 7) == (fills_in(crashed / "book.db"), fills_in(beside))
+    assert (6, 7) == (fills_in(crashed), fills_in(beside))
 
 
 def test_a_file_kept_with_its_wal_is_restored_with_it(written: Path, tmp_path: Path):
     """What a restore had put aside is brought back: its last commits are in the log beside it still."""
     made = upkeep.backup(written, tmp_path / "kept")
-    crashed = tmp_path / "crashed"
-    crashed.mkdir()
-    store = open_store(written)
-    store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)])
-    for ending in ("", "-wal", "-shm"):
-        shutil.copy(f"{written}{ending}", crashed / f"book.db{ending}")
-    store.close()
-    beside = upkeep.restore(made, crashed / "book.db").kept
+    crashed = crash(written, lambda store: store.add_fills([fill("01-17", Side.SELL, 10, 108.0, 1.08)]))
+    beside = upkeep.restore(made, crashed).kept
     assert beside is not None
-    upkeep.restore(beside, crashed / "book.db")
+    upkeep.restore(beside, crashed)
 
-    assert (7, 7) == (fills_in(crashed / "book.db"), fills_in(beside))
-    assert [] == [p.name for p in crashed.iterdir() if ".part" in p.name]
+    assert (7, 7) == (fills_in(crashed), fills_in(beside))
+    assert [] == [p.name for p in crashed.parent.iterdir() if ".part" in p.name]
 
 
 def test_a_restore_needs_no_database_to_be_there(written: Path, tmp_path: Path):
@@ -336,16 +335,10 @@ def test_a_halt_lifted_since_the_backup_stands_again_and_is_told(written: Path):
 
 def test_a_halt_in_a_wal_left_by_a_crash_still_stands(written: Path, tmp_path: Path):
     made = upkeep.backup(written, tmp_path / "kept")
-    crashed = tmp_path / "crashed"
-    crashed.mkdir()
-    store = open_store(written)
-    store.halt(STOP)
-    for ending in ("", "-wal", "-shm"):
-        shutil.copy(f"{written}{ending}", crashed / f"book.db{ending}")
-    store.close()
-    upkeep.restore(made, crashed / "book.db")
+    crashed = crash(written, lambda store: store.halt(STOP))
+    upkeep.restore(made, crashed)
 
-    assert [STOP] == halts_in(crashed / "book.db")
+    assert [STOP] == halts_in(crashed)
 
 
 def test_the_restored_database_is_one_whole_private_file(written: Path):
