@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from math import prod
 from typing import TYPE_CHECKING
 
 from mtum_eod.adapters.simulated_order import SimulatedOrder
@@ -12,7 +11,7 @@ from mtum_eod.core.checks import Check
 from mtum_eod.core.ledger import ledger
 from mtum_eod.core.market import UNFINISHED
 from mtum_eod.core.quality import ABSURD
-from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, whole_shares
+from mtum_eod.core.trading import Fill, OrderIntent, OrderStatus, ratio_since, whole_shares
 from mtum_eod.errors import BrokerUnavailable, MarketDataError
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Calendar, Cash, Clock, Known, MarketData, Unknown, WhatIf
 
@@ -140,7 +139,7 @@ class SimulatedBroker:
         """The newest orders, each on the scale of today's closes: an execution is priced when it is asked for."""
         splits = self._book.splits()
         return [
-            replace(order, shares=round(order.shares * prod(s.ratio for s in splits if s.session > order.session)))
+            replace(order, shares=round(order.shares * ratio_since(splits, order.session)))
             for order in self._orders.newest(REMEMBERED)
         ]
 

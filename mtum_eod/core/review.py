@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate, pairwise
-from math import isnan, nan, prod
+from math import isnan, nan
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from mtum_eod.core.metrics import (
 from mtum_eod.core.money import Usd
 from mtum_eod.core.parameters import Parameters
 from mtum_eod.core.strategy import ENTRY_RULES, EntryRule, entry_rules, target_price
-from mtum_eod.core.trading import CashFlow, Split
+from mtum_eod.core.trading import CashFlow, Split, ratio_since
 
 HORIZONS = (1, 5, 10, 20)
 """How many sessions after a signal its return is looked at."""
@@ -133,7 +133,7 @@ class Subject:
 
     def scale_since(self, session: date) -> float:
         """How many shares of today one share of that session has become."""
-        return prod(split.ratio for split in self.splits if split.session > session)
+        return ratio_since(self.splits, session)
 
     def shares_on_scale(self, session: date, shares: int) -> float:
         """Shares held after a session, as shares of today: a book rescales those of an open round trip only."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from math import floor
+from math import floor, prod
 
 from mtum_eod.core.money import Usd
 
@@ -200,6 +201,11 @@ class Split:
     def eve(self) -> date:
         """The last day of the old scale."""
         return self.session - timedelta(days=1)
+
+
+def ratio_since(splits: Iterable[Split], session: date) -> float:
+    """How many shares of today one share of that session has become."""
+    return prod(split.ratio for split in splits if split.session > session)
 
 
 class Act(StrEnum):

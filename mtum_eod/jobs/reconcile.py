@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
-from math import isnan, log, prod
+from math import isnan, log
 from typing import Any
 
 from mtum_eod.core.money import TOLERANCE_USD
-from mtum_eod.core.trading import Act, Fill, Order, OrderIntent, OrderStatus, OwnerAct, Side, same_shares, whole_shares
+from mtum_eod.core.trading import (
+    Act,
+    Fill,
+    Order,
+    OrderIntent,
+    OrderStatus,
+    OwnerAct,
+    Side,
+    ratio_since,
+    same_shares,
+    whole_shares,
+)
 from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, SettingsError
 from mtum_eod.jobs import market
@@ -246,7 +257,7 @@ def fill(desk: TradingDesk, session: date, price: float, commission: float, by: 
 
 
 def _on_book_scale(desk: Desk, session: date, price: float, estimated: float) -> float:
-    since = prod(split.ratio for split in desk.store.splits() if split.session > session)
+    since = ratio_since(desk.store.splits(), session)
     on_scale = min((price, price / since), key=lambda usd: abs(log(usd / estimated)))
     if abs(on_scale / estimated - 1) > FAR_FROM_THE_CLOSE:
         raise SettingsError(
