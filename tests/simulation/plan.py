@@ -117,6 +117,9 @@ TAKEN_BACK = ("cancels", "halts_and_cancels")
 ANSWERS = ("approves", "refuses")
 """The owner's answers to the question whether to buy."""
 
+AIMED = 0.06
+"""In how many sessions of a troubled life two things that are rare alone are made to meet."""
+
 POINTS = list(
     dict.fromkeys((place, what) for table in (CALLS, WORLD) for place, kinds in table.items() for what in kinds)
 )
@@ -170,12 +173,14 @@ def drawn(seed: int, sessions: int) -> Life:
     """The life of a seed. One in eight is calm; the others have troubles in one session of two to ten."""
     chance = stream(seed, "troubles")
     share = 0.0 if is_calm(seed) else chance.uniform(0.1, 0.5)
-    troubles = []
+    troubles, apart = [], stream(seed, "aimed")
     for session in range(sessions):
         if chance.random() < share:
             troubles.append(_trouble(session, chance))
             while chance.random() < 0.45:  # trouble comes in company
                 troubles.append(_trouble(session, chance))
+        if share and apart.random() < AIMED:
+            troubles += _aimed(session, apart)
     return Life(seed, sessions, tuple(troubles))
 
 
@@ -184,6 +189,15 @@ def drawn_torn(seed: int, sessions: int) -> Life:
     life, chance = drawn(seed, sessions), stream(seed, "power")
     torn = [Trouble(n, chance.choice(TORN_WRITES), TORN, size=chance.random()) for n in range(1, sessions, 2)]
     return Life(seed, sessions, (*life.troubles, *torn))
+
+
+def _aimed(session: int, chance: Random) -> list[Trouble]:
+    """What decides something only where two rare things meet, which would seldom come by itself."""
+    minute = chance.randint(21, 58)  # between the question or the decision, and the hard stop
+    if chance.random() < 0.5:  # in a session whose entry waits for the owner
+        return [Trouble(session, "owner", "refuses", minute=minute)]
+    killed = Trouble(session, "store.add_notice", chance.choice(CRASHES), nth=chance.choice((1, 1, 2)))
+    return [Trouble(session, "broker", "rejects", minute=minute), killed]  # between an order's end and its word
 
 
 def _trouble(session: int, chance: Random) -> Trouble:
