@@ -425,7 +425,8 @@ def the_day_is_told(world: World) -> Iterator[str]:
 def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     """An exit once decided, today or before, is sold, stays pending since then, or is told.
 
-    Of shares that the book has not got, sold or lost, the owner hears as of a difference.
+    Of shares that the book has not got, sold or lost, the owner hears as of a difference; where the closes say that
+    they were split, and the broker's shares do not yet, as of that.
     """
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
     if not world.exits_decided or left <= 0 or not world.runs_today:
@@ -433,7 +434,9 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     held, since = world.ledger().holding, world.exits_decided[0]
     pending = held and world.store.exit_decided_since(held.entry_session)
     is_pending = pending and pending[0] <= since
-    named = [notice for notice in world.told_today() if notice.is_urgent and "SELL" in notice.words]
+    in_doubt = ["a split would have made"] * (held is None)
+    urgent = [notice.words for notice in world.told_today() if notice.is_urgent]
+    named = [words for words in urgent if any(one in words for one in ("SELL", *in_doubt))]
     events = (Event.POSITION_UNATTENDED, Event.MISMATCH) if held is None else (Event.POSITION_UNATTENDED,)
     is_told = named or any(notice.event in events for notice in world.told_today())
     if not (is_pending or is_told):
