@@ -251,14 +251,16 @@ class World:
     def _may_entry_differ(self) -> bool:
         """Whether the book has reason to hold another entry than the account: one that the world itself knows of."""
         since_flat = self.broker.executed[self.flat_at :]
-        listed = {execution.fill.execution_id for execution in since_flat}
-        booked = [fill for fill in self.book_fills()[-8:] if fill.execution_id not in listed]
+        true = [execution.fill for execution in since_flat]
+        booked = self.book_fills()[-8:]
+        listed, known = ({fill.execution_id for fill in fills} for fills in (true, booked))
+        apart = [fill for fill in (*true, *booked) if (fill.execution_id in listed) != (fill.execution_id in known)]
         return bool(
             self.is_astray
             or self.left_open  # its fills are still to come
-            or any(execution.fill.reference == "by hand" for execution in since_flat)
-            or any(fill.session in self.restored or fill.session in self.misjudged for fill in booked)
-            or any(fill.is_estimated for fill in booked)
+            or any(fill.reference == "by hand" for fill in true)
+            or any(fill.session in self.restored or fill.session in self.misjudged for fill in apart)
+            or any(fill.is_estimated for fill in apart)
             or self._is_split_since(since_flat[0].fill.session if since_flat else self.today)
         )
 
@@ -334,8 +336,8 @@ class World:
         """What happens before the exchange opens, or instead of it."""
         if trouble.what.startswith("split"):
             ratio = self._ratio(trouble)
-            if not ratio:
-                return  # nobody splits a share that is cheap already
+            if not ratio or session in dict(self.splits):
+                return  # nobody splits a share that is cheap already, or twice in one night
             self.reach(trouble)
             price = self.market.price(self.clock.now()) / ratio
             self.market.split(ratio)
@@ -736,7 +738,7 @@ class World:
     def _has_said(self, word: str, ended: Ended) -> None:
         """A word that lets none go, which counts once the command says that it is done, and was in time."""
         is_in_time = self.clock.now() < calendar().close(self.today) - CUT_OFF and not self.broker.on_the_wire
-        if ended.is_done and ended.exit_code == 0 and is_in_time:
+        if ended.is_done and ended.exit_code == 0 and is_in_time and self.word != "refuse":  # a no stays one
             self.word = word
 
     def restore(self, trouble: Trouble) -> None:
