@@ -11,7 +11,7 @@ from mtum_eod.core import quality
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, lost_fraction, rescale
-from mtum_eod.core.market import BarStatus, DailyBars, FindingKind
+from mtum_eod.core.market import DailyBars, FindingKind
 from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, StoreError
@@ -33,7 +33,7 @@ def compared_window(desk: Desk, last: date) -> list[date]:
     """The sessions up to `last` in which a split of the closes stands out, however long nothing has been stored."""
     window = desk.calendar.window(last, COMPARED_SESSIONS)
     stored = desk.store.bars(desk.book.symbol, window[0], last)
-    if (stored.statuses == str(BarStatus.FINAL)).sum() * 2 >= COMPARED_SESSIONS:
+    if stored.is_final.sum() * 2 >= COMPARED_SESSIONS:
         return window
     stored = desk.store.bars(desk.book.symbol, desk.calendar.first_session, last)
     if stored.is_empty:
@@ -80,12 +80,12 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
 def _last_old(desk: Desk, prices: DailyBars, ratio: float) -> date:
     """The last session with a final close of the old scale in the store; what was executed by then is of old shares."""
     stored = desk.store.bars(desk.book.symbol, prices.first, prices.last)
-    last: date = prices.first
-    for session in stored.days[stored.statuses == str(BarStatus.FINAL)].tolist():
+    session: date
+    for session in reversed(stored.days[stored.is_final].tolist()):
         was, close = stored.close_of(session), prices.close_of(session)
         if was and close and _is_nearer(was, close * ratio, close):
-            last = session
-    return last
+            return session
+    return prices.first
 
 
 def _first_sessions(desk: Desk, prices: DailyBars, since: Sequence[Fill], ratio: float) -> Iterator[date]:
