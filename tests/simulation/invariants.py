@@ -288,9 +288,14 @@ def a_mismatch_that_blocked_is_told(world: World) -> Iterator[str]:
 
 
 def a_latch_is_told(world: World) -> Iterator[str]:
-    """What blocks entries after a day's loss is told by the run that sets it, killed or not."""
+    """What blocks entries after a day's loss is told by the run that sets it, killed or not.
+
+    Killed after the disk had refused the message, the run has nothing left that knows of it.
+    """
     is_news = world.has_latch() and not world.is_latched
-    if is_news and not any(notice.event is Event.DAILY_LOSS for notice in world.told_in_run()):
+    is_lost = "store.add_notice" in world.places_today and not world.ended.is_done
+    is_told = any(notice.event is Event.DAILY_LOSS for notice in world.told_in_run())
+    if is_news and not (is_told or is_lost):
         yield f"entries are blocked since {world.today} for the loss of a day, and nobody was told"
 
 
