@@ -14,9 +14,17 @@ from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, S
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.inquiry import executions_of, executions_vanished, look_twice, order_among
+from mtum_eod.jobs.inquiry import (
+    BY_EXECUTIONS,
+    BY_POSITION,
+    Seen,
+    executions_of,
+    executions_vanished,
+    look_twice,
+    order_among,
+)
 from mtum_eod.jobs.market import fetch
-from mtum_eod.jobs.order import LOOK, acknowledge, recover, tell_order
+from mtum_eod.jobs.order import LOOK, NEVER_ARRIVED, acknowledge, recover, tell_order
 from mtum_eod.jobs.splits import compared_window, follow_before, follow_scale, unfollowed_split
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
 
@@ -98,21 +106,34 @@ def _is_of_old_shares(desk: Desk, session: date) -> bool:
 def _after_all(desk: TradingDesk, order: Order) -> tuple[Order, str]:
     """An order that was surely absent may have been on the wire still: where it did arrive, it is adopted.
 
-    Beside the order: what keeps the broker from saying so, while its executions can still be seen; else empty.
+    Past midnight the position tells it, as of any order that was on the wire. Beside the order: what keeps the broker
+    from saying so, while its executions can still be seen; else empty.
     """
     intent, orders, executions = order.intent, desk.broker.orders(), desk.broker.executions()
     found = order_among(desk, intent, orders.value) if isinstance(orders, Known) else None
     fills = executions_of(intent, executions.value) if isinstance(executions, Known) else []
     if found is None and not fills:
-        return order, "" if executions_vanished(desk, intent.session) else _silence(orders, executions)
+        if not executions_vanished(desk, intent.session):
+            return order, _silence(orders, executions)
+        if not _has_moved_the_position(desk, order):
+            return order, ""
     with desk.store.transaction():
         if found:
             acknowledge(desk, found)
         else:
-            words = "known by its executions"
+            words = BY_EXECUTIONS if fills else BY_POSITION
             desk.store.update_order(intent.reference, OrderStatus.WORKING, desk.wall_clock.now(), words=words)
         tell_order(desk, intent, "It reached the broker after all")
     return _present(desk, order), ""
+
+
+def _has_moved_the_position(desk: Desk, order: Order) -> bool:
+    """Whether an order that was sent has left no trace at the broker but its shares, all of them."""
+    others = [other for other in desk.store.open_orders() if other.intent.reference != order.intent.reference]
+    if others or order.intent.is_beside_mismatch or not order.words.startswith(NEVER_ARRIVED):
+        return False
+    seen = look_twice(desk, order.intent)
+    return isinstance(seen, Seen) and same_shares(seen.moved, order.intent.shares)
 
 
 def _silence(*answers: Answer[Any]) -> str:

@@ -15,6 +15,9 @@ from mtum_eod.ports import Answer, BrokerOrder, Known, Unknown
 BY_EXECUTIONS = "known by its executions"
 """The words on an order that no list of orders names."""
 
+BY_POSITION = "known by the position alone"
+"""The words on an order that has left no trace but its shares."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

@@ -34,7 +34,7 @@ from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
-from mtum_eod.jobs.inquiry import BY_EXECUTIONS, Seen, executions_vanished, had_already, look_twice
+from mtum_eod.jobs.inquiry import BY_EXECUTIONS, BY_POSITION, Seen, executions_vanished, had_already, look_twice
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
@@ -223,7 +223,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: 
             return
         status, words = OrderStatus.NOT_SENT, NEVER_ARRIVED
     elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent.session):
-        status, words = OrderStatus.WORKING, "known by the position alone"
+        status, words = OrderStatus.WORKING, BY_POSITION
     else:
         words = _moved(seen)
     words = "; ".join(filter(None, (words, doubt)))

@@ -404,6 +404,41 @@ def test_past_midnight_the_position_tells_the_quantity_and_the_price_is_estimate
     assert [] == upkeep.check(bench.path)
 
 
+@pytest.mark.parametrize(("moved", "ends"), [(33.0, "filled"), (20.0, "not_sent")])
+def test_an_order_given_up_that_moved_the_position_all_the_same_is_estimated(bench: Bench, moved: float, ends: str):
+    """It arrived after every look, and nobody asked before midnight; part of it may be anybody's."""
+    bench.broker.on_submit, bench.broker.forgets = "drop", True
+    bench.decide()
+    bench.broker.forgets = False
+    was = state(bench)
+    bench.broker.shares = moved
+    midnight(bench)
+    bench.at(NEXT, 60)
+    [settlement] = settle_all(bench.desk)
+
+    assert (("not_sent",), (ends,), True) == (*was, *state(bench), settlement.is_settled)
+    assert [(33, CLOSE, 4.884, 1)] * (ends == "filled") == fills(bench)
+    assert ["ESTIMATED" in words for words, _ in bench.notices("order_filled")] == [True] * (ends == "filled")
+
+
+def test_an_order_that_was_never_sent_has_moved_nothing(bench: Bench):
+    """The owner bought as many shares that day."""
+    record = bench.store.record
+
+    def record_slowly(recording: object) -> None:
+        record(recording)  # type: ignore[arg-type]
+        bench.clock.sleep(timedelta(minutes=6))
+
+    bench.store.record = record_slowly  # type: ignore[method-assign,assignment]
+    bench.decide()
+    bench.broker.shares = 33.0
+    midnight(bench)
+    bench.at(NEXT, 60)
+    settle_all(bench.desk)
+
+    assert ([("not_sent",)], []) == (state(bench), fills(bench))
+
+
 def test_what_was_booked_in_time_is_not_estimated_again(bench: Bench):
     """20 executions were read on the evening, the other 13 shares are known by the position alone."""
     bench.decide()

@@ -99,7 +99,7 @@ class Market:
         row = self.bars[self.position[day]]
         row[4] = np.round(row[4] * (1 + 0.06 * (share - 0.5)))
         if prices:
-            row[3] = np.round(row[3] + 0.2 * share * (row[0] - row[3]), 2)  # still between high and low
+            row[3] = np.clip(np.round(row[3] + 0.2 * share * (row[0] - row[3]), 2), row[2], row[1])
 
     def jump(self, day: date, factor: float) -> None:
         """From that session's open on every price is so many times what it would have been."""
