@@ -351,7 +351,9 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
             words = ": ".join(filter(None, (f"{intent.reference} is {answer.value.status}", answer.value.words)))
         else:
             words = f"{intent.reference} could not be withdrawn: {answer.why}"
-        desk.tell_once(_not_withdrawn(words), intent.session)
+        is_over = isinstance(answer, Known) and answer.value.status is OrderStatus.FILLED
+        said = f"{TOO_LATE}: {words}" if is_over else f"{words}; it may be executed at the close"
+        desk.tell_once(_urgent(said), intent.session)
     return Withdrawn(words=words, is_done=False)
 
 
@@ -364,11 +366,10 @@ def _hard_stop(desk: Desk, intent: OrderIntent) -> datetime:
 
 
 def _too_late(intent: OrderIntent) -> Notice:
-    return _not_withdrawn(f"{TOO_LATE} {intent.reference}: past the hard stop")
+    return _urgent(f"{TOO_LATE} {intent.reference}: past the hard stop; it may be executed at the close")
 
 
-def _not_withdrawn(words: str) -> Notice:
-    said = f"{words}; it may be executed at the close"
+def _urgent(said: str) -> Notice:
     return Notice(event=Event.RUN_FAILED, words=said, is_urgent=True)
 
 

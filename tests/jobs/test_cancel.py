@@ -96,6 +96,17 @@ def test_a_refused_cancel_is_told(bench: Bench):
     assert ((f"{BUY_KEY} is working",), 5) == (handled.words, handled.exit_code)
 
 
+def test_an_order_filled_by_then_is_told_as_such(bench: Bench):
+    """A sale in haste is filled at once, and will not be executed at any close."""
+    bench.decide()
+    bench.broker.on_cancel = "refuse"
+    bench.broker.execute(BUY_KEY, 33, 148.0, 1.0)
+    handled = take_back(bench, 16)
+
+    assert ((f"{BUY_KEY} is filled",), 5) == (handled.words, handled.exit_code)
+    assert [(f"too late to withdraw: {BUY_KEY} is filled", 1)] == bench.notices("run_failed")
+
+
 def test_cancelling_twice_is_harmless(bench: Bench):
     bench.decide()
     take_back(bench, 17)

@@ -12,7 +12,7 @@ from mtum_eod.core.backtest import Tape, backtest
 from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.parameters import LateExit, parameters_from
-from mtum_eod.core.trading import Act, Fill, OrderKind, OrderStatus, OrderType, SessionStatus, Side
+from mtum_eod.core.trading import Act, Fill, OrderIntent, OrderKind, OrderStatus, OrderType, SessionStatus, Side
 from mtum_eod.jobs.collect import ESTIMATE
 from mtum_eod.jobs.reconcile import BY_OWNER
 from simulation.broker import CUT_OFF, Execution, can_be
@@ -62,16 +62,20 @@ def orders_come_in_time(world: World) -> Iterator[str]:
     """No market-on-close order and no entry leaves past the hard stop, none at all near the close or on another day."""
     for at, intent in ((sent.at, sent.intent) for sent in world.broker.sent[-1:]):
         close = calendar().close(intent.session)
-        margin = CUT_OFF if intent.order_type is OrderType.MOC or intent.side is Side.BUY else 2 * world.minute
-        if not calendar().open(intent.session) <= at < close - margin:
+        if not calendar().open(intent.session) <= at < close - _cut_off(intent):
             yield f"{intent.reference} {intent.order_type} was sent at {at}, the close is at {close}"
 
 
 def orders_are_withdrawn_in_time(world: World) -> Iterator[str]:
     """No withdrawal is asked for past the hard stop: the broker might take it for the next session's order."""
     for at, intent in world.broker.cancels[-1:]:
-        if at >= calendar().close(intent.session) - CUT_OFF:
+        if at >= calendar().close(intent.session) - _cut_off(intent):
             yield f"{intent.reference} was to be withdrawn at {at}"
+
+
+def _cut_off(intent: OrderIntent) -> timedelta:
+    """How long before the close its hard stop is: the auction's, but for a sale that goes to the market in haste."""
+    return CUT_OFF if intent.order_type is OrderType.MOC or intent.side is Side.BUY else timedelta(minutes=2)
 
 
 def never_short(world: World) -> Iterator[str]:
