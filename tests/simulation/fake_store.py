@@ -230,6 +230,7 @@ class FakeStore(FakeViews):
         self._sent: Table[tuple[datetime, int], Notice] = Table(self._undo)
         self._marks: Table[date, EquityMark] = Table(self._undo, lambda mark: not mark.is_final)
         self._fills_in_order: tuple[int, list[Fill]] = (0, [])
+        self._flat_answers: tuple[int, dict[date | None, SinceFlat]] = (0, {})
 
     def close(self) -> None:
         """Nothing is open."""
@@ -294,6 +295,14 @@ class FakeStore(FakeViews):
         return [fill for fill in self.fills() if fill.reference == reference]
 
     def since_flat(self, up_to: date | None = None) -> SinceFlat:
+        version, answers = self._flat_answers
+        if version != self._fills.version:
+            self._flat_answers = (self._fills.version, answers := {})
+        if up_to not in answers:
+            answers[up_to] = self._since_flat(up_to)
+        return answers[up_to]
+
+    def _since_flat(self, up_to: date | None) -> SinceFlat:
         realised, closed, fills, held = 0.0, 0.0, [], 0
         for fill in self.fills():
             if up_to is None or fill.session <= up_to:

@@ -289,11 +289,15 @@ class Port:
                 process.world.hear(notice)
 
 
+OWNERS = vars(notices.Post(["virtual://owner"], "paper"))
+"""What the post of every process is made with."""
+
+
 class Mail(notices.Post):
     """The program's own post of one process, the world's in the place of Apprise."""
 
     def __init__(self, process: Process) -> None:
-        super().__init__(["virtual://owner"], "paper")
+        vars(self).update(OWNERS)
         self._process = process
         self._sending: tuple[Sequence[str], Notice]
 

@@ -42,22 +42,24 @@ def test_weeks_on_files_break_no_invariant(seed: int) -> None:
     assert [] != [line for line in world.log if line.endswith(TORN)]
 
 
-def test_the_same_seed_gives_the_same_log_in_every_process() -> None:
-    """A failing seed replays exactly, however the process hashes its strings."""
+@pytest.mark.parametrize("seed", [5, 7])
+def test_the_same_seed_gives_the_same_log_in_every_process(seed: int) -> None:
+    """A failing seed replays exactly, however the process hashes its strings; in seed 7 two runs meet at the lock."""
     program = "import logging; logging.disable(50); from simulation import driver, plan; "
-    program += "print(*driver.live(plan.drawn(5, 60)).log, sep='\\n')"
+    program += f"print(*driver.live(plan.drawn({seed}, 60)).log, sep='\\n')"
     logs = [
         subprocess.run(
             [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        for seed in ("1", "2")
+        for hash_seed in ("1", "2")
     ]
 
     assert len(logs[0].splitlines()) > 60
+    assert ("AlreadyRunning" in logs[0]) == (seed == 7)
     assert logs[0] == logs[1]
 
 

@@ -20,7 +20,7 @@ from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
 from mtum_eod.core.trading import Book, CashKind, Fill, Halt, Mode, OrderKind, OrderStatus, Side
-from mtum_eod.errors import MtumEodError, SettingsError, StoreError
+from mtum_eod.errors import AlreadyRunning, MtumEodError, SettingsError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.due import do_due
@@ -451,7 +451,9 @@ class World:
                     self._look_for_halts()
         except MtumEodError as error:
             is_told = TOLD in getattr(error, "__notes__", ())
-            ended = Ended("failed", error.exit_code, f"{type(error).__name__}: {error.message}", is_told)
+            # A lock that is held names a file and a process of the real machine, in no life the same.
+            said = "" if isinstance(error, AlreadyRunning) else f": {error.message}"
+            ended = Ended("failed", error.exit_code, f"{type(error).__name__}{said}", is_told)
         except invariants.Broken:
             raise
         except Exception as error:  # whatever else comes out is a defect by itself
@@ -580,14 +582,16 @@ class World:
         return self._once("shares today", self._book_shares_today) if self.splits else self.book_shares()
 
     def _book_shares_today(self) -> int:
-        held, today, followed = 0, 0.0, self.store.splits()
+        held, since_flat, today, followed = 0, [], 0.0, self.store.splits()
         for fill in self.book_fills():
-            shares = fill.side.sign * fill.shares
-            happened = prod(ratio for day, ratio in self.splits if day > fill.session)
-            held += shares
-            today += shares * happened / prod(split.ratio for split in followed if split.session > fill.session)
+            held += fill.side.sign * fill.shares
+            since_flat.append(fill)
             if not held:
-                today = 0.0
+                since_flat.clear()
+        for fill in since_flat:
+            happened = prod(ratio for day, ratio in self.splits if day > fill.session)
+            of_today = happened / prod(split.ratio for split in followed if split.session > fill.session)
+            today += fill.side.sign * fill.shares * of_today
         return whole(today)
 
     def ledger(self) -> Ledger:
