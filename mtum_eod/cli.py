@@ -974,6 +974,8 @@ def cash_add(door: Door, kind: str, amount: float, day: date | None, note: str) 
 def export(door: Door, what: str, form: str, year: int | None) -> None:
     """Write records to standard output. tax: closed lots with their wash sales, as Form 8949 lists them."""
     place = door.workplace()
+    if place.book.is_synthetic:
+        click.echo("SYNTHETIC data: made up, no market's", err=True)
     if what == "tax":
         _export_tax(place, form, year)
         return

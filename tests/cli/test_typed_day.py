@@ -282,10 +282,12 @@ def test_a_range_is_one_row_a_session_and_goes_on_where_it_was(quarter: Person):
 def test_an_export_is_the_view(quarter: Person, what: str):
     view = quarter.sql(f"SELECT * FROM {what}")  # noqa: S608
     names = [name for (name,) in quarter.sql(f"SELECT name FROM pragma_table_info('{what}')")]  # noqa: S608
+    typed = quarter.types(f"export {what}")
     as_json = json.loads(quarter.types(f"export {what} --format json").out)
-    as_csv = list(csv.reader(io.StringIO(quarter.types(f"export {what}").out)))
+    as_csv = list(csv.reader(io.StringIO(typed.out)))
 
     assert len(view) > 0
+    assert "SYNTHETIC data: made up, no market's\n" == typed.err  # beside the records, which programs read
     assert [dict(zip(names, row, strict=True)) for row in view] == as_json
     assert [names, *[["" if cell is None else str(cell) for cell in row] for row in view]] == as_csv
 
