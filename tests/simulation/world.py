@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from math import prod
+from math import isclose, prod
 from pathlib import Path
 from re import findall
 from tempfile import TemporaryDirectory
@@ -223,11 +223,14 @@ class World:
         entered = self.market.days[self.entry[1]].item() if self.entry else session
         self.exits_decided = [day for day in self.exits_decided if day > entered]
         holding = self.ledger().holding
-        booked = (round(holding.entry_price / self.ratio, 6), holding.entry_session) if holding else None
-        true = self.entry and (round(self.entry[0], 6), entered)
+        booked = (holding.entry_price / self.ratio, holding.entry_session) if holding else None
+        true = self.entry and (self.entry[0], entered)
+        is_same = booked == true or bool(
+            booked and true and booked[1] == true[1] and isclose(booked[0], true[0], abs_tol=1e-6)
+        )
         self.left_open = self.still_open()
-        self.entry_is_blurred = booked != true and self._may_entry_differ()
-        if booked != true and not self.entry_is_blurred:
+        self.entry_is_blurred = not is_same and self._may_entry_differ()
+        if not is_same and not self.entry_is_blurred:
             raise invariants.Broken("the_entry_is_the_brokers", f"{session}: the book has {booked}, true is {true}")
         self.is_untroubled = not self.broker.clock_ahead_by
         self.is_quiet_outside = not (
