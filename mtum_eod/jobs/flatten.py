@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 
@@ -74,14 +73,28 @@ def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
         desk = desk.connected()
         refuse_wrong_clock(desk)
         finish_open(desk, session, sends_entry=False)  # who wants out wants nothing bought first
-        with suppress(MarketDataError):  # closes that cannot be had, or understood, hold back no sale by hand
-            follow_scale(desk, recent(desk))
-        handled = _sell(desk, session, why, by, run.run_id)
+        handled = _sell(desk, session, why, by, run.run_id, is_on_scale=_follow_split(desk))
         run.outcome, run.exit_code = f"flatten: {handled.words[-1]}", handled.exit_code
         return handled
 
 
-def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> Handled:
+def _follow_split(desk: TradingDesk) -> bool:
+    """Follow a split before the sale; whether book and closes are of one scale, as far as closes can be had.
+
+    Closes that cannot be had, or understood, hold back no sale by hand.
+    """
+    try:
+        prices = recent(desk)
+    except MarketDataError:
+        return True
+    try:
+        follow_scale(desk, prices)
+    except MarketDataError:
+        return False
+    return True
+
+
+def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int, *, is_on_scale: bool) -> Handled:
     if doubt := order_in_doubt(desk.store, session):
         raise OrderStateUnknown(
             f"{doubt}: a sale could sell too much",
@@ -98,10 +111,10 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int) -> H
     position = position_of(desk.store, desk.ledger())
     if position is None:
         return Handled(words=("flat: there is nothing to sell",))
-    intent = _sale(desk, session, position)
+    intent = _sale(desk, session, position, is_on_scale=is_on_scale)
     if first:
         intent = replace(first.intent, kind=intent.kind, order_type=intent.order_type)
-    if first and first.intent.is_beside_mismatch:
+    if first and (first.intent.is_beside_mismatch or not is_on_scale):
         # Sent now and not acknowledged, no position could tell what became of it; not sent, it stays surely so.
         raise OrderStateUnknown(
             f"{first.intent.reference} was not sent, and it was meant for a position that book and broker see "
@@ -165,7 +178,7 @@ def _has_its_order(first: Order) -> Handled:
     )
 
 
-def _sale(desk: TradingDesk, session: date, position: Position) -> OrderIntent:
+def _sale(desk: TradingDesk, session: date, position: Position, *, is_on_scale: bool) -> OrderIntent:
     """The order that sells what both the book and the broker hold."""
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
@@ -191,7 +204,7 @@ def _sale(desk: TradingDesk, session: date, position: Position) -> OrderIntent:
         shares=shares,
         order_id=desk.broker.next_order_id(),
         decision_price_usd=_price(desk, session, position),
-        is_beside_mismatch=not same_shares(own, position.shares),
+        is_beside_mismatch=not (is_on_scale and same_shares(own, position.shares)),
     )
 
 

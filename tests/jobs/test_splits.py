@@ -21,6 +21,7 @@ from mtum_eod.core.trading import Mode
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.decide import preview
+from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.jobs.session import settle_all
 
@@ -252,6 +253,22 @@ def test_a_sale_beside_a_split_in_doubt_is_not_taken_for_cancelled_by_the_positi
     status = bench.sql("SELECT status FROM order_intent ORDER BY session")[-1]
 
     assert (33, 5, "unknown", "order_unknown") == (sold, outcome.exit_code, *status, outcome.document["blocked_by"])
+
+
+def test_a_sale_by_hand_beside_a_split_in_doubt_is_not_either(bench: Bench):
+    """The same, by the owner's hand, who sees 33 shares on both sides."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.at(NEXT, 30)
+    sold = flatten(bench.desk, why="", by="owner")
+    bench.broker.at_broker.clear()
+    bench.broker.shares = 33.0
+    bench.decide(THIRD)
+
+    assert (0, ["filled", "unknown"]) == (
+        sold.exit_code,
+        [status for (status,) in bench.sql("SELECT status FROM order_intent ORDER BY session")],
+    )
 
 
 def test_a_split_in_doubt_is_followed_later_where_a_sale_came_to_nothing(bench: Bench):

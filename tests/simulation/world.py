@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 CAPITAL = 5000.0
 MINUTE = timedelta(minutes=1)
+SPLIT_APART = 20  # sessions; of two at once a book could not tell where a fraction was cut
 CHEAPEST, DEAREST = 20.0, 700.0  # USD a share after a split
 ODD = (0.5, 0.1, 1.5)
 """New shares for one, where a fraction of one may be left over."""
@@ -339,8 +340,8 @@ class World:
         """What happens before the exchange opens, or instead of it."""
         if trouble.what.startswith("split"):
             ratio = self._ratio(trouble)
-            if not ratio or session in dict(self.splits):
-                return  # nobody splits a share that is cheap already, or twice in one night
+            if not ratio or any(day >= calendar().window(session, SPLIT_APART)[0] for day, _ in self.splits):
+                return  # nobody splits a share that is cheap already, or twice in a month
             self.reach(trouble)
             price = self.market.price(self.clock.now()) / ratio
             self.market.split(ratio)
