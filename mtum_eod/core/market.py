@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -196,6 +196,12 @@ class StoredBars(BarTable):
     def is_final(self) -> npt.NDArray[np.bool_]:
         # as plain text, which numpy compares faster than an enum's member
         return np.asarray(self.statuses == BarStatus.FINAL.value, dtype=bool)
+
+    @property
+    def finals(self) -> StoredBars:
+        """The rows that are final."""
+        rows = self.is_final
+        return replace(self, days=self.days[rows], values=self.values[rows], statuses=self.statuses[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

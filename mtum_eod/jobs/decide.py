@@ -244,7 +244,7 @@ def _record(
     kept = is_decided or outcome.decision.action is Action.SELL or outcome.decision.shares_awaiting > 0
     prices = gathered.reading.bars[0]
     is_in_doubt = _is_scale_in_doubt(outcome.evidence)
-    before = desk.store.bars(prices.symbol, prices.first, prices.last) if kept and is_in_doubt else None
+    before = desk.store.bars(prices.symbol, prices.first, prices.last).finals if kept and is_in_doubt else None
     desk.store.record(
         Recording(
             run_id=run_id,
@@ -261,7 +261,8 @@ def _record(
     )
     if before is not None:
         # The decision replays on what it saw; but the newest bars stay on the book's scale, so that the next look
-        # finds the ratio again, and follows the split once the broker's shares bear it out.
+        # finds the ratio again, and follows the split once the broker's shares bear it out. Written back as final is
+        # what was final: a price of the day before's decision would look like a revision, and hide the ratio in time.
         desk.store.add_bars([from_store(prices.symbol, before, prices.as_of)])
 
 

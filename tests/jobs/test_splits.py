@@ -673,6 +673,25 @@ def test_a_split_in_doubt_stands_out_however_long_nothing_was_settled(bench: Ben
     assert [(66, 74.0)] == [row[:2] for row in position(bench)]
 
 
+def test_a_split_in_doubt_stands_out_however_often_decisions_saw_other_prices_than_the_close(bench: Bench):
+    """A sale is refused four times while the broker has not booked the split; the auction's price is always another."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.broker.on_submit = "reject"
+    frame = bench.data.frames["MTUM"]
+    doubtful = calendar().sessions(NEXT, date(2024, 11, 12))
+    for session in doubtful:
+        bench.data.edit(VIX, session, close=31.0)
+        bench.decide(session)
+        bench.data.edit("MTUM", session, close=float(frame.loc[str(session), "close"]) * 1.01)
+    with pytest.raises(MarketDataError, match=r"closes are 0\.5 times the stored ones, but the broker holds 33 shares"):
+        bench.settle(doubtful[-1])
+    bench.broker.shares = 66.0
+    bench.settle(doubtful[-1])
+
+    assert ([(2.0,)], 66) == (bench.sql("SELECT ratio FROM split"), bench.desk.shares())
+
+
 def test_what_a_split_made_beside_a_sale_of_as_many_shares_is_still_held(bench: Bench):
     """The broker books two for one a day late: 33 new shares were sold for the 33 old ones, and 33 are left."""
     bench.buy(SESSION)
