@@ -182,7 +182,7 @@ class World:
         self._read: dict[str, Any] = {}  # of the book, since it was last written
         self._are_fills_written = False  # since the last commit
         self._ledger_of: tuple[Any, Ledger] | None = None  # executions and cash flows, and what they add up to
-        self._accounts_of: tuple[Any, Accounts] | None = None
+        self._accounts_of: tuple[Any, int, Accounts] | None = None  # the same, and how many the broker has executed
         self.backups: dict[Trouble, Any] = {}
         self.sent_before = 0  # tries to send that the book knows nothing of, or that are over
         self.restores: dict[int, list[Trouble]] = {}  # by the session whose morning's backup will come back
@@ -615,10 +615,11 @@ class World:
         """Book and account beside each other; made anew only where one of them has changed."""
         self.ledger()
         assert self._ledger_of is not None
-        key = id(self._ledger_of[0]), len(self.broker.executed)
-        if self._accounts_of is None or self._accounts_of[0] != key:
-            self._accounts_of = key, self._accounts()
-        return self._accounts_of[1]
+        written, executed = self._ledger_of[0], len(self.broker.executed)
+        of = self._accounts_of
+        if of is None or of[0] is not written or of[1] != executed:
+            self._accounts_of = of = written, executed, self._accounts()
+        return of[2]
 
     def _accounts(self) -> Accounts:
         true = {e.fill.execution_id: e.fill for e in self.broker.executed if e.fill.reference != "by hand"}
