@@ -321,13 +321,14 @@ class _Check:
 
 
 TELLING = 5
-"""So many sessions of one ratio tell of a split, whatever the newest ones say."""
+"""So many sessions of one ratio tell of a split, whatever the others say."""
 
 
 def closes_ratio(fetched: DailyBars, stored: StoredBars) -> float | None:
-    """By how much all fetched closes differ from the stored ones; None where they are the same, or differ variously.
+    """By how much all fetched closes that differ do so from the stored ones; None where they differ variously.
 
-    Arguments as for `compare_with_store`. One close in ten may have been revised besides: a split must stand out.
+    Arguments as for `compare_with_store`. One close in ten may have been revised besides, and after a split's ratio any
+    number: a split must stand out.
     """
     return _one_ratio(*_finals_of_both(fetched, stored)[1:])
 
@@ -387,14 +388,18 @@ def _finals_of_both(fetched: DailyBars, stored: StoredBars) -> tuple[Days, Float
 def _one_ratio(new: Floats, old: Floats) -> float | None:
     if len(new) < 2 or np.array_equal(new[:, 3], old[:, 3]):
         return None
-    ratios = new[:, 3] / old[:, 3]
-    # While a split is in doubt decisions keep what they saw: the newest bars may be on the new scale already.
-    on_old_scale = int(np.flatnonzero(new[:, 3] != old[:, 3])[-1]) + 1
-    if on_old_scale >= TELLING:
-        ratios = ratios[:on_old_scale]
-    ratio = float(np.median(ratios))
-    is_one = abs(ratio - 1) > SAME_RATIO and float((np.abs(ratios / ratio - 1) < SAME_RATIO).mean()) >= ALIKE
-    return ratio if is_one else None
+    # Equal closes say nothing: while a split is in doubt decisions keep what they saw, on the new scale already. There
+    # the latest may be revised too; the ratio is that of the earliest that differ.
+    differs = new[:, 3] != old[:, 3]
+    ratios = new[differs, 3] / old[differs, 3]
+    ratio = float(np.median(ratios[:TELLING]))
+    is_alike = np.abs(ratios / ratio - 1) < SAME_RATIO
+    alike = np.flatnonzero(is_alike)
+    if len(alike) < min(TELLING, len(new)) or abs(ratio - 1) <= SAME_RATIO:
+        return None
+    if split_ratio(ratio) is not None:  # what follows the old scale is none of it
+        is_alike = is_alike[: alike[-1] + 1]
+    return ratio if is_alike.mean() >= ALIKE else None
 
 
 def median_unit_ratio(fetched: BarTable, stored: BarTable) -> float:

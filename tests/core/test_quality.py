@@ -502,3 +502,32 @@ def test_bars_stored_on_the_new_scale_already_do_not_hide_a_split() -> None:
     old[:-2, :4] *= 2
 
     assert 0.5 == pytest.approx(closes_ratio(raw, stored(replace(raw, values=old))))
+
+
+def test_revisions_on_the_new_scale_do_not_hide_a_split() -> None:
+    """Of the last third of the sessions, stored on the new scale already, the source has changed every other since."""
+    raw = bars()
+    old = raw.values.copy()
+    third = len(old) // 3
+    old[:-third, :4] *= 2
+    old[-third::2, 3] *= 1.01
+
+    assert 0.5 == pytest.approx(closes_ratio(raw, stored(replace(raw, values=old))))
+
+
+def test_bars_from_before_the_stored_ones_do_not_hide_a_split() -> None:
+    """The settings ask for a longer window since: what it adds was read on the new scale."""
+    raw = bars()
+    old = raw.values.copy()
+    old[len(old) // 2 :, :4] *= 2
+
+    assert 0.5 == pytest.approx(closes_ratio(raw, stored(replace(raw, values=old))))
+
+
+def test_a_few_equal_ratios_are_revisions() -> None:
+    """Four closes of twenty are half of what is stored."""
+    raw = bars()
+    old = raw.values.copy()
+    old[3:7, 3] *= 2
+
+    assert closes_ratio(raw, stored(replace(raw, values=old))) is None
