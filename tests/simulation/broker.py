@@ -102,7 +102,7 @@ class VirtualBroker:
     retries: int = 0
     ours: int = 0  # shares that our own executions add up to
     by_hand: int = 0  # shares the owner bought elsewhere, less those sold there
-    unscaled: int = 1  # how many times fewer shares it says it holds, while a split is not booked yet
+    unbooked: int = 0  # shares that a split has made, and that it does not show yet; what is bought since it does
     resting: list[Resting] = field(default_factory=list)  # all that ever rested, in the order they came
     working: list[Resting] = field(default_factory=list)  # those that may still be executed
     executed: list[Execution] = field(default_factory=list)
@@ -372,7 +372,7 @@ class VirtualBroker:
             return Unknown("the list of positions never ended")
         if self._is_asked_in_vain():
             return Unknown("the broker is away")
-        return Known((self.ours + self.by_hand) / self.unscaled if symbol == SYMBOL else 0.0)
+        return Known(float(self.ours + self.by_hand - self.unbooked) if symbol == SYMBOL else 0.0)
 
     def cash(self) -> Answer[Cash]:
         if self._is_asked_in_vain():

@@ -435,7 +435,7 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     """An exit once decided, today or before, is sold, stays pending since then, or is told.
 
     Of shares that the book has not got, sold or lost, the owner hears as of a difference; where the closes say that
-    they were split, and the broker's shares do not yet, as of that.
+    they were split, and the broker's shares do not yet, as of that; by a wrong clock, that nothing is done by it.
     """
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
     if not world.exits_decided or left <= 0 or not world.runs_today:
@@ -443,7 +443,7 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     held, since = world.ledger().holding, world.exits_decided[0]
     pending = held and world.store.exit_decided_since(held.entry_session)
     is_pending = pending and pending[0] <= since
-    in_doubt = ["a split would have made"] * (held is None)
+    in_doubt = ["a split would have made", "nothing is recorded by it"] * (held is None)
     urgent = [notice.words for notice in world.told_today() if notice.is_urgent]
     named = [words for words in urgent if any(one in words for one in ("SELL", *in_doubt))]
     events = (Event.POSITION_UNATTENDED, Event.MISMATCH) if held is None else (Event.POSITION_UNATTENDED,)
@@ -588,7 +588,7 @@ def a_split_is_followed(world: World) -> Iterator[str]:
         return
     is_told = not any(place.startswith("broker") for place in world.places_today)
     is_told = is_told and not any(until and until > opened for until in (broker.silent_until, broker.away_until))
-    is_borne_out = broker.unscaled == 1 and not broker.by_hand and broker.ours == world.book_shares_today()
+    is_borne_out = not broker.unbooked and not broker.by_hand and broker.ours == world.book_shares_today()
     if is_told and is_borne_out and world.book_shares() != broker.ours:
         yield f"{world.today}: the book holds {world.book_shares()} shares, {broker.ours} after the split"
 

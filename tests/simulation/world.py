@@ -199,7 +199,7 @@ class World:
         self.settings_today = [self.parameters]
         self.places_today.clear()
         self.sent_before = len(self.broker.sent)
-        self.ratio, self.broker.unscaled = 1, 1
+        self.ratio, self.broker.unbooked = 1, 0
         if number > self.life.first:  # its auction was held, also where no run has seen that
             self.clock.set(max(self.clock.now(), calendar().close(calendar().nearest(session)[0])))
         for trouble in troubles:
@@ -236,7 +236,7 @@ class World:
         self.is_untroubled = not self.broker.clock_ahead_by
         self.is_quiet_outside = not (
             self.broker.by_hand
-            or self.broker.unscaled != 1
+            or self.broker.unbooked
             or self.broker.is_away
             or self.broker.is_silent
             or self.broker.clock_ahead_by
@@ -345,7 +345,7 @@ class World:
             self.reach(trouble)
             price = self.market.price(self.clock.now()) / ratio
             self.market.split(ratio)
-            before = self.broker.usd
+            before, held = self.broker.usd, self.broker.ours + self.broker.by_hand
             paid = max(0.0, round(self.broker.split(ratio, price), 2))
             self.hand_usd += self.broker.usd - before - paid
             if paid:
@@ -354,7 +354,7 @@ class World:
             self.ratio *= ratio
             self.splits.append((session, ratio))
             if trouble.what == "split_booked_late":
-                self.broker.unscaled = round(ratio)
+                self.broker.unbooked = self.broker.ours + self.broker.by_hand - held
         elif trouble.what == "jump" and self.is_session(session):
             self.reach(trouble)
             self.jumped_on = session
