@@ -380,9 +380,9 @@ def compare_with_store(fetched: DailyBars, stored: StoredBars) -> tuple[Finding,
 def _finals_of_both(fetched: DailyBars, stored: StoredBars) -> tuple[Days, Floats, Floats]:
     """The sessions final on both sides, and their bars as fetched and as stored."""
     end = None if fetched.last_status is BarStatus.FINAL else -1
-    was_final = stored.is_final
-    at, stored_at = shared(fetched.days[:end], stored.days[was_final])
-    return fetched.days[at], fetched.values[at], stored.values[was_final][stored_at]
+    finals = stored.finals
+    at, stored_at = shared(fetched.days[:end], finals.days)
+    return fetched.days[at], fetched.values[at], finals.values[stored_at]
 
 
 def _one_ratio(new: Floats, old: Floats) -> float | None:

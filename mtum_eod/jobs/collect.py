@@ -24,8 +24,8 @@ from mtum_eod.jobs.inquiry import (
     order_among,
 )
 from mtum_eod.jobs.market import fetch
-from mtum_eod.jobs.order import LOOK, NEVER_ARRIVED, acknowledge, recover, tell_order
-from mtum_eod.jobs.splits import compared_window, follow_before, follow_scale, unfollowed_split
+from mtum_eod.jobs.order import LOOK, acknowledge, is_given_up, recover, tell_order
+from mtum_eod.jobs.splits import compared_window, follow_before, follow_scale, on_scale_of
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
@@ -128,9 +128,8 @@ def _after_all(desk: TradingDesk, order: Order) -> tuple[Order, str]:
 
 
 def _has_moved_the_position(desk: Desk, order: Order) -> bool:
-    """Whether an order that was sent has left no trace at the broker but its shares, all of them."""
-    others = [other for other in desk.store.open_orders() if other.intent.reference != order.intent.reference]
-    if others or order.intent.is_beside_mismatch or not order.words.startswith(NEVER_ARRIVED):
+    """Whether an order that was given up has left no trace at the broker but its shares, all of them."""
+    if not is_given_up(order) or order.intent.is_beside_mismatch or desk.store.open_orders():
         return False
     seen = look_twice(desk, order.intent)
     return isinstance(seen, Seen) and same_shares(seen.moved, order.intent.shares)
@@ -160,7 +159,7 @@ def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
             f"{counted(shares, 'executed share')} cannot be priced",
             hint=f"once the close is there: `mtum-eod settle`; or `mtum-eod reconcile --resolve {session} filled`",
         )
-    price *= unfollowed_split(desk, recent(desk)) or 1  # the order's shares are those from before it
+    price = on_scale_of(desk, intent, recent(desk), price)
     return Fill(
         execution_id=f"{intent.reference}{ESTIMATE}",
         reference=intent.reference,

@@ -161,9 +161,14 @@ def _window(desk: Desk, session: date, order_type: OrderType) -> Window:
     return timing.window(desk.clock.now(), desk.timetable(session, order_type))
 
 
+def is_given_up(order: Order) -> bool:
+    """Whether no gate held the order back: it may have been on the wire, and surely was not at the broker."""
+    return order.status is OrderStatus.NOT_SENT and order.words.startswith(NEVER_ARRIVED)
+
+
 def require_arrival(order: Order | None) -> None:
     """Raise BrokerUnavailable where the order was given up, and no gate but the broker's silence held it back."""
-    if order and order.status is OrderStatus.NOT_SENT and order.words.startswith(NEVER_ARRIVED):
+    if order and is_given_up(order):
         raise BrokerUnavailable(
             f"order {order.intent.reference} {order.words}",
             hint="`mtum-eod doctor` looks at the chain; the next session decides anew",

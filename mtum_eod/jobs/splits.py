@@ -12,7 +12,7 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, lost_fraction, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
-from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, Split, same_shares, whole_shares
+from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, OrderIntent, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -41,10 +41,17 @@ def compared_window(desk: Desk, last: date) -> list[date]:
     return desk.calendar.sessions(desk.calendar.window(stored.last, COMPARED_SESSIONS)[0], last)
 
 
-def unfollowed_split(desk: Desk, prices: DailyBars) -> float | None:
-    """New shares for one that the source's closes show beside the stored ones; None where they are as they were."""
-    closes = _closes_ratio(desk, prices)
-    return None if closes is None else quality.split_ratio(closes)
+def on_scale_of(desk: Desk, intent: OrderIntent, prices: DailyBars, close: float) -> float:
+    """A close as the source has it, USD, on the scale of an order's shares.
+
+    Where the closes show a split that the book has not followed, these are the old ones, unless the order was made at a
+    price of the new scale: then new shares were traded, as many as the book had thought of.
+    """
+    closes, seen = _closes_ratio(desk, prices), intent.decision_price_usd
+    ratio = None if closes is None else quality.split_ratio(closes)
+    if ratio is None or (seen and _is_nearer(seen, close, close * ratio)):
+        return close
+    return close * ratio
 
 
 def _closes_ratio(desk: Desk, prices: DailyBars) -> float | None:
@@ -79,9 +86,9 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
 
 def _last_old(desk: Desk, prices: DailyBars, ratio: float) -> date:
     """The last session with a final close of the old scale in the store; what was executed by then is of old shares."""
-    stored = desk.store.bars(desk.book.symbol, prices.first, prices.last)
+    stored = desk.store.bars(desk.book.symbol, prices.first, prices.last).finals
     session: date
-    for session in reversed(stored.days[stored.is_final].tolist()):
+    for session in reversed(stored.days.tolist()):
         was, close = stored.close_of(session), prices.close_of(session)
         if was and close and _is_nearer(was, close * ratio, close):
             return session

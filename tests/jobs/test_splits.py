@@ -255,6 +255,24 @@ def test_a_sale_beside_a_split_in_doubt_is_not_taken_for_cancelled_by_the_positi
     assert (33, 5, "unknown", "order_unknown") == (sold, outcome.exit_code, *status, outcome.document["blocked_by"])
 
 
+def test_a_sale_beside_a_split_in_doubt_that_the_owner_resolves_was_of_new_shares(bench: Bench):
+    """33 of 66 were sold at 73-odd USD: at twice that, no split would explain the 33 that are left."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.at_broker.clear()
+    bench.broker.shares = 33.0
+    bench.at(THIRD, 60)
+    reconcile.resolve(bench.desk, NEXT, executed=33, by="owner")
+    close = bench.data.frames["MTUM"].loc[str(NEXT), "close"]
+    priced = bench.sql("SELECT price FROM fills ORDER BY executed_at DESC LIMIT 1")
+    bench.settle(NEXT)
+
+    assert [(close,)] == priced
+    assert ([(2.0,)], [(33, 74.0)]) == (bench.sql("SELECT ratio FROM split"), [row[:2] for row in position(bench)])
+
+
 def test_a_sale_by_hand_beside_a_split_in_doubt_is_not_either(bench: Bench):
     """The same, by the owner's hand, who sees 33 shares on both sides."""
     bench.buy(SESSION)
