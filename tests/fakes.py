@@ -4,7 +4,7 @@ The store is never faked: it is the real one, in a file of the test's own.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -31,7 +31,7 @@ from mtum_eod.jobs.desk import TradingDesk
 from mtum_eod.jobs.outcome import Outcome
 from mtum_eod.jobs.session import decide_step, settle_step
 from mtum_eod.jobs.settle import Settlement
-from mtum_eod.ports import Answer, BrokerOrder, Cash, Known, Unknown, WhatIf
+from mtum_eod.ports import Answer, BrokerOrder, Cash, Known, Recording, Unknown, WhatIf
 
 SESSION = date(2024, 11, 5)
 BOOK = Book(mode=Mode.PAPER, account="DU1", symbol="MTUM", is_synthetic=False, capital_usd=5000.0)
@@ -307,6 +307,16 @@ class Bench:
         """Run the settle step so many minutes after the close."""
         self.at(session, -after_close)
         return settle_step(self.desk, session)
+
+    def once_recorded(self, happens: Callable[[], object]) -> None:
+        """Let something happen between the record of a decision and the wire."""
+        record = self.store.record
+
+        def record_first(recording: Recording) -> None:
+            record(recording)
+            happens()
+
+        self.store.record = record_first  # type: ignore[method-assign]
 
     @contextmanager
     def killed(self, where: Literal["before the wire", "behind the wire"]) -> Iterator[None]:

@@ -117,8 +117,8 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int, *, i
     if first and (first.intent.is_beside_mismatch or not is_on_scale):
         # Sent now and not acknowledged, no position could tell what became of it; not sent, it stays surely so.
         raise OrderStateUnknown(
-            f"{first.intent.reference} was not sent, and it was meant for a position that book and broker see "
-            "differently: it cannot be tried again",
+            f"{first.intent.reference} was not sent, and the position it was meant for is in doubt between book and "
+            "broker: it cannot be tried again",
             hint="put the book right with `mtum-eod reconcile`; the next session can sell",
         )
     by_hand = f"Flattened by {by}" + (f": {why}" if why else "")

@@ -423,13 +423,7 @@ def test_an_order_given_up_that_moved_the_position_all_the_same_is_estimated(ben
 
 def test_an_order_that_was_never_sent_has_moved_nothing(bench: Bench):
     """The owner bought as many shares that day."""
-    record = bench.store.record
-
-    def record_slowly(recording: object) -> None:
-        record(recording)  # type: ignore[arg-type]
-        bench.clock.sleep(timedelta(minutes=6))
-
-    bench.store.record = record_slowly  # type: ignore[method-assign,assignment]
+    bench.once_recorded(lambda: bench.clock.sleep(timedelta(minutes=6)))
     bench.decide()
     bench.broker.shares = 33.0
     midnight(bench)

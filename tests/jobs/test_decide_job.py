@@ -240,15 +240,13 @@ def test_what_the_broker_says_beside_a_taken_order_is_told_with_it(bench: Bench)
     assert (0, 0) == (urgent, outcome.exit_code)
 
 
+def halt(bench: Bench, *, allow_exits: bool) -> None:
+    bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=allow_exits))
+
+
 def test_a_halt_set_while_the_run_decides_keeps_the_order_back(bench: Bench):
     """The owner halts between the record and the wire."""
-    record = bench.store.record
-
-    def record_then_halt(recording: object) -> None:
-        record(recording)  # type: ignore[arg-type]
-        bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=True))
-
-    bench.store.record = record_then_halt  # type: ignore[method-assign,assignment]
+    bench.once_recorded(lambda: halt(bench, allow_exits=True))
     outcome = bench.decide()
     document = outcome.document
 
@@ -258,13 +256,7 @@ def test_a_halt_set_while_the_run_decides_keeps_the_order_back(bench: Bench):
 
 def test_a_run_slower_than_the_hard_stop_sends_nothing(bench: Bench):
     """The data came in time, but the database was busy until the close order was too late."""
-    record = bench.store.record
-
-    def record_slowly(recording: object) -> None:
-        record(recording)  # type: ignore[arg-type]
-        bench.clock.sleep(timedelta(minutes=6))
-
-    bench.store.record = record_slowly  # type: ignore[method-assign,assignment]
+    bench.once_recorded(lambda: bench.clock.sleep(timedelta(minutes=6)))
     outcome = bench.decide()
     document = outcome.document
     said = f"Order BUY 33 MTUM MOC for {SESSION}: not_sent (past the hard stop for market-on-close orders)"
@@ -306,13 +298,7 @@ def test_an_exit_lost_on_the_wire_before_the_hard_stop_goes_as_a_market_order_af
 def test_a_late_halt_lets_exits_pass_where_it_says_so(bench: Bench, allow_exits: bool, sent: list[str]):
     bench.buy(SESSION)
     spike(bench)
-    record = bench.store.record
-
-    def record_then_halt(recording: object) -> None:
-        record(recording)  # type: ignore[arg-type]
-        bench.store.halt(Halt(halted_at=bench.clock.now(), why="stop", by="owner", allow_exits=allow_exits))
-
-    bench.store.record = record_then_halt  # type: ignore[method-assign,assignment]
+    bench.once_recorded(lambda: halt(bench, allow_exits=allow_exits))
     bench.decide(NEXT)
 
     assert sent == references(bench)[1:]

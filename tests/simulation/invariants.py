@@ -28,6 +28,9 @@ CENT = 0.005
 PATIENCE = 5
 """Sessions without trouble within which all ends that is open; an owner has said by then what became of an order."""
 
+LAST_CALL = timedelta(minutes=2)
+"""How long before the close nothing goes out any more, in whatever haste."""
+
 LAST_TO_DECIDE = timedelta(minutes=20)
 """From so long before the close on a session that is not decided is due to be."""
 
@@ -75,7 +78,7 @@ def orders_are_withdrawn_in_time(world: World) -> Iterator[str]:
 
 def _cut_off(intent: OrderIntent) -> timedelta:
     """How long before the close its hard stop is: the auction's, but for a sale that goes to the market in haste."""
-    return CUT_OFF if intent.order_type is OrderType.MOC or intent.side is Side.BUY else timedelta(minutes=2)
+    return CUT_OFF if intent.order_type is OrderType.MOC or intent.side is Side.BUY else LAST_CALL
 
 
 def never_short(world: World) -> Iterator[str]:
@@ -467,7 +470,7 @@ def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
     allowed = {
         None: True,
         "halted": world.are_exits_halted,
-        "outside_window": left <= (2 * world.minute if is_late_sold else CUT_OFF),
+        "outside_window": left <= (LAST_CALL if is_late_sold else CUT_OFF),
         "already_decided": world.order_status() is not None,
         "order_unknown": bool(world.store.open_orders()),
         "reconcile_mismatch": any(said is None or said < 1 for said in held),
@@ -482,7 +485,7 @@ def a_sale_too_late_for_the_auction_goes_to_the_market(world: World) -> Iterator
     if world.order_status() is not OrderStatus.NOT_SENT or world.order_was is OrderStatus.NOT_SENT:
         return
     order, left = world.store.order(world.today), calendar().close(world.today) - world.clock.now()
-    if order is None or order.intent.side is not Side.SELL or world.are_exits_halted or left <= 2 * world.minute:
+    if order is None or order.intent.side is not Side.SELL or world.are_exits_halted or left <= LAST_CALL:
         return
     is_wanted = all(parameters.risk.late_exit is LateExit.MARKET for parameters in world.settings_today)
     is_tried = any(sent.intent.reference == order.intent.reference for sent in world.broker.sent[-2:])
