@@ -218,7 +218,9 @@ class World:
                 self.waiting.setdefault(trouble.place, []).append((trouble.nth, trouble))
         self.order_was, self.word = None, ""
         self.runs_today = 0
+        self.is_untroubled = True
         self.put_right()
+        is_put_right = self.is_untroubled  # the owner's morning met no trouble: the day itself has not begun
         self.is_astray = self.is_astray and self.broker.ours != self.book_shares_today()
         self.entry = self.held()
         entered = self.market.days[self.entry[1]].item() if self.entry else session
@@ -234,7 +236,7 @@ class World:
         if not is_same and not self.entry_is_blurred:
             raise invariants.Broken("the_entry_is_the_brokers", f"{session}: the book has {booked}, true is {true}")
         self.is_untroubled = not self.broker.clock_ahead_by
-        self.is_quiet_outside = not (
+        self.is_quiet_outside = is_put_right and not (
             self.broker.by_hand
             or self.broker.unbooked
             or self.broker.is_away
