@@ -96,7 +96,7 @@ class Evidence:
     pending_exit: PendingExit | None = None
     order_unknown: str = ""  # words, where an order's state cannot be told
     mismatch: str = ""  # words, where book and broker disagree
-    broker_shares: int | None = None  # whole shares the broker holds; None where it did not say
+    broker_shares: int | None = None  # whole shares the broker holds beside the owner's; None where it did not say
     has_order: bool = False  # of whatever kind; a session has at most one
     approved_shares: int | None = None  # what the owner said yes to; None where they have not
 

@@ -131,7 +131,8 @@ def exit_block(evidence: Evidence, p: Parameters) -> Blocked | None:
     if evidence.order_unknown:
         return Blocked(gate=Gate.ORDER_UNKNOWN, why=evidence.order_unknown)
     if evidence.broker_shares is None or evidence.broker_shares < 1:  # short there: selling would make it worse
-        why = "the broker's position is not known" if evidence.broker_shares is None else "the broker holds no share"
+        is_known = evidence.broker_shares is not None
+        why = "the broker holds no share of this book" if is_known else "the broker's position is not known"
         return Blocked(gate=Gate.RECONCILE_MISMATCH, why=why)
     if not evidence.indicators.has_price:
         return Blocked(gate=Gate.DATA, why="no trustworthy price")

@@ -20,6 +20,7 @@ from mtum_eod.core.trading import (
     Position,
     SessionStatus,
     Side,
+    Split,
     Step,
     order_reference,
     same_shares,
@@ -34,7 +35,7 @@ from mtum_eod.jobs.gather import order_in_doubt, position_of
 from mtum_eod.jobs.order import adopt_forgotten, recover, send
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
-from mtum_eod.jobs.splits import follow_scale
+from mtum_eod.jobs.splits import SplitDoubt, follow_split, split_seen
 from mtum_eod.ports import Recording, SessionRow, Unknown
 
 OUT = (OrderStatus.WORKING, OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
@@ -73,28 +74,31 @@ def flatten(desk: TradingDesk, *, why: str, by: str) -> Handled:
         desk = desk.connected()
         refuse_wrong_clock(desk)
         finish_open(desk, session, sends_entry=False)  # who wants out wants nothing bought first
-        handled = _sell(desk, session, why, by, run.run_id, is_on_scale=_follow_split(desk))
+        handled = _sell(desk, session, why, by, run.run_id, _follow_split(desk))
         run.outcome, run.exit_code = f"flatten: {handled.words[-1]}", handled.exit_code
         return handled
 
 
-def _follow_split(desk: TradingDesk) -> bool:
-    """Follow a split before the sale; whether book and closes are of one scale, as far as closes can be had.
+def _follow_split(desk: TradingDesk) -> SplitDoubt | None:
+    """Follow a split before the sale; what stands against that, where closes are of another scale than the book's.
 
-    Closes that cannot be had, or understood, hold back no sale by hand.
+    Closes that cannot be had hold back no sale by hand.
     """
     try:
         prices = recent(desk)
     except MarketDataError:
-        return True
+        return None
+    seen = split_seen(desk, prices)
+    if not isinstance(seen, Split):
+        return seen
     try:
-        follow_scale(desk, prices)
-    except MarketDataError:
-        return False
-    return True
+        follow_split(desk, seen)
+    except MarketDataError as error:
+        return SplitDoubt(error.message)
+    return None
 
 
-def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int, *, is_on_scale: bool) -> Handled:
+def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int, scale: SplitDoubt | None) -> Handled:
     if doubt := order_in_doubt(desk.store, session):
         raise OrderStateUnknown(
             f"{doubt}: a sale could sell too much",
@@ -111,10 +115,10 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int, *, i
     position = position_of(desk.store, desk.ledger())
     if position is None:
         return Handled(words=("flat: there is nothing to sell",))
-    intent = _sale(desk, session, position, is_on_scale=is_on_scale)
+    intent = _sale(desk, session, position, scale)
     if first:
         intent = replace(first.intent, kind=intent.kind, order_type=intent.order_type)
-    if first and (first.intent.is_beside_mismatch or not is_on_scale):
+    if first and (first.intent.is_beside_mismatch or scale):
         # Sent now and not acknowledged, no position could tell what became of it; not sent, it stays surely so.
         raise OrderStateUnknown(
             f"{first.intent.reference} was not sent, and the position it was meant for is in doubt between book and "
@@ -178,8 +182,11 @@ def _has_its_order(first: Order) -> Handled:
     )
 
 
-def _sale(desk: TradingDesk, session: date, position: Position, *, is_on_scale: bool) -> OrderIntent:
-    """The order that sells what both the book and the broker hold."""
+def _sale(desk: TradingDesk, session: date, position: Position, scale: SplitDoubt | None) -> OrderIntent:
+    """The order that sells what both the book and the broker hold.
+
+    scale: why the book may not be on the broker's.
+    """
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         raise BrokerUnavailable(
@@ -187,7 +194,8 @@ def _sale(desk: TradingDesk, session: date, position: Position, *, is_on_scale: 
             hint="try again once the broker answers: `mtum-eod doctor` looks at the chain",
         )
     own = held.value - desk.store.shares_left()
-    shares = min(position.shares, whole_shares(own))
+    of_the_book = scale.of_the_book(position.shares, whole_shares(own)) if scale else whole_shares(own)
+    shares = min(position.shares, of_the_book)
     if shares < 1:
         raise OrderStateUnknown(
             f"the book holds {counted(position.shares, 'share')}, the broker {held.value:g}: "
@@ -204,7 +212,7 @@ def _sale(desk: TradingDesk, session: date, position: Position, *, is_on_scale: 
         shares=shares,
         order_id=desk.broker.next_order_id(),
         decision_price_usd=_price(desk, session, position),
-        is_beside_mismatch=not (is_on_scale and same_shares(own, position.shares)),
+        is_beside_mismatch=bool(scale) or not same_shares(own, position.shares),
     )
 
 

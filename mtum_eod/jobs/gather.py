@@ -15,7 +15,7 @@ from mtum_eod.jobs import market
 from mtum_eod.jobs.desk import Desk
 from mtum_eod.jobs.inquiry import mismatch
 from mtum_eod.jobs.market import Reading
-from mtum_eod.jobs.splits import split_seen
+from mtum_eod.jobs.splits import SplitDoubt, split_seen
 from mtum_eod.ports import BookReader, Unknown
 
 
@@ -38,14 +38,17 @@ def gather(desk: Desk, session: date) -> Gathered:
     ledger = desk.ledger()
     position = position_of(desk.store, ledger)
     halts = desk.store.halts()
+    held, left = desk.broker.shares_held(desk.book.symbol), desk.store.shares_left()
+    at_broker = None if isinstance(held, Unknown) else whole_shares(held.value - left)
     findings, split = reading.findings, None
     if any(finding.kind is FindingKind.RATIO for finding in findings):
         seen = split_seen(desk, reading.bars[0])
         split = seen if isinstance(seen, Split) else None
-        findings = tuple(_with_doubt(finding, seen) for finding in findings)
+        if isinstance(seen, SplitDoubt):
+            findings = tuple(_with_doubt(finding, seen) for finding in findings)
+            at_broker = at_broker and seen.of_the_book(position.shares if position else 0, at_broker)
         # Whether the entry price stands on the scale of these closes is not known, so no rule may compare the two.
         position = position and replace(position, entry_price=nan, entry_atr=nan)
-    held, left = desk.broker.shares_held(desk.book.symbol), desk.store.shares_left()
     evidence = Evidence(
         session=session,
         as_of=min(as_of, desk.calendar.close(session)),
@@ -59,7 +62,7 @@ def gather(desk: Desk, session: date) -> Gathered:
         pending_exit=_pending_exit(desk, position),
         order_unknown=order_in_doubt(desk.store, session),
         mismatch=mismatch(ledger, held, left),
-        broker_shares=None if isinstance(held, Unknown) else whole_shares(held.value - left),
+        broker_shares=at_broker,
         has_order=desk.store.order(session) is not None,
     )
     return Gathered(evidence=evidence, reading=reading, split=split)
@@ -109,6 +112,6 @@ def order_in_doubt(store: BookReader, session: date) -> str:
     return ""
 
 
-def _with_doubt(finding: Finding, seen: Split | str | None) -> Finding:
-    is_in_doubt = finding.kind is FindingKind.RATIO and isinstance(seen, str)
-    return replace(finding, words=f"{finding.words}; {seen}") if is_in_doubt else finding
+def _with_doubt(finding: Finding, doubt: SplitDoubt) -> Finding:
+    is_in_doubt = finding.kind is FindingKind.RATIO
+    return replace(finding, words=f"{finding.words}; {doubt.words}") if is_in_doubt else finding

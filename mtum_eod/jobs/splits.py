@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from math import log, nan
 
@@ -27,6 +27,24 @@ TRADED_BESIDE = 0.1
 
 BOOKED_WITHIN = 2
 """In so many sessions a broker that is late with a split has booked it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitDoubt:
+    """Why closes of another scale are no split that the book can follow."""
+
+    words: str
+    shares: int | None = None  # that it would have made of the book's; None where that is not known either
+
+    def of_the_book(self, shares: int, held: int) -> int:
+        """How many of the shares held at the broker can be this book's.
+
+        shares: the book's, as before a split. Where the broker's are nearer to what it would have made of them, those
+        beyond are the owner's: of a split into fewer a sale by the book alone would take them too.
+        """
+        if self.shares is None or abs(held - shares) <= abs(held - self.shares):
+            return held
+        return min(held, self.shares)
 
 
 def compared_window(desk: Desk, last: date) -> list[date]:
@@ -60,8 +78,8 @@ def _closes_ratio(desk: Desk, prices: DailyBars) -> float | None:
     return quality.closes_ratio(prices, desk.store.bars(desk.book.symbol, prices.first, prices.last))
 
 
-def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Split | str | None:
-    """The split that the book has still to follow, or in words why closes of another scale are none; None without such.
+def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Split | SplitDoubt | None:
+    """The split that the book has still to follow, or why closes of another scale are none; None without such.
 
     prices: checked bars, enough of them final in the store too. shown: executions that are not in the book yet.
     A split is a ratio of closes like one, borne out by the broker's shares.
@@ -71,17 +89,17 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
         return None
     ratio = quality.split_ratio(closes)
     if ratio is None:
-        return f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts"
+        return SplitDoubt(f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts")
     known = _last_old(desk, prices, ratio)
     since = [fill for fill in (*desk.store.fills(), *shown) if fill.session > known]
     doubts = []
     for session in _first_sessions(desk, prices, since, ratio):
         split = Split(session=session, ratio=ratio)
         doubt = _doubt(desk, prices, since, split)
-        if not doubt:
+        if doubt is None:
             return split
         doubts.append(doubt)
-    return f"closes are {closes:.4g} times the stored ones, but {doubts[0]}"
+    return replace(doubts[0], words=f"closes are {closes:.4g} times the stored ones, but {doubts[0].words}")
 
 
 def _last_old(desk: Desk, prices: DailyBars, ratio: float) -> date:
@@ -117,33 +135,33 @@ def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
     return close is not None and _is_nearer(fill.price_usd, close, close * ratio)
 
 
-def _doubt(desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split) -> str:
+def _doubt(desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split) -> SplitDoubt | None:
     since = [fill for fill in since if fill.session >= split.session]
     if not all(_is_on_new_scale(fill, prices, split.ratio) for fill in since):
-        return f"the executions from {split.session} on are on both scales"
+        return SplitDoubt(f"the executions from {split.session} on are on both scales")
     # What was held on its eve is what was split, though a sale of as many new shares made the book think it was all.
     held_then = desk.store.since_flat(split.eve).fills
     try:
         shares = sum(fill.side.sign * fill.shares for fill in (*rescale(held_then, split.ratio), *since))
     except StoreError as error:
-        return error.message
+        return SplitDoubt(error.message)
     # The embedded broker has no shares but those of this book: they follow the book's splits.
     if desk.book.mode is Mode.SIMULATED:
-        return ""
+        return None
     for order in desk.store.open_orders():
         if order.intent.session < split.session:  # what it comes to is to be booked in old shares first
-            return f"order {order.intent.reference} from before it is still {order.status}"
+            return SplitDoubt(f"order {order.intent.reference} from before it is still {order.status}", shares)
     held = desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
-        return f"the broker's position is not known ({held.why})"
+        return SplitDoubt(f"the broker's position is not known ({held.why})", shares)
     left, fraction = desk.store.shares_left(), lost_fraction(held_then, split.ratio)
     beside = (left * split.ratio, left, (left + _unexplained(desk, prices, split.ratio)) * split.ratio)
     before, after = desk.shares() + left, shares + beside[0]
     is_like_it = abs(held.value - after) < min(abs(held.value - before), TRADED_BESIDE * after)
     if is_like_it or any(_is_held(held.value, shares, fraction, others) for others in beside):
-        return ""
+        return None
     held_words = counted(held.value, "share")
-    return f"the broker holds {held_words}, where a split would have made {after:g} of {before:g}"
+    return SplitDoubt(f"the broker holds {held_words}, where a split would have made {after:g} of {before:g}", shares)
 
 
 def _is_held(held: float, shares: int, fraction: float, others: float) -> bool:
@@ -188,9 +206,9 @@ def follow_scale(desk: TradingDesk, prices: DailyBars) -> None:
     Raises MarketDataError where they have changed their scale for no known reason: no bar may join others of another.
     """
     split = split_seen(desk, prices)
-    if isinstance(split, str):
+    if isinstance(split, SplitDoubt):
         hint = "compare with the broker: `mtum-eod reconcile`; what it shows decides whose numbers are wrong"
-        raise MarketDataError(f"{desk.book.symbol}: {split}", hint=hint)
+        raise MarketDataError(f"{desk.book.symbol}: {split.words}", hint=hint)
     if split:
         follow_split(desk, split)
 

@@ -17,7 +17,7 @@ from mtum_eod.adapters.simulated_broker import SimulatedBroker
 from mtum_eod.adapters.store import SimulatedOrders, SqlStore, upkeep
 from mtum_eod.core.market import VIX, DailyBars
 from mtum_eod.core.parameters import Parameters, RiskParameters
-from mtum_eod.core.trading import Mode
+from mtum_eod.core.trading import Mode, Side
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.decide import preview
@@ -196,6 +196,43 @@ def test_another_exit_rule_still_sells_what_the_broker_has(bench: Bench):
     document = bench.decide(NEXT).document
 
     assert ("SELL", 3, ["vix"]) == (document["action"], document["shares"], document["exit_reasons"])
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_beside_a_split_into_fewer_shares_none_is_sold_that_the_owner_bought(bench: Bench, by_hand: bool):
+    """One for ten makes 3 of 33 shares; the owner has bought 4 that morning. The book's 33 would cover all 7."""
+    bench.buy(SESSION)
+    rescale_source(bench, 1 / 10)
+    bench.broker.shares = 7.0
+    bench.data.edit(VIX, NEXT, close=31.0)
+    if by_hand:
+        bench.at(NEXT, 30)
+        flatten(bench.desk, why="", by="owner")
+    else:
+        bench.decide(NEXT)
+    order = bench.store.order(NEXT)
+
+    assert order
+    assert (Side.SELL, 3) == (order.intent.side, order.intent.shares)
+
+
+def test_beside_a_split_into_fewer_shares_that_were_sold_the_owners_stay(bench: Bench):
+    """The same, a day later: none of the 4 that are left is the book's, though an exit is still due there."""
+    bench.buy(SESSION)
+    rescale_source(bench, 1 / 10)
+    bench.broker.shares = 7.0
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    close = bench.data.frames["MTUM"].loc[str(NEXT), "close"]
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 3, close, 1.0)
+    bench.broker.shares = 4.0
+    bench.at(NEXT, -60)
+    with pytest.raises(MarketDataError, match="the broker holds 4 shares, where a split would have made 0 of 30"):
+        settle_all(bench.desk)
+    bench.data.edit(VIX, THIRD, close=31.0)
+    third = bench.decide(THIRD).document
+
+    assert ("SELL", 0, "reconcile_mismatch") == (third["action"], third["shares"], third["blocked_by"])
 
 
 def test_a_split_that_cannot_be_followed_for_want_of_history_holds_back_no_exit(bench: Bench):

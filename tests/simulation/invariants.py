@@ -458,8 +458,8 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
 def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
     """An exit is held back by a halt, a doubt about order or position, the clock, or a missing price: nothing else.
 
-    And that only where it is so: where the halt is one of exits too, the broker has not said that it holds a share,
-    and no sale can be made any more.
+    And that only where it is so: where the halt is one of exits too, the broker has not said that it holds a share, or
+    none of those it holds is the book's, and no sale can be made any more.
     """
     recorded = world.newly_recorded()
     if recorded is None or recorded.document["action"] != "SELL":
@@ -473,7 +473,7 @@ def an_exit_waits_only_where_it_may(world: World) -> Iterator[str]:
         "outside_window": left <= (LAST_CALL if is_late_sold else CUT_OFF),
         "already_decided": world.order_status() is not None,
         "order_unknown": bool(world.store.open_orders()),
-        "reconcile_mismatch": any(said is None or said < 1 for said in held),
+        "reconcile_mismatch": any(said is None or said < 1 for said in held) or world.broker.ours < 1,
         "data": recorded.document["close"] is None,
     }
     if not allowed.get(gate):
