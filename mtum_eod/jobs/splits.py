@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from math import log, nan
 
+import numpy as np
+
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
@@ -130,9 +132,12 @@ def _first_sessions(desk: Desk, prices: DailyBars, since: Sequence[Fill], ratio:
 
 
 def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
-    """An execution's price lies near its session's close; one older than these bars is older than the split too."""
-    close = prices.close_of(fill.session)
-    return close is not None and _is_nearer(fill.price_usd, close, close * ratio)
+    """An execution's price lies near its session's close, or the latest before it where an earlier session is settled.
+
+    One older than these bars is older than the split too.
+    """
+    until = prices.close[prices.days <= np.datetime64(fill.session)]
+    return bool(until.size) and _is_nearer(fill.price_usd, until[-1], until[-1] * ratio)
 
 
 def _doubt(desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split) -> SplitDoubt | None:

@@ -18,7 +18,7 @@ from mtum_eod.adapters.bars import daily_bars
 from mtum_eod.adapters.calendar import ExchangeCalendar
 from mtum_eod.adapters.csv_files import _File
 from mtum_eod.core import quality
-from mtum_eod.core.market import COLUMNS, VIX, DailyBars
+from mtum_eod.core.market import COLUMNS, VIX, BarStatus, DailyBars, StoredBars
 from mtum_eod.core.trading import Fill
 from mtum_eod.errors import MarketDataError, MtumEodError, SettingsError
 from mtum_eod.ports import BrokerOrder, Cash, Known
@@ -31,14 +31,30 @@ LATER = datetime(2024, 11, 30, tzinfo=UTC)
 FILE = Path(tempfile.gettempdir()) / "mtum-eod-fuzz.toml"
 
 
+STORED = b"\nSTORED\n"
+
+
 def csv(data: bytes) -> None:
-    """A file of bars; one that begins with `VIX` and a line's end is read as the VIX's."""
+    """A file of bars; one that begins with `VIX` and a line's end is read as the VIX's.
+
+    What follows a line `STORED` is a second one, with the bars that had been stored when the first was read.
+    """
     symbol, content = (VIX, data[4:]) if data.startswith(b"VIX\n") else ("MTUM", data)
-    try:  # past the folder, whose files are read once and remembered
-        parsed = _File(symbol, Path("MTUM.csv"), CALENDAR).parse(content, (0, 0))
+    content, _, before = content.partition(STORED)
+    try:
+        read = _read(symbol, content)
+        stored = _read(symbol, before) if before else None
     except MarketDataError:
         return
-    read = daily_bars(
+    believable(read)
+    if stored is not None:
+        comparable(read, stored)
+
+
+def _read(symbol: str, content: bytes) -> DailyBars:
+    # past the folder, whose files are read once and remembered
+    parsed = _File(symbol, Path("MTUM.csv"), CALENDAR).parse(content, (0, 0))
+    return daily_bars(
         CALENDAR,
         symbol,
         parsed.days,
@@ -50,19 +66,34 @@ def csv(data: bytes) -> None:
         findings=parsed.findings,
         adjusted=parsed.adjusted,
     )
-    believable(read)
 
 
 def believable(read: DailyBars) -> None:
     """Whatever was read, what passes the checks is what a decision can be computed on."""
     assert (np.dtype("float64"), (len(read.days), len(COLUMNS))) == (read.values.dtype, read.values.shape)
     assert read.days.dtype == np.dtype("datetime64[D]")
-    checked = quality.check(read, WINDOW, is_index=read.symbol == VIX)
-    days, close = checked.bars.days, checked.bars.close
-    assert (days[1:] > days[:-1]).all()
-    assert np.isfinite(close).all()
-    assert (close > 0).all()
-    assert all(finding.words for finding in checked.findings)
+    own = CALENDAR.sessions(read.first, read.last) if len(read.days) else []
+    for window in (WINDOW, own or WINDOW):  # a whole history, and one in which each session may have its row
+        checked = quality.check(read, window, needed=0, is_index=read.symbol == VIX)
+        days, close = checked.bars.days, checked.bars.close
+        assert (days[1:] > days[:-1]).all()
+        assert np.isfinite(close).all()
+        assert (close > 0).all()
+        assert all(finding.words for finding in checked.findings)
+
+
+def comparable(read: DailyBars, before: DailyBars) -> None:
+    """Bars beside those stored: a ratio that can be followed, or findings in words."""
+    fetched, kept = (quality.check(bars, WINDOW, needed=0, is_index=bars.symbol == VIX).bars for bars in (read, before))
+    statuses = np.full(len(kept.days), BarStatus.FINAL.value, dtype=object)
+    statuses[-1:] = kept.last_status.value
+    stored = StoredBars(days=kept.days, values=kept.values, statuses=statuses)
+    ratio = quality.closes_ratio(fetched, stored)
+    assert ratio is None or (isfinite(ratio) and ratio > 0)
+    shares = quality.split_ratio(ratio) if ratio else None
+    assert shares is None or (isfinite(shares) and shares > 0)
+    assert all(finding.words for finding in quality.compare_with_store(fetched, stored))
+    assert all(finding.words for finding in quality.check_volume_units(WINDOW[-1], fetched, stored))
 
 
 def settings(data: bytes) -> None:

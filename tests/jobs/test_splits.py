@@ -23,7 +23,7 @@ from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.decide import preview
 from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.replay import replay_recorded
-from mtum_eod.jobs.session import settle_all
+from mtum_eod.jobs.session import settle_all, settle_step
 
 MONDAY, NEXT, THIRD = date(2024, 11, 4), date(2024, 11, 6), date(2024, 11, 7)
 
@@ -196,6 +196,32 @@ def test_another_exit_rule_still_sells_what_the_broker_has(bench: Bench):
     document = bench.decide(NEXT).document
 
     assert ("SELL", 3, ["vix"]) == (document["action"], document["shares"], document["exit_reasons"])
+
+
+def test_a_sale_beside_a_split_in_doubt_is_no_older_one_where_an_earlier_session_is_settled(bench: Bench):
+    """The entry's evening is still open when 33 new shares are sold; the broker books the 33 more on the day after."""
+    bench.decide(SESSION)
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
+    bench.data.down = {"MTUM"}
+    with pytest.raises(MarketDataError):
+        bench.settle(SESSION)
+    bench.data.down.clear()
+    rescale_source(bench, 2)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 33, bench.data.frames["MTUM"].loc[str(NEXT), "close"], 1.0)
+    bench.at(NEXT, -60)
+    for session in (NEXT, SESSION):
+        with pytest.raises(MarketDataError, match="the broker holds 0 shares, where a split would have made 33 of 0"):
+            settle_step(bench.desk, session)
+    bench.broker.shares = 33.0
+    third = bench.decide(THIRD).document
+
+    assert ("SELL", 33, [(str(NEXT), 2.0)]) == (
+        third["action"],
+        third["shares"],
+        bench.sql("SELECT session, ratio FROM split"),
+    )
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
