@@ -358,7 +358,7 @@ def withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
             words = f"{intent.reference} could not be withdrawn: {answer.why}"
         is_over = isinstance(answer, Known) and answer.value.status is OrderStatus.FILLED
         said = f"{TOO_LATE}: {words}" if is_over else f"{words}; it may be executed at the close"
-        desk.tell_once(_urgent(said), intent.session)
+        desk.tell_once(urgent(said), intent.session)
     return Withdrawn(words=words, is_done=False)
 
 
@@ -371,10 +371,11 @@ def _hard_stop(desk: Desk, intent: OrderIntent) -> datetime:
 
 
 def _too_late(intent: OrderIntent) -> Notice:
-    return _urgent(f"{TOO_LATE} {intent.reference}: past the hard stop; it may be executed at the close")
+    return urgent(f"{TOO_LATE} {intent.reference}: past the hard stop; it may be executed at the close")
 
 
-def _urgent(said: str) -> Notice:
+def urgent(said: str) -> Notice:
+    """Word of an order that may be executed against the owner's will."""
     return Notice(event=Event.RUN_FAILED, words=said, is_urgent=True)
 
 

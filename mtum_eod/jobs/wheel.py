@@ -29,9 +29,10 @@ from mtum_eod.core.trading import (
 from mtum_eod.core.words import wall
 from mtum_eod.errors import AlreadyRunning, SettingsError
 from mtum_eod.jobs.approval import close_lapsed, decline, open_question, question
+from mtum_eod.jobs.collect import collect
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed
-from mtum_eod.jobs.order import withdraw
+from mtum_eod.jobs.order import Withdrawn, is_given_up, urgent, withdraw
 from mtum_eod.jobs.outcome import Handled, Outcome
 from mtum_eod.jobs.session import decide_step, session_today, standing
 from mtum_eod.jobs.settle import marked_again
@@ -52,16 +53,18 @@ def halt(desk: TradingDesk, *, why: str, by: str, allow_exits: bool, cancel: boo
     now = desk.wall_clock.now()
     with desk.store.transaction():
         working = desk.store.open_orders()  # in here: a run that commits one later heeds the halt
+        today = desk.store.order(desk.calendar.local_date(desk.clock.now()))
+        to_withdraw = [*working, *([today] if today and is_given_up(today) else [])] if cancel else []
         desk.store.halt(Halt(halted_at=now, why=why, by=by, allow_exits=allow_exits))
-        for order in working if cancel else ():
+        for order in to_withdraw:
             session = order.intent.session
             desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=now, by=by, words=why))
     reach = "no entries, exits pass" if allow_exits else "no orders at all"
     said = f"halted: {reach}"
     left = "; ".join(f"{order.intent.reference} is {order.status}" for order in working)
     desk.notifier.tell(Notice(event=Event.HALT, words=f"Halted by {by}, {reach}: {why}{left and '; ' + left}"))
-    if cancel and working:
-        taken_back = [_take_back(desk, order, turn) for order in working]
+    if to_withdraw:
+        taken_back = [_take_back(desk, order, turn) for order in to_withdraw]
         return Handled(
             words=(said, *(word for one in taken_back for word in one.words)),
             exit_code=max(one.exit_code for one in taken_back),
@@ -89,7 +92,7 @@ def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
     session, now = session_today(desk), desk.clock.now()
     with desk.store.transaction():  # a run that commits an order later heeds the act
         order = desk.store.order(session)
-        if order and not order.status.is_open:
+        if order and not _may_be_out(order):
             return Handled(words=(f"nothing to withdraw: {order.intent.reference} is {order.status}",), order=order)
         if order is None and timing.window(now, desk.timetable(session)) is Window.SHUT:
             return Handled(words=(f"nothing to withdraw: {session} has no order, and none can be sent any more",))
@@ -105,16 +108,34 @@ def _take_back(desk: TradingDesk, order: Order, turn: Turn) -> Handled:
     try:
         with turn():
             now = desk.store.order(session)  # the run that was waited for may have done it
-            if now and not now.status.is_open:
+            if now and not _may_be_out(now):
                 return Handled(words=(f"{reference} is {now.status}",), order=now)
-            done, running = withdraw(desk, order), ""
+            done, running = _withdraw(desk, now or order), ""
     except AlreadyRunning as error:
-        done, running = withdraw(desk, order), error.message
+        done, running = _withdraw(desk, order), error.message
     order = desk.store.order(session) or order
     if running and not done.is_done:
         words = f"{done.words}; {running}, and withdraws it if it comes to it"
         return Handled(words=(words,), order=order, exit_code=AlreadyRunning.exit_code)
     return Handled(words=(done.words,), order=order, exit_code=0 if done.is_done else 5)
+
+
+def _may_be_out(order: Order) -> bool:
+    """Whether it may be at the broker, by what the book knows: one that was given up may have arrived after all."""
+    return order.status.is_open or is_given_up(order)
+
+
+def _withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
+    if not is_given_up(order):
+        return withdraw(desk, order)
+    collected = collect(desk, order)
+    if collected.order and collected.order.status.is_open:
+        return withdraw(desk, collected.order)
+    if not collected.silence:
+        return Withdrawn(words=f"nothing to withdraw: {order.intent.reference} is {order.status}", is_done=True)
+    words = f"{order.intent.reference} {order.words}; whether it did after all is not known: {collected.silence}"
+    desk.tell_once(urgent(f"{words}; it may be executed at the close"), order.intent.session)
+    return Withdrawn(words=words, is_done=False)
 
 
 # -- answering --------------------------------------------------------------------------------------------------------

@@ -205,6 +205,58 @@ def test_an_order_lost_on_its_way_is_not_sent_again_after_a_cancel(bench: Bench)
     assert ([], ["not_sent"]) == (bench.broker.received, statuses(bench))
 
 
+def given_up_but_on_the_wire(bench: Bench) -> None:
+    """No try was acknowledged, and the broker's lists had none; then one arrives."""
+    bench.broker.on_submit = "lose"
+    bench.decide()
+    bench.broker.on_submit = "accept"
+    order = bench.store.order(SESSION)
+    assert order
+    bench.broker.submit(order.intent)
+
+
+def test_an_order_that_was_given_up_and_arrived_after_all_is_withdrawn(bench: Bench):
+    given_up_but_on_the_wire(bench)
+    given_up = statuses(bench)
+    handled = take_back(bench, 16)
+
+    assert (["not_sent"], (f"withdrawn: {BUY_KEY}",), 0) == (given_up, handled.words, handled.exit_code)
+    assert (["cancelled"], "cancelled") == (statuses(bench), bench.broker.at_broker[BUY_KEY].status)
+
+
+def test_a_halt_that_cancels_withdraws_it_too(bench: Bench):
+    given_up_but_on_the_wire(bench)
+    bench.at(SESSION, 16)
+    handled = halt(bench.desk, why="", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
+
+    assert (("halted: no orders at all", f"withdrawn: {BUY_KEY}"), 0) == (handled.words, handled.exit_code)
+    assert "cancelled" == bench.broker.at_broker[BUY_KEY].status
+
+
+def test_an_order_that_was_given_up_and_never_arrived_needs_no_withdrawal(bench: Bench):
+    bench.broker.on_submit = "lose"
+    bench.decide()
+    handled = take_back(bench, 16)
+
+    assert ((f"nothing to withdraw: {BUY_KEY} is not_sent",), 0) == (handled.words, handled.exit_code)
+
+
+def test_whether_an_order_that_was_given_up_arrived_is_not_known_while_the_broker_is_silent(bench: Bench):
+    """It may be executed: exit code 5, and the owner is told."""
+    given_up_but_on_the_wire(bench)
+    bench.broker.silent.add("orders")
+    handled = take_back(bench, 16)
+
+    words = (
+        f"{BUY_KEY} never reached the broker; the connection dropped; whether it did after all is not known: "
+        "the list of orders never ended"
+    )
+    assert ((words,), 5) == (handled.words, handled.exit_code)
+    assert [(f"{words}; it may be executed at the close",)] == [
+        (said,) for said, _ in bench.notices("run_failed") if "may be executed" in said
+    ]
+
+
 def test_an_order_of_a_dead_run_is_withdrawn_once_it_is_found(bench: Bench):
     """The run died unacknowledged, and the owner's cancel had no answer; the next run finds the order and asks anew."""
     with bench.killed("behind the wire"):
