@@ -28,11 +28,11 @@ from mtum_eod.core.trading import (
 )
 from mtum_eod.core.words import counted, wall
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, OrderStateUnknown, SettingsError
-from mtum_eod.jobs.collect import recent
+from mtum_eod.jobs.collect import collect, recent
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed, refuse_wrong_clock
 from mtum_eod.jobs.gather import order_in_doubt, position_of
-from mtum_eod.jobs.order import adopt_forgotten, recover, send
+from mtum_eod.jobs.order import adopt_forgotten, is_given_up, recover, send
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
 from mtum_eod.jobs.splits import SplitDoubt, follow_split, split_seen
@@ -108,6 +108,8 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int, scal
     if isinstance(had, Unknown):
         raise BrokerUnavailable(f"{had.why}: a sale could be a second one", hint="try again once the broker answers")
     first = desk.store.order(session)
+    if first and first.intent.side is Side.BUY and is_given_up(first):
+        first = _after_all(desk, first)
     if first and first.intent.side is Side.BUY and first.status is OrderStatus.NOT_SENT and not desk.shares():
         return Handled(words=(f"flat: there is nothing to sell, and {first.intent.reference} is not sent",))
     if first and not _is_sale_never_sent(first):
@@ -146,6 +148,17 @@ def _sell(desk: TradingDesk, session: date, why: str, by: str, run_id: int, scal
     words = f"{said} ({order.words})" if order and order.words else said
     is_out = status in OUT and not (order and order.is_held_back)
     return Handled(words=(words,), order=order, exit_code=0 if is_out else 5)
+
+
+def _after_all(desk: TradingDesk, entry: Order) -> Order:
+    """An entry that was given up, as the broker has it now: it may have been on the wire still."""
+    collected = collect(desk, entry)
+    if collected.silence:
+        raise BrokerUnavailable(
+            f"{entry.intent.reference} {entry.words}; whether it did after all is not known: {collected.silence}",
+            hint="try again once the broker answers: it may buy at the close",
+        )
+    return collected.order or entry
 
 
 def _record(desk: TradingDesk, intent: OrderIntent, why: str, run_id: int) -> None:
