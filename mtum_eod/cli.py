@@ -878,6 +878,7 @@ def _confirmed(place: Workplace) -> bool:
     epilog=examples(
         "mtum-eod reconcile                                     compare, change nothing",
         "mtum-eod reconcile --adopt 19@204.10 --entry-date 2024-11-05",
+        "mtum-eod reconcile --sold 19@211.30 --exit-date 2024-11-12",
         "mtum-eod reconcile --leave 5",
         "mtum-eod reconcile --fill 2024-11-05 204.12 1.05",
         "mtum-eod reconcile --resolve 2024-11-05 none           also `filled`, or the shares of a part, such as 12",
@@ -885,6 +886,8 @@ def _confirmed(place: Workplace) -> bool:
 )
 @click.option("--adopt", type=Held(), help="Take over shares bought by hand, SHARES@PRICE; with --entry-date.")
 @click.option("--entry-date", type=Session(), help="With --adopt: the session they count from, for its ATR.")
+@click.option("--sold", type=Held(), help="Take out shares sold by hand, SHARES@PRICE; with --exit-date.")
+@click.option("--exit-date", type=Session(), help="With --sold: the session they were sold in.")
 @click.option("--leave", type=Number(min=0), help="So many shares at the broker are your own: never sold.")
 @click.option(
     "--fill",
@@ -904,14 +907,17 @@ def reconcile(
     door: Door,
     adopt: tuple[int, float] | None,
     entry_date: date | None,
+    sold: tuple[int, float] | None,
+    exit_date: date | None,
     leave: float | None,
     fill: tuple[date, float, float] | None,
     resolve: tuple[date, int | None] | None,
 ) -> None:
     """Compare the book with the broker, and put it right."""
-    forms = [form for form in (adopt, leave, fill, resolve) if form is not None]
-    _usage(len(forms) < 2, "--adopt, --leave, --fill and --resolve go one at a time")
+    forms = [form for form in (adopt, sold, leave, fill, resolve) if form is not None]
+    _usage(len(forms) < 2, "--adopt, --sold, --leave, --fill and --resolve go one at a time")
     _usage((adopt is None) == (entry_date is None), "--adopt and --entry-date go together")
+    _usage((sold is None) == (exit_date is None), "--sold and --exit-date go together")
     from mtum_eod.jobs import reconcile as job
     from mtum_eod.views import text
 
@@ -925,6 +931,8 @@ def reconcile(
     with place.trading() as desk:
         if adopt and entry_date:
             words = job.adopt(desk, *adopt, entry_date, by)
+        elif sold and exit_date:
+            words = job.sold(desk, *sold, exit_date, by)
         elif leave is not None:
             words = job.leave(desk, leave, by)
         elif fill:

@@ -148,7 +148,7 @@ def rescale(held: Sequence[Fill], ratio: float) -> list[Fill]:
         raise StoreError(
             f"a split of {ratio:g} new shares for one makes {before * ratio:g} of {counted(before, 'share')}, "
             "less than a whole one for each of its executions",
-            hint="look at the broker's statement; `mtum-eod reconcile` compares the book with the broker",
+            hint="look at the broker's statement, and take them out: `mtum-eod reconcile --sold`",
         )
     return [one for side in Side for one in _shared_out(prints[side], after[side])]
 

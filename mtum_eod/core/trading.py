@@ -216,6 +216,7 @@ class Act(StrEnum):
     CANCEL = "cancel"
     FLATTEN = "flatten"
     ADOPT = "adopt"
+    SOLD = "sold"
     LEAVE = "leave"
     FILL = "fill"
     RESOLVE = "resolve"

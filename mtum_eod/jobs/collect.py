@@ -145,21 +145,28 @@ def booked(desk: Desk, intent: OrderIntent) -> list[Fill]:
     return desk.store.fills_of(intent.reference)
 
 
+def final_close(desk: Desk, session: date, decided_at: float = 0.0) -> float | None:
+    """A session's final close, USD, on the scale of the shares traded (`on_scale_of`); None where it is not known."""
+    bars = fetch(desk.prices, desk.book.symbol, [session], desk.wall_clock.now(), desk.store)
+    close = quality.check(bars, [session], needed=0).bars.close_of(session)
+    if close is None or bars.last_status in UNFINISHED:  # as the decision stored it: the price of 15:40
+        return None
+    return on_scale_of(desk, recent(desk), close, decided_at)
+
+
 def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
     """An execution that nobody reported: at the session's final close, with the commission that the settings expect.
 
     Raises MarketDataError where that close is not known.
     """
-    session, symbol = intent.session, desk.book.symbol
-    bars = fetch(desk.prices, symbol, [session], desk.wall_clock.now(), desk.store)
-    price = quality.check(bars, [session], needed=0).bars.close_of(session)
-    if price is None or bars.last_status in UNFINISHED:  # as the decision stored it: the price of 15:40
+    session = intent.session
+    price = final_close(desk, session, intent.decision_price_usd)
+    if price is None:
         raise MarketDataError(
-            f"{symbol}: no close of {session} at {desk.prices.name}, "
+            f"{desk.book.symbol}: no close of {session} at {desk.prices.name}, "
             f"{counted(shares, 'executed share')} cannot be priced",
             hint=f"once the close is there: `mtum-eod settle`; or `mtum-eod reconcile --resolve {session} filled`",
         )
-    price = on_scale_of(desk, intent, recent(desk), price)
     return Fill(
         execution_id=f"{intent.reference}{ESTIMATE}",
         reference=intent.reference,

@@ -24,7 +24,7 @@ from mtum_eod.core.trading import (
 from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, SettingsError
 from mtum_eod.jobs import market
-from mtum_eod.jobs.collect import booked, estimate, filled_words
+from mtum_eod.jobs.collect import booked, estimate, filled_words, final_close
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import executions_of, order_among
 from mtum_eod.jobs.session import last_closed, session_asked
@@ -49,6 +49,7 @@ class Compared:
     book: str
     broker: str
     agrees: bool | None  # None: the broker did not say
+    cure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,28 @@ def _position(desk: Desk) -> Iterator[Compared]:
     if isinstance(held, Unknown):
         yield _unsaid("position", book, held)
     else:
-        agrees = same_shares(held.value, ours + left)
-        yield Compared(what="position", book=book, broker=counted(held.value, "share"), agrees=agrees)
+        more = held.value - ours - left
+        yield Compared(
+            what="position",
+            book=book,
+            broker=counted(held.value, "share"),
+            agrees=same_shares(more, 0),
+            cure=_position_cure(more, left, ours),
+        )
+
+
+def _position_cure(more: float, left: float, ours: int) -> str:
+    """What the owner types where the broker holds so many more shares than the book knows of, or fewer."""
+    if same_shares(more, 0):
+        return ""
+    if more < 0:
+        gone = min(ours, whole_shares(-more))
+        return f"sold by hand: `mtum-eod reconcile --sold {gone}@PRICE --exit-date SESSION`" if gone else ""
+    own = f"your own: `mtum-eod reconcile --leave {left + more:g}`"
+    bought = whole_shares(more)
+    if ours or not bought:
+        return own
+    return f"{own}; the program's: `mtum-eod reconcile --adopt {bought}@PRICE --entry-date SESSION`"
 
 
 def _orders(desk: Desk) -> Iterator[Compared]:
@@ -199,6 +220,56 @@ def adopt(desk: TradingDesk, shares: int, price: float, entry_session: date, by:
     with desk.store.transaction():
         desk.store.adopt(fill, atr, p.atr_multiplier, now)
         _record(desk, Act.ADOPT, entry_session, by, words)
+    return words
+
+
+def sold(desk: TradingDesk, shares: int, price: float, exit_session: date, by: str) -> str:
+    """Take shares out of the book that were sold past it, or by an order it has forgotten, in that session.
+
+    Told in words. Raises SettingsError where that makes no sense, BrokerUnavailable where the broker's position is not
+    known, MarketDataError where the session's close is not.
+    """
+    _refuse_unbound(desk)
+    _refuse_open_orders(desk)
+    _refuse_session(desk, exit_session)
+    held, ours = _held(desk), desk.shares()
+    gone = min(ours, whole_shares(ours + desk.store.shares_left() - held))
+    if shares > gone:
+        raise SettingsError(
+            f"{counted(shares, 'share')} of {ours} in the book to be taken out, and the broker still holds {held:g}",
+            hint=f"at most {max(gone, 0)} can have been sold past the book; `mtum-eod flatten` sells",
+        )
+    traded = desk.store.fills()[-1].session
+    if exit_session <= traded:
+        raise SettingsError(
+            f"the book last traded in the session {traded}, a sale on {exit_session} is not after it",
+            hint=f"give a session after {traded}",
+        )
+    close = final_close(desk, exit_session)
+    if close is None:
+        raise MarketDataError(
+            f"{desk.book.symbol}: no close of {exit_session} at {desk.prices.name}", hint="`mtum-eod data check`"
+        )
+    if abs(price / close - 1) > FAR_FROM_THE_CLOSE:
+        raise SettingsError(
+            f"{price:g} USD a share is far from the close of {exit_session}, {close:.2f}",
+            hint="give the price of one of the book's shares, and the session it was sold in",
+        )
+    reference = f"{_key(desk, exit_session)}/SOLD"
+    fill = Fill(
+        execution_id=f"{reference}{BY_OWNER}",
+        reference=reference,
+        session=exit_session,
+        executed_at=desk.calendar.close(exit_session),
+        side=Side.SELL,
+        shares=shares,
+        price_usd=price,
+        commission_usd=0.0,
+    )
+    words = f"{counted(shares, 'share')} taken out, sold at {price:.2f} on {exit_session}"
+    with desk.store.transaction():
+        desk.store.add_fills([fill])
+        _record(desk, Act.SOLD, exit_session, by, words)
     return words
 
 

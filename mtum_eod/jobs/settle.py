@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from math import isnan
+from math import isnan, prod
 from typing import Any
 
 from mtum_eod.core import quality, snapshot
@@ -186,6 +186,8 @@ def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
         return None
     if session == bars.last and bars.last_status in UNFINISHED:  # from before the close, as in a file of 15:40
         return None
+    is_final = session < bars.last or bars.last_status is BarStatus.FINAL
+    close *= _scale(desk, session)
     ledger = desk.ledger(up_to=session)
     shares = ledger.holding.shares if ledger.holding else 0
     return EquityMark(
@@ -195,8 +197,23 @@ def _mark(desk: Desk, session: date, bars: DailyBars) -> EquityMark | None:
         value=ledger.equity(close),
         realised=ledger.realised,
         unrealised=ledger.unrealised(close),
-        is_final=session < bars.last or bars.last_status is BarStatus.FINAL,
+        is_final=is_final,
     )
+
+
+def _scale(desk: Desk, session: date) -> float:
+    """What closes of today are to be multiplied by to be of the shares held then.
+
+    Of splits since then those count that found these shares sold, for the others have rescaled them.
+    """
+    since = [split for split in desk.store.splits() if split.session > session]
+    return prod(split.ratio for split in since if not _was_held(desk, session, split.eve))
+
+
+def _was_held(desk: Desk, session: date, until: date) -> bool:
+    """Whether what was held in a session was held without a break until another."""
+    held = desk.store.since_flat(until).fills
+    return bool(held) and held[0].session <= session
 
 
 def _mark_later(desk: Desk, mark: EquityMark, bars: DailyBars) -> EquityMark | None:

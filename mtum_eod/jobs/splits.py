@@ -14,7 +14,7 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, lost_fraction, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
-from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, OrderIntent, Split, same_shares, whole_shares
+from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -61,15 +61,15 @@ def compared_window(desk: Desk, last: date) -> list[date]:
     return desk.calendar.sessions(desk.calendar.window(stored.last, COMPARED_SESSIONS)[0], last)
 
 
-def on_scale_of(desk: Desk, intent: OrderIntent, prices: DailyBars, close: float) -> float:
-    """A close as the source has it, USD, on the scale of an order's shares.
+def on_scale_of(desk: Desk, prices: DailyBars, close: float, decided_at: float = 0.0) -> float:
+    """A close as the source has it, USD, on the scale of the book's shares.
 
-    Where the closes show a split that the book has not followed, these are the old ones, unless the order was made at a
-    price of the new scale: then new shares were traded, as many as the book had thought of.
+    Where the closes show a split that the book has not followed, these are the old ones, unless they were traded by an
+    order made at a price of the new scale: then new shares were, as many as the book had thought of.
     """
-    closes, seen = _closes_ratio(desk, prices), intent.decision_price_usd
+    closes = _closes_ratio(desk, prices)
     ratio = None if closes is None else quality.split_ratio(closes)
-    if ratio is None or (seen and _is_nearer(seen, close, close * ratio)):
+    if ratio is None or (decided_at and _is_nearer(decided_at, close, close * ratio)):
         return close
     return close * ratio
 

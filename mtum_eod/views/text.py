@@ -309,7 +309,8 @@ def comparison(compared: Comparison) -> str:
     rows = [(line.what, line.book, line.broker) for line in compared.lines]
     head, *lines = table(("", "book", "broker"), rows).splitlines()
     marked = [f"{_mark(line.agrees)} {shown}" for line, shown in zip(compared.lines, lines, strict=True)]
-    return "\n".join([f"  {head}", *marked])
+    cures = [f"  {dim(line.cure)}" for line in compared.lines if line.cure]
+    return "\n".join([f"  {head}", *marked, *cures])
 
 
 def bars_report(report: BarsReport) -> str:

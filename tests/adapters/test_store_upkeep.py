@@ -496,7 +496,7 @@ def test_a_sound_book_has_no_findings_and_is_not_touched(written: Path):
             "UPDATE execution SET reference = 'another' WHERE session = '2024-01-16'",
             [
                 "order mtum-eod/simulated/SIM/MTUM/2024-01-16/BUY is filled, but no execution of it is there",
-                "execution 01-16.1 belongs to no order, and its shares were not adopted",
+                "execution 01-16.1 belongs to no order, and no `reconcile` of the owner's took its shares in or out",
             ],
         ),
         ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0003"]),

@@ -56,6 +56,7 @@ def test_a_table_names_what_differs(trader: Person):
         ("reconcile --leave 1 --resolve 2024-11-05 none", "go one at a time"),
         ("reconcile --adopt 19@204.10", "--adopt and --entry-date go together"),
         ("reconcile --entry-date 2024-11-05", "--adopt and --entry-date go together"),
+        ("reconcile --sold 19@204.10", "--sold and --exit-date go together"),
         ("reconcile --adopt 19 --entry-date 2024-11-05", "is not SHARES@PRICE"),
         ("reconcile --fill 2024-11-05 0 1", "0.0 is not in the range x>0"),
         ("reconcile --fill 2024-11-05 204", "requires 3 arguments"),

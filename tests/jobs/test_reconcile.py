@@ -10,7 +10,7 @@ from fakes import KEY, SESSION, Bench
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
 from mtum_eod.core.trading import OrderStatus, Split
-from mtum_eod.errors import BrokerUnavailable, MtumEodError, SettingsError
+from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, SettingsError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.gather import position_of
 from mtum_eod.jobs.replay import replay
@@ -75,6 +75,32 @@ def test_every_difference_has_a_line_and_exits_5(bench: Bench):
 
     assert 5 == compared.exit_code
     assert ["position", BUY_KEY, "by hand", "cash"] == [line.what for line in compared.lines if line.agrees is False]
+
+
+@pytest.mark.parametrize(
+    ("held", "left", "cure"),
+    [
+        (33.0, 0.0, ""),
+        (0.0, 0.0, "sold by hand: `mtum-eod reconcile --sold 33@PRICE --exit-date SESSION`"),
+        (20.5, 5.0, "sold by hand: `mtum-eod reconcile --sold 17@PRICE --exit-date SESSION`"),
+        (40.0, 5.0, "your own: `mtum-eod reconcile --leave 7`"),
+    ],
+)
+def test_a_difference_of_shares_says_what_to_type(bench: Bench, held: float, left: float, cure: str):
+    bench.buy(SESSION)
+    bench.broker.shares = held
+    bench.store.leave(left, bench.clock.now())
+
+    assert cure == reconcile.compare(bench.desk).lines[0].cure
+
+
+def test_shares_beside_a_flat_book_are_the_owners_or_the_programs(bench: Bench):
+    bench.broker.shares = 19.0
+
+    assert (
+        "your own: `mtum-eod reconcile --leave 19`; "
+        "the program's: `mtum-eod reconcile --adopt 19@PRICE --entry-date SESSION`"
+    ) == reconcile.compare(bench.desk).lines[0].cure
 
 
 def test_shares_left_to_the_owner_are_no_difference(bench: Bench):
@@ -163,6 +189,77 @@ def test_adopting_nonsense_is_refused_and_writes_nothing(
 
     assert words in refused.value.message
     assert ([], []) == (acts(bench), bench.store.fills())
+
+
+def sold_past_the_book(bench: Bench, left: float = 0.0) -> None:
+    """33 shares bought at 148.00; in the broker's own window the owner has sold all but some of them."""
+    bench.buy(SESSION)
+    bench.broker.shares, bench.broker.usd = left, 6000.0
+    bench.decide(NEXT)
+    bench.settle(NEXT)
+    bench.at(THIRD, 60)
+
+
+def test_shares_sold_past_the_book_are_taken_out(bench: Bench):
+    """The book was told of the difference every day, and had no way to follow. 33 at 1.50 more than was paid."""
+    sold_past_the_book(bench)
+    before = reconcile.compare(bench.desk).exit_code
+    words = reconcile.sold(bench.desk, 33, 149.5, NEXT, BY)
+
+    assert (5, 0) == (before, reconcile.compare(bench.desk).exit_code)
+    assert "33 shares taken out, sold at 149.50 on 2024-11-06" == words
+    assert [("sold", "2024-11-06", BY)] == acts(bench)
+    assert [("2024-11-05", 148.0, 149.5, 33, 48.5)] == bench.sql(
+        "SELECT entry_session, entry_price, exit_price, shares, net_pnl FROM trades"
+    )
+    assert [("2024-11-06", 5048.5)] == bench.sql("SELECT session, value FROM equity ORDER BY session DESC LIMIT 1")
+    assert [] == upkeep.check(bench.path)
+
+
+def test_a_book_that_had_shares_taken_out_buys_again(bench: Bench):
+    sold_past_the_book(bench)
+    reconcile.sold(bench.desk, 33, 149.5, NEXT, BY)
+    bench.data.know_volumes(THIRD, today=900_000.0, before=800_000.0)
+    document = bench.decide(THIRD).document
+
+    assert ("BUY", None) == (document["action"], document["blocked_by"])
+
+
+def test_a_part_of_the_shares_is_taken_out(bench: Bench):
+    sold_past_the_book(bench, left=13.0)
+    reconcile.sold(bench.desk, 20, 149.5, NEXT, BY)
+
+    assert (13, 0) == (bench.desk.shares(), reconcile.compare(bench.desk).exit_code)
+
+
+@pytest.mark.parametrize(
+    ("shares", "price", "session", "words"),
+    [
+        (21, 149.5, NEXT, "21 shares of 33 in the book to be taken out, and the broker still holds 13"),
+        (20, 14.95, NEXT, "far from the close of 2024-11-06"),
+        (20, 149.5, SESSION, "the book last traded in the session 2024-11-05, a sale on 2024-11-05 is not after it"),
+        (20, 149.5, date(2024, 11, 2), "no session"),
+        (20, 149.5, THIRD, "has not closed yet"),
+    ],
+)
+def test_taking_out_nonsense_is_refused_and_writes_nothing(
+    bench: Bench, shares: int, price: float, session: date, words: str
+):
+    sold_past_the_book(bench, left=13.0)
+    with pytest.raises(SettingsError) as refused:
+        reconcile.sold(bench.desk, shares, price, session, BY)
+
+    assert words in refused.value.message
+    assert ([], 33) == (acts(bench), bench.desk.shares())
+
+
+def test_a_close_that_nobody_knows_takes_nothing_out(bench: Bench):
+    sold_past_the_book(bench)
+    bench.data.edit("MTUM", NEXT, close=float("nan"))
+    with pytest.raises(MarketDataError, match="no close of 2024-11-06"):
+        reconcile.sold(bench.desk, 33, 149.5, NEXT, BY)
+
+    assert ([], 33) == (acts(bench), bench.desk.shares())
 
 
 def test_what_the_owner_keeps_cannot_be_adopted(bench: Bench):

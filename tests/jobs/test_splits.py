@@ -694,6 +694,50 @@ def test_the_fraction_that_a_split_leaves_is_cash_of_which_the_owner_is_told(
     ]
 
 
+def test_a_split_that_leaves_no_whole_share_is_followed_once_the_owner_says_what_became_of_it(bench: Bench):
+    """One for fifty of 33 shares: 0.66, for which the broker pays. Told at the old close; equity does not move."""
+    bench.buy(SESSION)
+    rescale_source(bench, 1 / 50)
+    bench.broker.shares = 0.0
+    held_back = bench.decide(NEXT).document["blocked_by"]
+    with pytest.raises(MarketDataError, match="less than a whole one"):
+        bench.settle(NEXT)
+    bench.at(THIRD, 60)
+    reconcile.sold(bench.desk, 33, 148.0, NEXT, "owner")
+    bench.at(THIRD, -20)
+    settle_all(bench.desk)
+
+    assert "data" == held_back
+    assert ([(1 / 50,)], 0) == (bench.sql("SELECT ratio FROM split"), bench.desk.shares())
+    assert [("2024-11-05", 4999.0), ("2024-11-06", 4999.0)] == bench.sql(
+        "SELECT session, value FROM equity WHERE session < '2024-11-07' ORDER BY session"
+    )
+    assert [] == bench.store.halts()
+
+
+def test_a_session_from_before_a_split_that_is_settled_late_is_marked_at_its_own_close(bench: Bench):
+    """The entry's evening had no bars; sold on the next day, and split in the night after. No loss is latched."""
+    bench.decide(SESSION)
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
+    bench.data.down = {"MTUM"}
+    with pytest.raises(MarketDataError):
+        bench.settle(SESSION)
+    bench.data.down.clear()
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 33, 147.0, 1.0)
+    bench.at(NEXT, -20)
+    settle_step(bench.desk, NEXT)
+    bench.sql("UPDATE session SET is_settled = 0 WHERE session = '2024-11-05'")
+    rescale_source(bench, 2)
+    bench.decide(THIRD)
+    bench.at(THIRD, -20)
+    settle_step(bench.desk, SESSION)
+
+    assert [("2024-11-05", 4999.0)] == bench.sql("SELECT session, value FROM equity_mark WHERE session = '2024-11-05'")
+    assert [] == bench.store.halts()
+
+
 def test_the_embedded_broker_pays_for_the_fraction(tmp_path: Path):
     """33 shares at 148.00 are 49.5: half a share at the last close, 98.67 USD, is 49.34."""
     bench = SimulatedBench(tmp_path / "book.db", data=entry_data(), broker=ScriptedBroker())

@@ -182,7 +182,7 @@ def every_execution_once(world: World) -> Iterator[str]:
         yield "an execution is booked twice"
     for fill in booked[-6:]:
         true = truth[fill.execution_id].fill if fill.execution_id in truth else None
-        if fill.is_estimated:
+        if fill.is_estimated or fill.reference in world.taken_out:
             continue
         if fill.execution_id.endswith(BY_OWNER):
             exact = {other.execution_id for other in booked}
@@ -376,7 +376,8 @@ def a_settled_session_is_the_brokers(world: World) -> Iterator[str]:
     """What a settled session's order has booked is what the broker executed for it."""
     for row in world.recent_rows():
         if row.is_settled and row.session not in world.restored:
-            booked = sum(fill.shares for fill in world.book_fills() if fill.session == row.session)
+            of_it = [fill for fill in world.book_fills() if fill.session == row.session]
+            booked = sum(fill.shares for fill in of_it if fill.reference not in world.taken_out)
             ours = [e for e in world.broker.executed if e.fill.session == row.session and e.fill.reference != "by hand"]
             true = sum(e.fill.shares for e in ours)
             is_other = not can_be(ours, booked) if ours else booked

@@ -136,6 +136,7 @@ class World:
         self.places_today: set[str] = set()  # where trouble came
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
+        self.taken_out: set[str] = set()  # references of sales that the owner only told of
         self.halted = ""  # what the owner's halt stands against: entries or all
         self.halted_on: date | None = None  # when the owner said so
         self.are_exits_halted = False  # by that halt, or by one before it that stands still
@@ -877,22 +878,40 @@ class World:
         self.typed(examined)
 
     def put_book_right(self) -> None:
-        """Where a backup lacks what the broker forgot at midnight, the owner's trade at the broker ends it after days.
+        """Where a backup lacks what the broker forgot at midnight, the owner ends it after days: by a trade, or a word.
 
-        Any other difference is the program's to end.
+        Any other difference is the program's to end, but for shares of which a split leaves no whole one.
         """
         differ = self.broker.ours - self.book_shares_today()
-        if not differ or self.broker.by_hand or self.store.open_orders() or self.store.book() is None:
+        is_less_than_one = not differ and not self.broker.ours and self.book_shares() > 0
+        is_apart = differ or is_less_than_one
+        if not is_apart or self.broker.by_hand or self.store.open_orders() or self.store.book() is None:
             self.apart_since = None
             return
         self.apart_since = self.apart_since or self.today
-        if self.is_astray and len(calendar().sessions(self.apart_since, self.today)) > 3:
+        if len(calendar().sessions(self.apart_since, self.today)) <= 3:
+            return
+        if is_less_than_one or (self.is_astray and not self.broker.ours and self.number % 2):
+            self.take_out()
+        elif self.is_astray:
             price = self.market.price(self.clock.now())
             self.broker.usd += differ * price
             self.hand_usd += differ * price
             self.broker.correct(-differ, calendar().nearest(self.today)[0], price)
             self.quiet_for = 0  # what hung on it begins to come to its end now
             self.say(f"owner trades {-differ} shares to put the book right")
+
+    def take_out(self) -> None:
+        """The owner says of all shares in the book that they were sold: at the last close, on the scale of the book."""
+        session, last = calendar().nearest(self.today)[0], self.book_fills()[-1]
+        if not self.is_session(session) or session <= last.session:
+            return
+        shares, price = self.book_shares(), self.market.close(session)
+        price *= prod(ratio for day, ratio in self.splits if day > last.session)
+        price /= prod(split.ratio for split in self.store.splits() if split.session > last.session)
+        self.taken_out.add(f"mtum-eod/paper/{ACCOUNT}/{SYMBOL}/{session}/SOLD")
+        self.typed(lambda desk: reconcile.sold(desk, shares, price, session, "owner"), needs_lock=True)
+        self.quiet_for = 0  # what hung on it begins to come to its end now
 
     def resume(self) -> None:
         ended = self.typed(lambda desk: wheel.resume(desk, why="", by="owner"))

@@ -38,7 +38,7 @@ from mtum_eod.ports import BookReader, Store
 CARRIED = (Act.APPROVE, Act.CANCEL, Act.FLATTEN, Act.GO_LIVE, Act.LEAVE)
 """What the owner can say that holds whatever else a restored book has forgotten."""
 
-REDONE = (Act.ADOPT, Act.FILL, Act.RESOLVE)
+REDONE = (Act.ADOPT, Act.SOLD, Act.FILL, Act.RESOLVE)
 """What the owner can put right: done again once a restored book is compared with the broker, if it is still amiss."""
 
 NOTHING_IN_PLACE = "no database was in place: what you told the book after this backup, such as a halt, is not in it"
@@ -80,11 +80,11 @@ CROSS_CHECKS = (
         """,
     ),
     (
-        "execution {0} belongs to no order, and its shares were not adopted",
+        "execution {0} belongs to no order, and no `reconcile` of the owner's took its shares in or out",
         """
         SELECT execution_id FROM execution
         WHERE reference NOT IN (SELECT reference FROM order_intent)
-            AND session NOT IN (SELECT session FROM owner_act WHERE act = 'adopt')
+            AND session NOT IN (SELECT session FROM owner_act WHERE act IN ('adopt', 'sold'))
         """,
     ),
     (
