@@ -141,6 +141,22 @@ def test_shares_bought_beside_the_book_are_named_and_left_to_their_owner(person:
     assert (0, 0, True) == (left.exit_code, agrees.exit_code, agrees.document["agree"])
 
 
+def test_shares_sold_by_hand_are_taken_out_as_the_comparison_says(person: PaperPerson, tws: Server):
+    """All 23 went at the same terminal; their close of the next session is what was got for them."""
+    person.types("run")
+    person.at("2024-11-05", -20).types("settle")
+    tws.trade_by_hand("SELL", "MTUM", 23, 205.0)
+    person.at("2024-11-06", -20)
+    differs = person.types("reconcile")
+    taken_out = person.types("reconcile --sold 23@205 --exit-date 2024-11-06")
+    agrees = person.types("reconcile")
+
+    assert (5, True) == (differs.exit_code, "--sold 23@PRICE --exit-date SESSION" in differs.out)
+    assert (0, 0) == (taken_out.exit_code, agrees.exit_code), (taken_out.err, agrees.out)
+    assert "23 shares taken out, sold at 205.00 on 2024-11-06" in taken_out.out
+    assert [(23, 205.0)] == person.sql("SELECT shares, exit_price FROM trades")
+
+
 def test_shares_bought_by_hand_are_adopted_and_sold_by_the_rules(person: PaperPerson, tws: Server):
     """The sale takes all 7 of them, at the price the book was told they cost."""
     person.environment["MTUM_EOD_STRATEGY__VIX_ENTRY_THRESHOLD"] = "1"
