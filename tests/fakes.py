@@ -327,6 +327,16 @@ class Bench:
             raise AssertionError("no order was sent")
         self.broker.on_submit = "accept"
 
+    def give_up(self, *, arrives: bool) -> None:
+        """Neither try at SESSION's order was acknowledged, and no list had it; arrives: then the broker has it."""
+        self.broker.on_submit = "lose"
+        self.decide()
+        self.broker.on_submit = "accept"
+        order = self.store.order(SESSION)
+        assert order
+        if arrives:
+            self.broker.submit(order.intent)
+
     def buy(self, session: date, price: float | None = None, commission: float = 1.0) -> int:
         """Decide and fill an entry at `session`, by the rules; returns the shares."""
         outcome = self.decide(session)

@@ -201,21 +201,8 @@ def adopt(desk: TradingDesk, shares: int, price: float, entry_session: date, by:
     if isnan(atr):
         why = "; ".join(finding.words for finding in reading.findings if finding.is_fatal)
         raise MarketDataError(f"{desk.book.symbol}: no ATR of {entry_session}: {why}", hint="`mtum-eod data check`")
-    if abs(price / close - 1) > FAR_FROM_THE_CLOSE:
-        raise SettingsError(
-            f"{price:g} USD a share is far from the close of {entry_session}, {close:.2f}",
-            hint="give the price on today's scale, and the session it was paid in",
-        )
-    fill = Fill(
-        execution_id=f"{_key(desk, entry_session)}/ADOPTED{BY_OWNER}",
-        reference=f"{_key(desk, entry_session)}/ADOPTED",
-        session=entry_session,
-        executed_at=desk.calendar.close(entry_session),
-        side=Side.BUY,
-        shares=shares,
-        price_usd=price,
-        commission_usd=0.0,
-    )
+    _refuse_far(price, close, entry_session, "give the price on today's scale, and the session it was paid in")
+    fill = _told(desk, "ADOPTED", entry_session, Side.BUY, shares, price)
     words = f"{counted(shares, 'share')} adopted at {price:.2f}, entered on {entry_session} with an ATR of {atr:.2f}"
     with desk.store.transaction():
         desk.store.adopt(fill, atr, p.atr_multiplier, now)
@@ -250,22 +237,10 @@ def sold(desk: TradingDesk, shares: int, price: float, exit_session: date, by: s
         raise MarketDataError(
             f"{desk.book.symbol}: no close of {exit_session} at {desk.prices.name}", hint="`mtum-eod data check`"
         )
-    if abs(price / close - 1) > FAR_FROM_THE_CLOSE:
-        raise SettingsError(
-            f"{price:g} USD a share is far from the close of {exit_session}, {close:.2f}",
-            hint="give the price of one of the book's shares, and the session it was sold in",
-        )
-    reference = f"{_key(desk, exit_session)}/SOLD"
-    fill = Fill(
-        execution_id=f"{reference}{BY_OWNER}",
-        reference=reference,
-        session=exit_session,
-        executed_at=desk.calendar.close(exit_session),
-        side=Side.SELL,
-        shares=shares,
-        price_usd=price,
-        commission_usd=0.0,
+    _refuse_far(
+        price, close, exit_session, "give the price of one of the book's shares, and the session it was sold in"
     )
+    fill = _told(desk, "SOLD", exit_session, Side.SELL, shares, price)
     words = f"{counted(shares, 'share')} taken out, sold at {price:.2f} on {exit_session}"
     with desk.store.transaction():
         desk.store.add_fills([fill])
@@ -375,6 +350,21 @@ def resolve(desk: TradingDesk, session: date, *, executed: int | None, by: str) 
     return words
 
 
+def _told(desk: Desk, name: str, session: date, side: Side, shares: int, price: float) -> Fill:
+    """An execution that only the owner knows of; what it cost is in the price."""
+    reference = f"{_key(desk, session)}/{name}"
+    return Fill(
+        execution_id=f"{reference}{BY_OWNER}",
+        reference=reference,
+        session=session,
+        executed_at=desk.calendar.close(session),
+        side=side,
+        shares=shares,
+        price_usd=price,
+        commission_usd=0.0,
+    )
+
+
 def _record(desk: TradingDesk, act: Act, session: date | None, by: str, words: str) -> None:
     """Keep the act, and mark again what it changed; for inside a transaction."""
     now = desk.wall_clock.now()
@@ -429,6 +419,11 @@ def _refuse_short(desk: Desk, intent: OrderIntent, missing: int) -> None:
             hint="a newer backup may know their purchase (`mtum-eod db restore`); without one say "
             f"{f'{held} or ' if held else ''}none, and the rest of the sale stays out of this book",
         )
+
+
+def _refuse_far(price: float, close: float, session: date, hint: str) -> None:
+    if abs(price / close - 1) > FAR_FROM_THE_CLOSE:
+        raise SettingsError(f"{price:g} USD a share is far from the close of {session}, {close:.2f}", hint=hint)
 
 
 def _refuse_session(desk: Desk, session: date) -> None:

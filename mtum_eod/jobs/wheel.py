@@ -129,8 +129,9 @@ def _withdraw(desk: TradingDesk, order: Order) -> Withdrawn:
     if not is_given_up(order):
         return withdraw(desk, order)
     collected = collect(desk, order)
-    if collected.order and collected.order.status.is_open:
-        return withdraw(desk, collected.order)
+    order = collected.order or order
+    if order.status.is_open:
+        return withdraw(desk, order)
     if not collected.silence:
         return Withdrawn(words=f"nothing to withdraw: {order.intent.reference} is {order.status}", is_done=True)
     words = f"{order.intent.reference} {order.words}; whether it did after all is not known: {collected.silence}"

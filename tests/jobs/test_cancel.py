@@ -205,18 +205,8 @@ def test_an_order_lost_on_its_way_is_not_sent_again_after_a_cancel(bench: Bench)
     assert ([], ["not_sent"]) == (bench.broker.received, statuses(bench))
 
 
-def given_up_but_on_the_wire(bench: Bench) -> None:
-    """No try was acknowledged, and the broker's lists had none; then one arrives."""
-    bench.broker.on_submit = "lose"
-    bench.decide()
-    bench.broker.on_submit = "accept"
-    order = bench.store.order(SESSION)
-    assert order
-    bench.broker.submit(order.intent)
-
-
 def test_an_order_that_was_given_up_and_arrived_after_all_is_withdrawn(bench: Bench):
-    given_up_but_on_the_wire(bench)
+    bench.give_up(arrives=True)
     given_up = statuses(bench)
     handled = take_back(bench, 16)
 
@@ -225,7 +215,7 @@ def test_an_order_that_was_given_up_and_arrived_after_all_is_withdrawn(bench: Be
 
 
 def test_a_halt_that_cancels_withdraws_it_too(bench: Bench):
-    given_up_but_on_the_wire(bench)
+    bench.give_up(arrives=True)
     bench.at(SESSION, 16)
     handled = halt(bench.desk, why="", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
 
@@ -234,16 +224,23 @@ def test_a_halt_that_cancels_withdraws_it_too(bench: Bench):
 
 
 def test_an_order_that_was_given_up_and_never_arrived_needs_no_withdrawal(bench: Bench):
-    bench.broker.on_submit = "lose"
-    bench.decide()
+    bench.give_up(arrives=False)
     handled = take_back(bench, 16)
 
     assert ((f"nothing to withdraw: {BUY_KEY} is not_sent",), 0) == (handled.words, handled.exit_code)
 
 
+def test_an_order_that_was_given_up_and_refused_on_its_arrival_is_told_as_that(bench: Bench):
+    bench.give_up(arrives=True)
+    bench.broker.end(BUY_KEY, OrderStatus.REJECTED)
+    handled = take_back(bench, 16)
+
+    assert ((f"nothing to withdraw: {BUY_KEY} is rejected",), ["rejected"]) == (handled.words, statuses(bench))
+
+
 def test_whether_an_order_that_was_given_up_arrived_is_not_known_while_the_broker_is_silent(bench: Bench):
     """It may be executed: exit code 5, and the owner is told."""
-    given_up_but_on_the_wire(bench)
+    bench.give_up(arrives=True)
     bench.broker.silent.add("orders")
     handled = take_back(bench, 16)
 

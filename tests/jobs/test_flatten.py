@@ -171,12 +171,7 @@ def test_it_leaves_the_shares_that_are_the_owners_own(bench: Bench):
 def test_an_entry_that_was_given_up_and_arrived_after_all_is_to_be_taken_back(tmp_path: Path):
     """Flat, the book had nothing to sell; the entry would have bought at the close."""
     bench = Bench(tmp_path / "lost.db")
-    bench.broker.on_submit = "lose"
-    bench.decide()
-    bench.broker.on_submit = "accept"
-    order = bench.store.order(SESSION)
-    assert order
-    bench.broker.submit(order.intent)
+    bench.give_up(arrives=True)
     bench.broker.silent.add("orders")
     with pytest.raises(BrokerUnavailable, match="whether it did after all is not known"):
         sell(bench, 16, SESSION)
@@ -189,8 +184,7 @@ def test_an_entry_that_was_given_up_and_arrived_after_all_is_to_be_taken_back(tm
 
 def test_an_entry_that_was_given_up_and_never_arrived_leaves_nothing_to_sell(tmp_path: Path):
     bench = Bench(tmp_path / "lost.db")
-    bench.broker.on_submit = "lose"
-    bench.decide()
+    bench.give_up(arrives=False)
     handled = sell(bench, 16, SESSION)
 
     assert ((f"flat: there is nothing to sell, and {KEY}/{SESSION}/BUY is not sent",), 0) == (
