@@ -223,10 +223,7 @@ def _mark_later(desk: Desk, mark: EquityMark, bars: DailyBars) -> EquityMark | N
 
 def _is_on_scale(desk: Desk, session: date) -> bool:
     """Whether closes are on the scale of the shares held then: not of those of a round trip closed before a split."""
-    if all(split.session <= session for split in desk.store.splits()):
-        return True
-    held = desk.ledger().holding
-    return held is not None and held.entry_session <= session
+    return _scale(desk, session) == 1
 
 
 def _still_open(desk: Desk, collected: Collected, mark: EquityMark | None) -> str:
