@@ -81,6 +81,26 @@ def test_a_mark_that_waited_for_the_vix_over_a_split_keeps_its_value(bench: Benc
     assert [("2024-11-05", 4999.0, 4884.0, 1), ("2024-11-06", 4965.0, 0.0, 1), ("2024-11-07", 4965.0, 0.0, 0)] == marks
 
 
+def test_a_mark_that_waited_for_the_vix_over_a_split_of_what_was_held_becomes_final_at_the_revised_close(bench: Bench):
+    """33 shares are 66 overnight and sold that day; of the entry's close, 148.00, the source then says 147.00."""
+    bench.decide()
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
+    bench.data.down = {VIX}
+    bench.settle()
+    bench.data.down.clear()
+    rescale_source(bench, 2)
+    bench.broker.shares = 66.0
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.execute(f"{KEY}/{NEXT}/SELL", 66, 74.0, 1.0)
+    bench.data.edit("MTUM", SESSION, close=73.5)
+    bench.settle(NEXT)
+
+    marks = bench.sql("SELECT session, value, position_value, is_final FROM equity_mark ORDER BY session")
+    assert ("2024-11-05", 115.0 + 66 * 73.5, 66 * 73.5, 1) == marks[0]
+    assert 0 == bench.desk.shares()
+
+
 @pytest.mark.parametrize(
     ("ratio", "shares", "price"),
     [(2, 66, 74.0), (3, 99, 49.3333), (1 / 11, 3, 1628.0), (4 / 3, 44, 111.0)],
