@@ -64,9 +64,9 @@ def question_of(store: BookReader, row: SessionRow | None) -> RecordedSignal | N
 def approval_of(store: BookReader, recorded: RecordedSignal) -> OwnerAct | None:
     """The owner's approval of this very question, unless they took it back."""
     asked_at = datetime.fromisoformat(recorded.inputs["as_of"])
-    acts = store.acts(recorded.session)
-    said = [act for act in acts if act.act in (Act.APPROVE, Act.CANCEL) and act.at > asked_at]
-    return said[-1] if said and said[-1].act is Act.APPROVE else None
+    said = [act for act in store.acts(recorded.session) if act.act in (Act.APPROVE, Act.CANCEL, Act.DECLINE)]
+    # The last word counts in the order of writing: a clock that was put right since makes none of a no.
+    return said[-1] if said and said[-1].act is Act.APPROVE and said[-1].at > asked_at else None
 
 
 def approved_shares(desk: Desk, session: date) -> int | None:
@@ -102,7 +102,7 @@ def close_lapsed(desk: TradingDesk, run_id: int) -> None:
 
 
 def decline(desk: TradingDesk, recorded: RecordedSignal, act: OwnerAct, run_id: int) -> None:
-    """Close the question with the owner's no."""
+    """Close the question with the owner's no, which holds whatever the clock says."""
     with desk.store.transaction():
         desk.store.add_act(act)
         _close(desk, recorded, f"declined by {act.by}", run_id, is_told=False)

@@ -402,6 +402,17 @@ def test_a_cancel_takes_an_approval_back_that_is_not_carried_out_yet(bench: Benc
     assert ([], []) == (live_through(bench, 49, 16), sent(bench))
 
 
+def test_a_cancel_counts_as_the_last_word_though_its_clock_was_behind(bench: Bench):
+    """By a clock two hours slow it is older than the question; it was written after the approval."""
+    bench.decide(before_close=60)
+    bench.at(SESSION, 50)
+    for act, hours in ((Act.APPROVE, 0), (Act.CANCEL, -2)):
+        at = bench.clock.now() + timedelta(hours=hours)
+        bench.store.add_act(OwnerAct(act=act, session=SESSION, at=at, by="owner", words=""))
+
+    assert ([], []) == (live_through(bench, 49, 16), sent(bench))
+
+
 def test_an_approval_that_comes_too_late_to_be_sent_is_told(bench: Bench):
     """Data were out from the yes until the hard stop."""
     bench.decide(before_close=60)

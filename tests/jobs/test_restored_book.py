@@ -11,11 +11,13 @@ from fakes import KEY, SESSION, Bench
 
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
+from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import Act, OrderStatus, OwnerAct
 from mtum_eod.errors import BrokerUnavailable, SettingsError
 from mtum_eod.jobs import reconcile
+from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.flatten import flatten
-from mtum_eod.jobs.wheel import cancel, halt
+from mtum_eod.jobs.wheel import cancel, halt, refuse
 
 BUY_KEY, NEXT, THIRD = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6), date(2024, 11, 7)
 
@@ -170,6 +172,25 @@ def test_what_the_owner_stopped_after_the_backup_is_not_sent_by_the_restored_boo
     document = restored.decide().document
 
     assert ("BUY", "halted", []) == (document["action"], document["blocked_by"], restored.broker.received)
+
+
+def test_a_no_after_the_backup_stays_one_though_the_backup_has_the_yes(tmp_path: Path) -> None:
+    """The run of the approval died, a backup was made, then the owner said no, and brought the backup back."""
+    asking = Parameters(risk=RiskParameters(require_confirmation=True))
+    bench = Bench(tmp_path / "book.db", parameters=asking)
+    bench.decide(before_close=60)
+    bench.at(SESSION, 50)
+    bench.store.add_act(OwnerAct(act=Act.APPROVE, session=SESSION, at=bench.clock.now(), by="owner", words=""))
+    made = upkeep.backup(bench.path, tmp_path / "backups")
+    refuse(bench.desk, why="after all not", by="owner")
+    bench.store.close()
+    upkeep.restore(made, bench.path)
+    restored = Bench(bench.path, data=bench.data, broker=bench.broker, parameters=asking)
+    restored.at(SESSION, 40)
+    do_due(restored.desk)
+    restored.decide(before_close=30)
+
+    assert [] == restored.broker.received
 
 
 @pytest.mark.parametrize(("shares", "filled", "booked"), [(33, 0, 33), (None, 12, 12), (None, 0, 1)])

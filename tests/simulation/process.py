@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mtum_eod.adapters import notices
 from mtum_eod.core.checks import Check
 from mtum_eod.core.market import DailyBars
-from mtum_eod.core.trading import OrderIntent, OrderStatus
+from mtum_eod.core.trading import Act, OrderIntent, OrderStatus
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, StoreError
 from mtum_eod.jobs.filing import CLOCK_STEP
 from mtum_eod.ports import Event, Known, Notice, Unknown, WhatIf
@@ -45,7 +45,7 @@ class Process:
         self.torn: Torn | None = None  # what the disk kept, where the power failed
         self.said: dict[str, Any] = dict.fromkeys(("broker.orders", "broker.executions", "broker.shares_held"))
         self.answers: dict[str, list[Any]] = {place: [] for place in (*self.said, *ALSO_KEPT)}  # all of them
-        self.is_clock_in_doubt = False  # the broker was asked for its time, and did not tell it
+        self.needs_no_clock = False  # the broker did not tell its time, or what is written holds at any hour
         self.unsaid: list[Notice] | None = None  # inside a transaction: messages that are kept only with it
 
     def port(self, name: str, real: Any) -> Any:
@@ -98,11 +98,13 @@ class Process:
             self._leaves(args[0])
         elif place == "store.update_order" and args[1] is OrderStatus.NOT_SENT:
             self._given_up(args[0])
-        if place in BY_THE_CLOCK and not self.is_clock_in_doubt and abs(self.world.broker.clock_ahead_by) > CLOCK_STEP:
+        if place == "store.add_act" and args[0].act is Act.DECLINE:
+            self.needs_no_clock = True
+        if place in BY_THE_CLOCK and not self.needs_no_clock and abs(self.world.broker.clock_ahead_by) > CLOCK_STEP:
             self.world.given_up_blind.append(f"{place} by a clock that is {self.world.broker.clock_ahead_by} ahead")
         if place == "broker.clock_ahead":
             answer = self._through(place, real, *args, **values)
-            self.is_clock_in_doubt = isinstance(answer, Unknown)
+            self.needs_no_clock = isinstance(answer, Unknown)
             return answer
         if place not in self.answers:
             return self._through(place, real, *args, **values)

@@ -35,7 +35,7 @@ from mtum_eod.core.trading import Act, Halt
 from mtum_eod.errors import StoreError
 from mtum_eod.ports import BookReader, Store
 
-CARRIED = (Act.APPROVE, Act.CANCEL, Act.FLATTEN, Act.GO_LIVE, Act.LEAVE)
+CARRIED = (Act.APPROVE, Act.DECLINE, Act.CANCEL, Act.FLATTEN, Act.GO_LIVE, Act.LEAVE)
 """What the owner can say that holds whatever else a restored book has forgotten."""
 
 REDONE = (Act.ADOPT, Act.SOLD, Act.FILL, Act.RESOLVE)
