@@ -42,7 +42,7 @@ def gather(desk: Desk, session: date) -> Gathered:
     at_broker = None if isinstance(held, Unknown) else whole_shares(held.value - left)
     findings, split = reading.findings, None
     if any(finding.kind is FindingKind.RATIO for finding in findings):
-        seen = split_seen(desk, reading.bars[0])
+        seen = split_seen(desk, reading.bars[0], held=held)
         split = seen if isinstance(seen, Split) else None
         if isinstance(seen, SplitDoubt):
             findings = tuple(_with_doubt(finding, seen) for finding in findings)

@@ -80,11 +80,14 @@ def _closes_ratio(desk: Desk, prices: DailyBars) -> float | None:
     return quality.closes_ratio(prices, desk.store.bars(desk.book.symbol, prices.first, prices.last))
 
 
-def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Split | SplitDoubt | None:
+def split_seen(
+    desk: Desk, prices: DailyBars, *, held: Answer[float] | None = None, shown: Sequence[Fill] = ()
+) -> Split | SplitDoubt | None:
     """The split that the book has still to follow, or why closes of another scale are none; None without such.
 
-    prices: checked bars, enough of them final in the store too. shown: executions that are not in the book yet.
-    A split is a ratio of closes like one, borne out by the broker's shares.
+    prices: checked bars, enough of them final in the store too. held: the broker's shares, where it was asked already.
+    shown: executions that are not in the book yet. A split is a ratio of closes like one, borne out by the broker's
+    shares.
     """
     closes = _closes_ratio(desk, prices)
     if closes is None:
@@ -97,7 +100,7 @@ def split_seen(desk: Desk, prices: DailyBars, shown: Sequence[Fill] = ()) -> Spl
     doubts = []
     for session in _first_sessions(desk, prices, since, ratio):
         split = Split(session=session, ratio=ratio)
-        doubt = _doubt(desk, prices, since, split)
+        doubt = _doubt(desk, prices, since, split, held)
         if doubt is None:
             return split
         doubts.append(doubt)
@@ -140,7 +143,9 @@ def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
     return bool(until.size) and _is_nearer(fill.price_usd, until[-1], until[-1] * ratio)
 
 
-def _doubt(desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split) -> SplitDoubt | None:
+def _doubt(
+    desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split, held: Answer[float] | None
+) -> SplitDoubt | None:
     since = [fill for fill in since if fill.session >= split.session]
     if not all(_is_on_new_scale(fill, prices, split.ratio) for fill in since):
         return SplitDoubt(f"the executions from {split.session} on are on both scales")
@@ -156,7 +161,7 @@ def _doubt(desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split) -
     for order in desk.store.open_orders():
         if order.intent.session < split.session:  # what it comes to is to be booked in old shares first
             return SplitDoubt(f"order {order.intent.reference} from before it is still {order.status}", shares)
-    held = desk.broker.shares_held(desk.book.symbol)
+    held = held or desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         return SplitDoubt(f"the broker's position is not known ({held.why})", shares)
     left, fraction = desk.store.shares_left(), lost_fraction(held_then, split.ratio)
@@ -198,7 +203,7 @@ def follow_before(desk: TradingDesk, prices: DailyBars, shown: Sequence[Fill]) -
 
     Returns whether there was one. Whatever else these bars tell of is left to the next look.
     """
-    split = split_seen(desk, prices, shown)
+    split = split_seen(desk, prices, shown=shown)
     if not isinstance(split, Split):
         return False
     follow_split(desk, split)

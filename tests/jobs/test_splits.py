@@ -17,13 +17,15 @@ from mtum_eod.adapters.simulated_broker import SimulatedBroker
 from mtum_eod.adapters.store import SimulatedOrders, SqlStore, upkeep
 from mtum_eod.core.market import VIX, DailyBars
 from mtum_eod.core.parameters import Parameters, RiskParameters
-from mtum_eod.core.trading import Mode, Side
+from mtum_eod.core.trading import Mode, Side, Split
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.decide import preview
 from mtum_eod.jobs.flatten import flatten
+from mtum_eod.jobs.gather import gather
 from mtum_eod.jobs.replay import replay_recorded
 from mtum_eod.jobs.session import settle_all, settle_step
+from mtum_eod.ports import Known, Unknown
 
 MONDAY, NEXT, THIRD = date(2024, 11, 4), date(2024, 11, 6), date(2024, 11, 7)
 
@@ -192,6 +194,18 @@ def test_an_unknown_broker_position_confirms_no_split(bench: Bench):
     bench.decide(NEXT, before_close=18)
 
     assert ([], 66) == (during, bench.desk.shares())
+
+
+def test_a_split_is_seen_by_the_same_answer_as_what_can_be_sold(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """The broker says once that it holds 66, and nothing the next time."""
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    bench.at(NEXT, 20)
+    answers = [Known(66.0), Unknown("no answer in time")]
+    monkeypatch.setattr(bench.broker, "shares_held", lambda _: answers.pop(0))
+    gathered = gather(bench.desk, NEXT)
+
+    assert (Split(session=NEXT, ratio=2.0), 66) == (gathered.split, gathered.evidence.broker_shares)
 
 
 def test_no_rule_compares_an_entry_price_with_closes_of_another_scale(bench: Bench):
