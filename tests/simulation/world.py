@@ -369,6 +369,8 @@ class World:
             self.reach(trouble)
             self.market.close_exchange(session)
             self._oracles.clear()
+            if session == self.jumped_on:  # what opens next opens there
+                self.jumped_on = calendar().nearest(session)[1]
             later = int(6 * trouble.size) if trouble.what == "closure_known_late" else 0
             self.to_learn.append((self.number + later, session))
 
