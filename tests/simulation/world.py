@@ -137,6 +137,7 @@ class World:
         self.runs_today = 0  # that came to an end
         self.apart_since: date | None = None  # since when book and broker have differed
         self.taken_out: set[str] = set()  # references of sales that the owner only told of
+        self.adopted_on: dict[str, date] = {}  # by reference, when the owner gave the book shares of their own
         self.halted = ""  # what the owner's halt stands against: entries or all
         self.halted_on: date | None = None  # when the owner said so
         self.are_exits_halted = False  # by that halt, or by one before it that stands still
@@ -598,7 +599,8 @@ class World:
             if not held:
                 since_flat.clear()
         for fill in since_flat:
-            happened = prod(ratio for day, ratio in self.splits if day > fill.session)
+            since = self.adopted_on.get(fill.reference, fill.session)
+            happened = prod(ratio for day, ratio in self.splits if day > since)
             of_today = happened / prod(split.ratio for split in followed if split.session > fill.session)
             today += fill.side.sign * fill.shares * of_today
         return whole(today)
@@ -850,6 +852,7 @@ class World:
             return
         price = self.market.close(session)
         fill = self.broker.adopt(shares, session, price)
+        self.adopted_on[fill.reference] = self.today  # in shares of today, whatever was split overnight
         self.typed(lambda desk: reconcile.adopt(desk, shares, price, session, "owner"), needs_lock=True)
         if any(booked.reference == fill.reference for booked in self.book_fills()):
             self.hand_usd += shares * price  # the book has them, whatever became of the command
