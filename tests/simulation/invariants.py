@@ -273,14 +273,19 @@ def a_failed_run_is_told(world: World) -> Iterator[str]:
 
 
 def an_unattended_position_is_told(world: World) -> Iterator[str]:
-    """Shares that could not be decided on, for want of data or of the broker, are told of on that day."""
+    """Shares that could not be decided on, for want of data or of the broker, are told of on that day.
+
+    Where a run was killed after the disk had refused the message, nothing is left that knows of it.
+    """
     ended, row, left = world.ended, world.row(), calendar().close(world.today) - world.began_at
     is_deciding = world.is_crons and not left.days and left <= LAST_TO_DECIDE
     if not is_deciding or ended.exit_code not in (3, 4) or (ended.is_done and ended.exit_code == 4):
         return
     is_undecided = world.recorded() is None and (row is None or row.status is SessionStatus.SKIPPED)
     is_unattended = is_undecided and min(world.broker.ours, world.book_shares()) > 0
-    if is_unattended and not any(notice.event is Event.POSITION_UNATTENDED for notice in world.told_today()):
+    is_lost = "store.add_notice" in world.places_today and world.cut_off_on == world.today
+    is_told = any(notice.event is Event.POSITION_UNATTENDED for notice in world.told_today())
+    if is_unattended and not (is_told or is_lost):
         yield f"{world.book_shares()} shares are undecided at {world.began_at} and nobody was told: {ended}"
 
 
