@@ -12,7 +12,7 @@ from mtum_eod.core.backtest import Tape, backtest
 from mtum_eod.core.events import Event, in_kind
 from mtum_eod.core.indicators import atr, rsi, sma
 from mtum_eod.core.parameters import LateExit, parameters_from
-from mtum_eod.core.trading import Act, Fill, OrderIntent, OrderKind, OrderStatus, OrderType, SessionStatus, Side
+from mtum_eod.core.trading import Act, Fill, OrderIntent, OrderKind, OrderStatus, OrderType, SessionStatus, Side, Step
 from mtum_eod.jobs.collect import ESTIMATE
 from mtum_eod.jobs.reconcile import BY_OWNER
 from simulation.broker import CUT_OFF, Execution, can_be
@@ -283,9 +283,11 @@ def an_unattended_position_is_told(world: World) -> Iterator[str]:
         return
     is_undecided = world.recorded() is None and (row is None or row.status is SessionStatus.SKIPPED)
     is_unattended = is_undecided and min(world.broker.ours, world.book_shares()) > 0
+    if not is_unattended or world.store.runs(1)[0].step is not Step.DECIDE:  # settling may go first, it told its own
+        return
     is_lost = "store.add_notice" in world.places_today and world.cut_off_on == world.today
     is_told = any(notice.event is Event.POSITION_UNATTENDED for notice in world.told_today())
-    if is_unattended and not (is_told or is_lost):
+    if not (is_told or is_lost):
         yield f"{world.book_shares()} shares are undecided at {world.began_at} and nobody was told: {ended}"
 
 
