@@ -449,7 +449,7 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     they were split, and the broker's shares do not yet, as of that; by a wrong clock, that nothing is done by it.
     """
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
-    if not world.exits_decided or left <= 0 or not world.runs_today:
+    if not world.exits_decided or left <= 0 or not world.steps_today:
         return
     held, since = world.ledger().holding, world.exits_decided[0]
     pending = held and world.store.exit_decided_since(held.entry_session)

@@ -135,6 +135,7 @@ class World:
         self.splits: list[tuple[date, float]] = []  # each with the first session on its new scale
         self.places_today: set[str] = set()  # where trouble came
         self.runs_today = 0  # that came to an end
+        self.steps_today = 0  # of those that were a step of the day's, and not a word of the owner's alone
         self.apart_since: date | None = None  # since when book and broker have differed
         self.taken_out: set[str] = set()  # references of sales that the owner only told of
         self.adopted_on: dict[str, date] = {}  # by reference, when the owner gave the book shares of their own
@@ -219,7 +220,7 @@ class World:
             if trouble.place in CALLS:
                 self.waiting.setdefault(trouble.place, []).append((trouble.nth, trouble))
         self.order_was, self.word = None, ""
-        self.runs_today = 0
+        self.runs_today = self.steps_today = 0
         self.is_untroubled = True
         self.put_right()
         is_put_right = self.is_untroubled  # the owner's morning met no trouble: the day itself has not begun
@@ -452,6 +453,7 @@ class World:
                 done = self._to_its_end(command, process)
             ended = Ended(str(getattr(done, "step", None) or ""), getattr(done, "exit_code", 0))
             self.runs_today += 1
+            self.steps_today += bool(ended.step)
         except Died:
             ended = Ended("killed", None)
             if process.torn and isinstance(self.store, FileStore):
