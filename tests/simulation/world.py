@@ -228,6 +228,8 @@ class World:
         self.entry = self.held()
         entered = self.market.days[self.entry[1]].item() if self.entry else session
         self.exits_decided = [day for day in self.exits_decided if day > entered]
+        if self.is_astray and self.broker.ours + self.broker.by_hand <= 0:  # sold, in part by the owner, and forgotten
+            self.exits_decided.clear()
         holding = self.ledger().holding
         booked = (holding.entry_price / self.ratio, holding.entry_session) if holding else None
         true = self.entry and (self.entry[0], entered)
