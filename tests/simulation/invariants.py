@@ -233,7 +233,7 @@ def an_order_that_failed_is_told(world: World) -> Iterator[str]:
     """An order rejected, withdrawn, lost or in doubt reaches the owner by the run that finds it so, killed or not."""
     status = world.order_status()
     failed = (OrderStatus.REJECTED, OrderStatus.CANCELLED, OrderStatus.NOT_SENT, OrderStatus.UNKNOWN)
-    is_news = world.is_crons and status in failed and status is not world.order_was
+    is_news = world.is_crons and status in failed and status is not world.order_was and not world.is_word_gone()
     if is_news and not any(str(world.today) in notice.words for notice in world.told_in_run()):
         yield f"the order of {world.today} is {status} and nobody was told"
 
@@ -273,10 +273,7 @@ def a_failed_run_is_told(world: World) -> Iterator[str]:
 
 
 def an_unattended_position_is_told(world: World) -> Iterator[str]:
-    """Shares that could not be decided on, for want of data or of the broker, are told of on that day.
-
-    Where a run was killed after the disk had refused the message, nothing is left that knows of it.
-    """
+    """Shares that could not be decided on, for want of data or of the broker, are told of on that day."""
     ended, row, left = world.ended, world.row(), calendar().close(world.today) - world.began_at
     is_deciding = world.is_crons and not left.days and left <= LAST_TO_DECIDE
     if not is_deciding or ended.exit_code not in (3, 4) or (ended.is_done and ended.exit_code == 4):
@@ -285,9 +282,8 @@ def an_unattended_position_is_told(world: World) -> Iterator[str]:
     is_unattended = is_undecided and min(world.broker.ours, world.book_shares()) > 0
     if not is_unattended or world.store.runs(1)[0].step is not Step.DECIDE:  # settling may go first, it told its own
         return
-    is_lost = "store.add_notice" in world.places_today and world.cut_off_on == world.today
     is_told = any(notice.event is Event.POSITION_UNATTENDED for notice in world.told_today())
-    if not (is_told or is_lost):
+    if not (is_told or world.is_word_gone()):
         yield f"{world.book_shares()} shares are undecided at {world.began_at} and nobody was told: {ended}"
 
 
@@ -297,19 +293,16 @@ def a_mismatch_that_blocked_is_told(world: World) -> Iterator[str]:
     if recorded is None or recorded.document["action"] != "BUY" or not world.is_crons or not world.beside():
         return
     is_sent = any(sent.intent.session == world.today for sent in world.broker.sent[-1:])
-    if not is_sent and not any(notice.event is Event.MISMATCH for notice in world.told_today()):
+    is_told = any(notice.event is Event.MISMATCH for notice in world.told_today())
+    if not (is_sent or is_told or world.is_word_gone()):
         yield f"{world.beside()} shares beside the book's kept an entry of {world.today}, and nobody was told"
 
 
 def a_latch_is_told(world: World) -> Iterator[str]:
-    """What blocks entries after a day's loss is told by the run that sets it, killed or not.
-
-    Killed after the disk had refused the message, the run has nothing left that knows of it.
-    """
+    """What blocks entries after a day's loss is told by the run that sets it, killed or not."""
     is_news = world.has_latch() and not world.is_latched
-    is_lost = "store.add_notice" in world.places_today and not world.ended.is_done
     is_told = any(notice.event is Event.DAILY_LOSS for notice in world.told_in_run())
-    if is_news and not (is_told or is_lost):
+    if is_news and not (is_told or world.is_word_gone()):
         yield f"entries are blocked since {world.today} for the loss of a day, and nobody was told"
 
 
@@ -458,7 +451,7 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     urgent = [notice.words for notice in world.told_today() if notice.is_urgent]
     named = [words for words in urgent if any(one in words for one in ("SELL", *in_doubt))]
     events = (Event.POSITION_UNATTENDED, Event.MISMATCH) if held is None else (Event.POSITION_UNATTENDED,)
-    is_told = named or any(notice.event in events for notice in world.told_today())
+    is_told = named or any(notice.event in events for notice in world.told_today()) or world.is_word_gone()
     if not (is_pending or is_told):
         yield f"{world.today}: an exit was decided on {since}, {left} shares are still held"
 

@@ -168,6 +168,8 @@ class Process:
                 real(*args, **values)
                 if place == "store.add_notice":
                     self.hear(args[0])
+            elif place == "store.add_notice":
+                self.world.word_refused_on = self.world.today
             raise StoreError(f"{place}: the disk refused", hint="look at the disk")
         if trouble.what in ("meanwhile", "halted_meanwhile"):
             self.world.meanwhile(trouble.what)
