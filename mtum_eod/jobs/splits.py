@@ -97,7 +97,7 @@ def split_seen(
         return SplitDoubt(f"closes are {closes:.4g} times the stored ones: perhaps the source changed how it adjusts")
     known = _last_old(desk, prices, ratio)
     since = [fill for fill in (*desk.store.fills(), *shown) if fill.session > known]
-    doubts = []
+    held, doubts = held or desk.broker.shares_held(desk.book.symbol), []
     for session in _first_sessions(desk, prices, since, ratio):
         split = Split(session=session, ratio=ratio)
         doubt = _doubt(desk, prices, since, split, held)
@@ -144,7 +144,7 @@ def _is_on_new_scale(fill: Fill, prices: DailyBars, ratio: float) -> bool:
 
 
 def _doubt(
-    desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split, held: Answer[float] | None
+    desk: Desk, prices: DailyBars, since: Sequence[Fill], split: Split, held: Answer[float]
 ) -> SplitDoubt | None:
     since = [fill for fill in since if fill.session >= split.session]
     if not all(_is_on_new_scale(fill, prices, split.ratio) for fill in since):
@@ -161,7 +161,6 @@ def _doubt(
     for order in desk.store.open_orders():
         if order.intent.session < split.session:  # what it comes to is to be booked in old shares first
             return SplitDoubt(f"order {order.intent.reference} from before it is still {order.status}", shares)
-    held = held or desk.broker.shares_held(desk.book.symbol)
     if isinstance(held, Unknown):
         return SplitDoubt(f"the broker's position is not known ({held.why})", shares)
     left, fraction = desk.store.shares_left(), lost_fraction(held_then, split.ratio)

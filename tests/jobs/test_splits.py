@@ -56,6 +56,15 @@ def refuse_history(bench: Bench) -> Callable[[str, date, date, datetime], DailyB
     return read
 
 
+def enter_on_an_evening_without_vix(bench: Bench) -> None:
+    """33 shares at 148.00; the mark of their session waits for the VIX."""
+    bench.decide()
+    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
+    bench.data.down = {VIX}
+    bench.settle()
+    bench.data.down.clear()
+
+
 def position(bench: Bench) -> list[tuple[float, ...]]:
     return bench.sql(
         "SELECT shares, round(entry_price, 4), round(entry_atr, 6), round(shares * entry_price, 6) FROM position"
@@ -64,11 +73,7 @@ def position(bench: Bench) -> list[tuple[float, ...]]:
 
 def test_a_mark_that_waited_for_the_vix_over_a_split_keeps_its_value(bench: Bench):
     """The round trip of 33 shares ended before the split of two for one: its close is not theirs any more."""
-    bench.decide()
-    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
-    bench.data.down = {VIX}
-    bench.settle()
-    bench.data.down.clear()
+    enter_on_an_evening_without_vix(bench)
     bench.data.edit(VIX, NEXT, close=31.0)
     bench.decide(NEXT)
     bench.broker.execute(f"{KEY}/{NEXT}/SELL", 33, 147.0, 1.0)
@@ -85,11 +90,7 @@ def test_a_mark_that_waited_for_the_vix_over_a_split_keeps_its_value(bench: Benc
 
 def test_a_mark_that_waited_for_the_vix_over_a_split_of_what_was_held_becomes_final_at_the_revised_close(bench: Bench):
     """33 shares are 66 overnight and sold that day; of the entry's close, 148.00, the source then says 147.00."""
-    bench.decide()
-    bench.broker.execute(f"{KEY}/{SESSION}/BUY", 33, 148.0, 1.0)
-    bench.data.down = {VIX}
-    bench.settle()
-    bench.data.down.clear()
+    enter_on_an_evening_without_vix(bench)
     rescale_source(bench, 2)
     bench.broker.shares = 66.0
     bench.data.edit(VIX, NEXT, close=31.0)

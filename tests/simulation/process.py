@@ -46,6 +46,7 @@ class Process:
         self.said: dict[str, Any] = dict.fromkeys(("broker.orders", "broker.executions", "broker.shares_held"))
         self.answers: dict[str, list[Any]] = {place: [] for place in (*self.said, *ALSO_KEPT)}  # all of them
         self.needs_no_clock = False  # the broker did not tell its time, or what is written holds at any hour
+        self.was_word_refused = False  # by the disk; it waits for the end of the run
         self.unsaid: list[Notice] | None = None  # inside a transaction: messages that are kept only with it
 
     def port(self, name: str, real: Any) -> Any:
@@ -67,6 +68,8 @@ class Process:
         self.is_dead = True
         if place != "post.send":  # by then all there was to tell has been kept
             self.world.notices_lost = True
+        if self.was_word_refused:
+            self.world.word_gone_on = self.world.today
         raise Died
 
     def pass_on(self, real: Callable[..., Any], *args: Any, **values: Any) -> Any:
@@ -169,7 +172,7 @@ class Process:
                 if place == "store.add_notice":
                     self.hear(args[0])
             elif place == "store.add_notice":
-                self.world.word_refused_on = self.world.today
+                self.was_word_refused = True
             raise StoreError(f"{place}: the disk refused", hint="look at the disk")
         if trouble.what in ("meanwhile", "halted_meanwhile"):
             self.world.meanwhile(trouble.what)

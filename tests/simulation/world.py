@@ -155,8 +155,7 @@ class World:
         self.past_the_book_before = 0  # the same of those that no book kept
         self.notices_lost = False  # a message may be lost: the run was killed, or the disk refused it something
         self.cut_off_on: date | None = None  # when that last came upon a run
-        self.killed_on: date | None = None  # when the last run was that died
-        self.word_refused_on: date | None = None  # when the disk last refused a message
+        self.word_gone_on: date | None = None  # when last a kill took a message that waited for the end of its run
         self.ended = Ended("", 0)  # the last run
         self.is_crons = False  # whether it was cron's
         self.began_at = begin
@@ -479,7 +478,6 @@ class World:
         self.count_as_the_book_must()
         self.began_at, self.told_before, self.past_the_book_before = began
         self.ended, self.is_crons, self.answers = ended, by_cron, process.answers
-        self.killed_on = self.today if ended.exit_code is None else self.killed_on
         self.check(invariants.AFTER_EVENTS + invariants.AFTER_RUNS)
         if not self.runs_at_once:
             self.check(invariants.WORDS_OF_A_RUN)
@@ -686,8 +684,8 @@ class World:
         return self.notices_lost or not self.ended.is_done
 
     def is_word_gone(self) -> bool:
-        """Whether the disk refused a message today, and a kill took it then: it had waited for the end of its run."""
-        return self.word_refused_on == self.killed_on == self.today
+        """Whether the disk refused a run a message today, and a kill took it then."""
+        return self.word_gone_on == self.today
 
     def hear(self, notice: Notice) -> None:
         """A message that was kept for the owner."""
