@@ -872,11 +872,14 @@ class World:
         """The owner puts the statement's price and commission, on the book's scale, in the place of estimates."""
         booked = [fill for fill in self.book_fills() if fill.session == session]
         exact = {fill.execution_id for fill in booked if not fill.is_estimated}
-        true = [e.fill for e in self.broker.executed if e.fill.reference == booked[0].reference]
-        true = [fill for fill in true if fill.execution_id not in exact]
+        executed = [e for e in self.broker.executed if e.fill.reference == booked[0].reference]
+        executed = [e for e in executed if e.fill.execution_id not in exact]
+        if not executed:
+            return
+        true = [e.fill for e in executed]
         estimated = sum(fill.shares for fill in booked if fill.is_estimated)
-        if true and estimated % sum(fill.shares for fill in true) == 0:
-            scale = estimated // sum(fill.shares for fill in true)
+        scale = estimated / sum(fill.shares for fill in true)
+        if scale in executed[0].scales:  # of another number than its own the statement has no price
             price, commission = true[0].price_usd / scale, sum(fill.commission_usd or 0.0 for fill in true)
             self.typed(lambda desk: reconcile.fill(desk, session, price, commission, "owner"), needs_lock=True)
 
