@@ -229,9 +229,10 @@ class World:
         self.entry = self.held()
         entered = self.market.days[self.entry[1]].item() if self.entry else session
         self.exits_decided = [day for day in self.exits_decided if day > entered]
-        if self.is_astray and self.broker.ours + self.broker.by_hand <= 0:  # sold, in part by the owner, and forgotten
-            self.exits_decided.clear()
         holding = self.ledger().holding
+        is_sold = self.is_astray and self.broker.ours + self.broker.by_hand <= 0  # in part by the owner
+        if is_sold and not (holding and self.store.exit_decided_since(holding.entry_session)):  # and forgotten
+            self.exits_decided.clear()
         booked = (holding.entry_price / self.ratio, holding.entry_session) if holding else None
         true = self.entry and (self.entry[0], entered)
         is_same = booked == true or bool(
