@@ -251,15 +251,23 @@ def _moved(seen: Seen) -> str:
 # -- forgotten --------------------------------------------------------------------------------------------------------
 
 
-def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
-    """Take an order of the session into the book that the broker has had and the book knows nothing of; tell.
+def forgotten(desk: Desk, session: date) -> Answer[BrokerOrder | None]:
+    """The session's order that the broker has had and the book knows nothing of: it came back from a backup.
 
-    A book brought back from a backup has forgotten what it sent since. The order blocks a second one, and settlement
-    books what it does. Unknown where a list of the broker does not come: it may hold what a second order would double.
+    Unknown where a list of the broker does not come: it may hold one.
     """
     if desk.store.order(session) or desk.book.mode is Mode.SIMULATED:  # whose broker is in the same backup
         return Known(None)
-    had = had_already(desk, session)
+    return had_already(desk, session)
+
+
+def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
+    """Take a forgotten order of the session into the book; tell.
+
+    The order blocks a second one, and settlement books what it does. Unknown where the broker does not say whether
+    there is one: a second order would double it.
+    """
+    had = forgotten(desk, session)
     if isinstance(had, Unknown):
         return Unknown(f"whether the broker has had an order of {session} is not known ({had.why})")
     if had.value is None:

@@ -27,16 +27,16 @@ from mtum_eod.core.trading import (
     Step,
 )
 from mtum_eod.core.words import wall
-from mtum_eod.errors import AlreadyRunning, SettingsError
+from mtum_eod.errors import AlreadyRunning, BrokerUnavailable, SettingsError
 from mtum_eod.jobs.approval import close_lapsed, decline, open_question, question
 from mtum_eod.jobs.collect import collect
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.filing import filed
-from mtum_eod.jobs.order import Withdrawn, is_given_up, urgent, withdraw
+from mtum_eod.jobs.filing import filed, refuse_wrong_clock
+from mtum_eod.jobs.order import Withdrawn, adopt_forgotten, forgotten, is_given_up, urgent, withdraw
 from mtum_eod.jobs.outcome import Handled, Outcome
-from mtum_eod.jobs.session import decide_step, session_today, standing
+from mtum_eod.jobs.session import decide_step, file_missed, session_today, standing
 from mtum_eod.jobs.settle import marked_again
-from mtum_eod.ports import Notice
+from mtum_eod.ports import Notice, Unknown
 
 Turn = Callable[[], AbstractContextManager[None]]
 """Waits for what is best held to speak with the broker: the lock where runs share one connection, else nothing."""
@@ -97,9 +97,7 @@ def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
         if order is None and timing.window(now, desk.timetable(session)) is Window.SHUT:
             return Handled(words=(f"nothing to withdraw: {session} has no order, and none can be sent any more",))
         desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=desk.wall_clock.now(), by=by, words=why))
-    if order is None:
-        return Handled(words=(f"no order yet; what {session} may still decide is not sent",))
-    return _take_back(desk, order, turn)
+    return _take_back(desk, order, turn) if order else _take_back_forgotten(desk, session, turn)
 
 
 def _take_back(desk: TradingDesk, order: Order, turn: Turn) -> Handled:
@@ -118,6 +116,34 @@ def _take_back(desk: TradingDesk, order: Order, turn: Turn) -> Handled:
         words = f"{done.words}; {running}, and withdraws it if it comes to it"
         return Handled(words=(words,), order=order, exit_code=AlreadyRunning.exit_code)
     return Handled(words=(done.words,), order=order, exit_code=0 if done.is_done else 5)
+
+
+def _take_back_forgotten(desk: TradingDesk, session: date, turn: Turn) -> Handled:
+    """Withdraw what the broker has and the book knows nothing of: a backup has no order that was sent after it."""
+    said = f"no order yet; what {session} may still decide is not sent"
+    if desk.clock.now() < desk.calendar.open(session):  # nothing has been sent for it by anybody
+        return Handled(words=(said,))
+    try:
+        desk = desk.connected()
+        had = forgotten(desk, session)
+    except BrokerUnavailable as error:
+        had = Unknown(error.message)
+    if isinstance(had, Unknown):
+        return Handled(words=(said, f"whether the broker has one is not known: {had.why}"), exit_code=5)
+    if had.value is None:
+        return Handled(words=(said,))
+    reference = had.value.reference
+    try:
+        with turn(), filed(desk, Step.DECIDE, session) as run:
+            file_missed(desk, session)
+            refuse_wrong_clock(desk)
+            adopt_forgotten(desk, session)
+            run.outcome = f"cancel: {reference}"
+    except AlreadyRunning as error:
+        words = f"{reference} is not in this book; {error.message}, and withdraws it if it comes to it"
+        return Handled(words=(words,), exit_code=AlreadyRunning.exit_code)
+    order = desk.store.order(session)
+    return _take_back(desk, order, turn) if order else Handled(words=(said,))
 
 
 def _may_be_out(order: Order) -> bool:

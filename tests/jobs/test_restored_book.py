@@ -1,25 +1,26 @@
 """A book brought back from a backup knows nothing of what it did since: the broker is asked before it decides."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from shutil import copyfile
 
 import pytest
-from fakes import KEY, SESSION, Bench
+from fakes import KEY, SESSION, Bench, ScriptedBroker
 
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.market import VIX
 from mtum_eod.core.parameters import Parameters, RiskParameters
 from mtum_eod.core.trading import Act, OrderStatus, OwnerAct
-from mtum_eod.errors import BrokerUnavailable, SettingsError
+from mtum_eod.errors import AlreadyRunning, BrokerUnavailable, SettingsError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.due import do_due
 from mtum_eod.jobs.flatten import flatten
-from mtum_eod.jobs.wheel import cancel, halt, refuse
+from mtum_eod.jobs.wheel import Handled, Turn, cancel, halt, refuse
 
 BUY_KEY, NEXT, THIRD = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6), date(2024, 11, 7)
+NOT_SENT = "no order yet; what 2024-11-05 may still decide is not sent"
 
 
 def backed_up(tmp_path: Path) -> tuple[Bench, Path]:
@@ -36,6 +37,11 @@ def forgotten(tmp_path: Path) -> Bench:
     bench, backup = backed_up(tmp_path)
     bench.decide()
     return Bench(backup, data=bench.data, broker=bench.broker)
+
+
+def take_back(bench: Bench, turn: Turn = nullcontext, before_close: float = 18, session: date = SESSION) -> Handled:
+    bench.at(session, before_close)
+    return cancel(bench.desk, why="doubt", by="owner", turn=turn)
 
 
 def orders(bench: Bench) -> list[tuple[str, int, str]]:
@@ -146,6 +152,91 @@ def test_it_is_taken_back_where_the_owner_wanted_that_before_it_was_found(forgot
 
     assert [("BUY", 33, "cancelled")] == orders(forgotten)
     assert OrderStatus.CANCELLED is forgotten.broker.at_broker[BUY_KEY].status
+
+
+def test_a_cancel_withdraws_it_at_once(forgotten: Bench) -> None:
+    """The book has no order; the broker is asked before anybody says that there is none."""
+    handled = take_back(forgotten)
+
+    assert ((f"{BUY_KEY} is cancelled",), 0) == (handled.words, handled.exit_code)
+    assert [("BUY", 33, "cancelled")] == orders(forgotten)
+    assert OrderStatus.CANCELLED is forgotten.broker.at_broker[BUY_KEY].status
+    assert ["cancel: " + BUY_KEY] == [run.outcome for run in forgotten.store.runs(1)]
+
+
+def test_a_cancel_that_takes_it_up_files_the_sessions_before_it(tmp_path: Path) -> None:
+    """With a row of today the ledger goes on from there: what the backup has not got would stay a hole."""
+    bench = Bench(tmp_path / "book.db")
+    bench.data.edit(VIX, SESSION, close=26.0)
+    bench.decide()
+    made = upkeep.backup(bench.path, tmp_path / "backups")
+    for day in (NEXT, THIRD):
+        bench.data.edit("MTUM", day, close=149.0)
+        bench.data.know_volumes(day, today=900_000.0, before=800_000.0)
+    bench.decide(THIRD)
+    bench.store.close()
+    upkeep.restore(made, bench.path)
+    restored = Bench(bench.path, data=bench.data, broker=bench.broker)
+    handled = take_back(restored, session=THIRD)
+
+    assert ((f"{KEY}/{THIRD}/BUY is cancelled",), 0) == (handled.words, handled.exit_code)
+    assert [(SESSION, "decided"), (NEXT, "missed"), (THIRD, "skipped")] == [
+        (row.session, str(row.status)) for row in restored.store.ledger()
+    ]
+
+
+@pytest.mark.parametrize("silent", ["orders", "executions"])
+def test_a_cancel_says_where_the_broker_did_not_tell_of_it(forgotten: Bench, silent: str) -> None:
+    """It may be executed: exit code 5. The next run finds it, and withdraws it."""
+    forgotten.broker.execute(BUY_KEY, 1, 148.0, 1.0)
+    forgotten.broker.forgets = silent == "executions"
+    forgotten.broker.silent.add(silent)
+    handled = take_back(forgotten)
+    forgotten.broker.silent.clear()
+    forgotten.broker.forgets = False
+    forgotten.decide(before_close=17)
+
+    said = f"whether the broker has one is not known: the list of {silent} never ended"
+    assert ((NOT_SENT, said), 5) == (handled.words, handled.exit_code)
+    assert OrderStatus.CANCELLED is forgotten.broker.at_broker[BUY_KEY].status
+
+
+def test_a_cancel_says_so_where_no_broker_can_be_reached(forgotten: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: ScriptedBroker) -> str:
+        raise BrokerUnavailable("no Gateway", hint="start it")
+
+    monkeypatch.setattr(ScriptedBroker, "account", property(away))
+    handled = take_back(forgotten)
+
+    assert ((NOT_SENT, "whether the broker has one is not known: no Gateway"), 5) == (handled.words, handled.exit_code)
+
+
+def test_a_cancel_that_is_not_answered_for_it_says_so(forgotten: Bench) -> None:
+    forgotten.broker.silent.add("cancel")
+    handled = take_back(forgotten)
+
+    assert ((f"{BUY_KEY} could not be withdrawn: no answer to the cancellation",), 5) == (
+        handled.words,
+        handled.exit_code,
+    )
+    assert [("BUY", 33, "working")] == orders(forgotten)
+
+
+def test_a_cancel_beside_a_run_leaves_it_to_that_run(forgotten: Bench) -> None:
+    def turn() -> AbstractContextManager[None]:
+        raise AlreadyRunning("a run is under way", hint="wait")
+
+    handled = take_back(forgotten, turn)
+
+    assert (f"{BUY_KEY} is not in this book; a run is under way, and withdraws it if it comes to it",) == handled.words
+    assert (6, []) == (handled.exit_code, orders(forgotten))
+
+
+def test_before_the_open_nobody_can_have_sent_one_and_the_broker_is_not_asked(forgotten: Bench) -> None:
+    forgotten.broker.silent.add("orders")
+    handled = take_back(forgotten, before_close=8 * 60)
+
+    assert ((NOT_SENT,), 0) == (handled.words, handled.exit_code)
 
 
 def test_a_sale_by_hand_is_no_second_order(forgotten: Bench) -> None:
