@@ -38,6 +38,20 @@ def test_an_order_is_withdrawn_on_the_wire(person: PaperPerson, tws: Server):
     )  # fmt: skip
 
 
+def test_an_order_that_a_restored_book_has_forgotten_is_withdrawn_on_the_wire(person: PaperPerson, tws: Server):
+    """The lists of the broker alone know of it."""
+    person.types("resume")  # makes the book
+    made = person.types("db backup --json").document["backup"]
+    person.types("run")
+    person.types(f"db restore {made}")
+    typed = person.at("2024-11-05", 16).types("cancel")
+
+    assert (0, f"{BUY_KEY} is cancelled\n") == (typed.exit_code, typed.out)
+    assert (["Cancelled"], [("cancelled",)]) == (
+        [order.status for order in tws.orders], person.sql("SELECT status FROM order_intent"),
+    )  # fmt: skip
+
+
 def test_a_paper_book_is_one_before_its_account_has_a_name(person: PaperPerson):
     """A halt is its first write: no other mode gets in, and the account is bound by the first decision."""
     person.types("halt --why 'not yet'")
