@@ -251,6 +251,9 @@ def _moved(seen: Seen) -> str:
 # -- forgotten --------------------------------------------------------------------------------------------------------
 
 
+UNTOLD = "whether the broker has had an order of {session} is not known ({why})"
+
+
 def forgotten(desk: Desk, session: date) -> Answer[BrokerOrder | None]:
     """The session's order that the broker has had and the book knows nothing of: it came back from a backup.
 
@@ -262,17 +265,22 @@ def forgotten(desk: Desk, session: date) -> Answer[BrokerOrder | None]:
 
 
 def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
-    """Take a forgotten order of the session into the book; tell.
+    """Take a forgotten order of the session into the book, and back where the owner's word to do so stands.
 
-    The order blocks a second one, and settlement books what it does. Unknown where the broker does not say whether
-    there is one: a second order would double it.
+    Unknown where the broker does not say whether there is one: a second order would double it.
     """
     had = forgotten(desk, session)
     if isinstance(had, Unknown):
-        return Unknown(f"whether the broker has had an order of {session} is not known ({had.why})")
-    if had.value is None:
-        return Known(None)
-    order, side = had.value, Side(had.value.reference.rpartition("/")[2])
+        return Unknown(UNTOLD.format(session=session, why=had.why))
+    if had.value is not None:
+        take_up(desk, session, had.value)
+        heed_withdrawal(desk, session)
+    return Known(None)
+
+
+def take_up(desk: TradingDesk, session: date, order: BrokerOrder) -> Order:
+    """Take a forgotten order into the book; tell. It blocks a second one, and settlement books what it does."""
+    side = Side(order.reference.rpartition("/")[2])
     held = desk.broker.shares_held(desk.book.symbol)
     shares = order.shares or order.filled_shares or 1  # one that ended without an execution may be listed without any
     intent = OrderIntent(
@@ -306,8 +314,9 @@ def adopt_forgotten(desk: TradingDesk, session: date) -> Answer[None]:
         acknowledge(desk, order)
         said = f"{session}: {words}; it is {order.status} and counts as the session's one order now"
         desk.notifier.tell(Notice(event=Event.MISMATCH, words=said, is_urgent=True))
-    heed_withdrawal(desk, session)
-    return Known(None)
+        taken = desk.store.order(session)
+    assert taken is not None  # noqa: S101  # just written
+    return taken
 
 
 # -- back -------------------------------------------------------------------------------------------------------------

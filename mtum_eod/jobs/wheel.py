@@ -32,7 +32,16 @@ from mtum_eod.jobs.approval import close_lapsed, decline, open_question, questio
 from mtum_eod.jobs.collect import collect
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed, refuse_wrong_clock
-from mtum_eod.jobs.order import Withdrawn, adopt_forgotten, forgotten, is_given_up, urgent, withdraw
+from mtum_eod.jobs.order import (
+    UNTOLD,
+    Withdrawn,
+    forgotten,
+    is_given_up,
+    take_up,
+    urgent,
+    withdraw,
+    withdrawal_of,
+)
 from mtum_eod.jobs.outcome import Handled, Outcome
 from mtum_eod.jobs.session import decide_step, file_missed, session_today, standing
 from mtum_eod.jobs.settle import marked_again
@@ -50,26 +59,31 @@ def halt(desk: TradingDesk, *, why: str, by: str, allow_exits: bool, cancel: boo
 
     cancel: withdraw those, too; exit code 5 where one may still be executed.
     """
-    now = desk.wall_clock.now()
+    now, day = desk.wall_clock.now(), desk.calendar.local_date(desk.clock.now())
+
+    def taking_back(session: date) -> OwnerAct:
+        return OwnerAct(act=Act.CANCEL, session=session, at=now, by=by, words=why)
+
     with desk.store.transaction():
         working = desk.store.open_orders()  # in here: a run that commits one later heeds the halt
-        today = desk.store.order(desk.calendar.local_date(desk.clock.now()))
+        today = desk.store.order(day)
         to_withdraw = [*working, *([today] if today and is_given_up(today) else [])] if cancel else []
         desk.store.halt(Halt(halted_at=now, why=why, by=by, allow_exits=allow_exits))
         for order in to_withdraw:
-            session = order.intent.session
-            desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=now, by=by, words=why))
+            desk.store.add_act(taking_back(order.intent.session))
     reach = "no entries, exits pass" if allow_exits else "no orders at all"
     said = f"halted: {reach}"
     left = "; ".join(f"{order.intent.reference} is {order.status}" for order in working)
     desk.notifier.tell(Notice(event=Event.HALT, words=f"Halted by {by}, {reach}: {why}{left and '; ' + left}"))
-    if to_withdraw:
-        taken_back = [_take_back(desk, order, turn) for order in to_withdraw]
-        return Handled(
-            words=(said, *(word for one in taken_back for word in one.words)),
-            exit_code=max(one.exit_code for one in taken_back),
-        )
-    return Handled(words=(said, *(f"still working: {o.intent.reference} ({o.status})" for o in working)))
+    if not cancel:
+        return Handled(words=(said, *(f"still working: {o.intent.reference} ({o.status})" for o in working)))
+    taken_back = [_take_back(desk, order, turn) for order in to_withdraw]
+    if today is None and desk.calendar.is_session(day):
+        taken_back.append(_take_back_forgotten(desk, taking_back(day), day, turn))
+    return Handled(
+        words=(said, *(word for one in taken_back for word in one.words)),
+        exit_code=max((one.exit_code for one in taken_back), default=0),
+    )
 
 
 def resume(desk: TradingDesk, *, why: str, by: str) -> int:
@@ -89,61 +103,78 @@ def cancel(desk: TradingDesk, *, why: str, by: str, turn: Turn) -> Handled:
     under way kept it from being withdrawn (it withdraws the order itself if it comes to it).
     Raises SettingsError on a day without a session.
     """
-    session, now = session_today(desk), desk.clock.now()
+    session = session_today(desk)
+    act = OwnerAct(act=Act.CANCEL, session=session, at=desk.wall_clock.now(), by=by, words=why)
+    is_shut = timing.window(desk.clock.now(), desk.timetable(session)) is Window.SHUT
     with desk.store.transaction():  # a run that commits an order later heeds the act
         order = desk.store.order(session)
         if order and not _may_be_out(order):
             return Handled(words=(f"nothing to withdraw: {order.intent.reference} is {order.status}",), order=order)
-        if order is None and timing.window(now, desk.timetable(session)) is Window.SHUT:
-            return Handled(words=(f"nothing to withdraw: {session} has no order, and none can be sent any more",))
-        desk.store.add_act(OwnerAct(act=Act.CANCEL, session=session, at=desk.wall_clock.now(), by=by, words=why))
-    return _take_back(desk, order, turn) if order else _take_back_forgotten(desk, session, turn)
+        if order or not is_shut:
+            desk.store.add_act(act)
+    if order:
+        return _take_back(desk, order, turn)
+    none_sent = f"no order yet; what {session} may still decide is not sent"
+    none_left = f"nothing to withdraw: {session} has no order, and none can be sent any more"
+    return _take_back_forgotten(desk, act, session, turn, none_left if is_shut else none_sent)
 
 
 def _take_back(desk: TradingDesk, order: Order, turn: Turn) -> Handled:
     """Withdraw one order when its run has ended; beside that run, where it does not end."""
-    reference, session = order.intent.reference, order.intent.session
+    try:
+        with turn():  # the run that was waited for may have done it
+            return _taken_back(desk, desk.store.order(order.intent.session) or order)
+    except AlreadyRunning as error:
+        handled, running = _taken_back(desk, order), error.message
+    if not handled.exit_code:
+        return handled
+    words = f"{handled.words[0]}; {running}, and withdraws it if it comes to it"
+    return Handled(words=(words,), order=handled.order, exit_code=AlreadyRunning.exit_code)
+
+
+def _take_back_forgotten(desk: TradingDesk, act: OwnerAct, session: date, turn: Turn, *none: str) -> Handled:
+    """Withdraw the session's order that only the broker knows of: a backup has none that was sent after it.
+
+    none: what is to be said where the broker has none. Before the open nobody can have sent one; after the close
+    nothing is executed any more, and settlement takes it up.
+    """
+    if not desk.calendar.open(session) <= desk.clock.now() < desk.calendar.close(session):
+        return Handled(words=none)
     try:
         with turn():
-            now = desk.store.order(session)  # the run that was waited for may have done it
-            if now and not _may_be_out(now):
-                return Handled(words=(f"{reference} is {now.status}",), order=now)
-            done, running = _withdraw(desk, now or order), ""
+            desk.broker.finish_by(desk.calendar.close(session))
+            order = desk.store.order(session) or _found(desk.connected(), act, session)
+            return _taken_back(desk, order) if order else Handled(words=none)
     except AlreadyRunning as error:
-        done, running = _withdraw(desk, order), error.message
-    order = desk.store.order(session) or order
-    if running and not done.is_done:
-        words = f"{done.words}; {running}, and withdraws it if it comes to it"
-        return Handled(words=(words,), order=order, exit_code=AlreadyRunning.exit_code)
-    return Handled(words=(done.words,), order=order, exit_code=0 if done.is_done else 5)
+        words = f"{error.message}, and withdraws an order of {session} if it finds one at the broker"
+        return Handled(words=(*none, words), exit_code=AlreadyRunning.exit_code)
+    except (BrokerUnavailable, SettingsError) as error:  # another account's, or a clock that may be another session's
+        return Handled(words=(*none, UNTOLD.format(session=session, why=error.message)), exit_code=5)
 
 
-def _take_back_forgotten(desk: TradingDesk, session: date, turn: Turn) -> Handled:
-    """Withdraw what the broker has and the book knows nothing of: a backup has no order that was sent after it."""
-    said = f"no order yet; what {session} may still decide is not sent"
-    if desk.clock.now() < desk.calendar.open(session):  # nothing has been sent for it by anybody
-        return Handled(words=(said,))
-    try:
-        desk = desk.connected()
-        had = forgotten(desk, session)
-    except BrokerUnavailable as error:
-        had = Unknown(error.message)
+def _found(desk: TradingDesk, act: OwnerAct, session: date) -> Order | None:
+    """The forgotten order, taken up; the word to withdraw it comes first. Raises BrokerUnavailable if it is untold."""
+    had = forgotten(desk, session)
     if isinstance(had, Unknown):
-        return Handled(words=(said, f"whether the broker has one is not known: {had.why}"), exit_code=5)
+        raise BrokerUnavailable(had.why, hint="try again once the broker answers")
     if had.value is None:
-        return Handled(words=(said,))
-    reference = had.value.reference
-    try:
-        with turn(), filed(desk, Step.DECIDE, session) as run:
-            file_missed(desk, session)
-            refuse_wrong_clock(desk)
-            adopt_forgotten(desk, session)
-            run.outcome = f"cancel: {reference}"
-    except AlreadyRunning as error:
-        words = f"{reference} is not in this book; {error.message}, and withdraws it if it comes to it"
-        return Handled(words=(words,), exit_code=AlreadyRunning.exit_code)
-    order = desk.store.order(session)
-    return _take_back(desk, order, turn) if order else Handled(words=(said,))
+        return None
+    with filed(desk, Step.DECIDE, session) as run:
+        file_missed(desk, session)
+        refuse_wrong_clock(desk)
+        if withdrawal_of(desk.store, session) is None:
+            desk.store.add_act(act)
+        run.outcome = f"cancel: {had.value.reference}"
+        return take_up(desk, session, had.value)
+
+
+def _taken_back(desk: TradingDesk, order: Order) -> Handled:
+    """Withdraw what may still be executed of an order."""
+    if not _may_be_out(order):
+        return Handled(words=(f"{order.intent.reference} is {order.status}",), order=order)
+    done = _withdraw(desk, order)
+    order = desk.store.order(order.intent.session) or order
+    return Handled(words=(done.words,), order=order, exit_code=0 if done.is_done else 5)
 
 
 def _may_be_out(order: Order) -> bool:

@@ -46,7 +46,7 @@ def test_an_order_that_a_restored_book_has_forgotten_is_withdrawn_on_the_wire(pe
     person.types(f"db restore {made}")
     typed = person.at("2024-11-05", 16).types("cancel")
 
-    assert (0, f"{BUY_KEY} is cancelled\n") == (typed.exit_code, typed.out)
+    assert (0, f"withdrawn: {BUY_KEY}\n") == (typed.exit_code, typed.out)
     assert (["Cancelled"], [("cancelled",)]) == (
         [order.status for order in tws.orders], person.sql("SELECT status FROM order_intent"),
     )  # fmt: skip

@@ -20,7 +20,9 @@ from mtum_eod.jobs.flatten import flatten
 from mtum_eod.jobs.wheel import Handled, Turn, cancel, halt, refuse
 
 BUY_KEY, NEXT, THIRD = f"{KEY}/{SESSION}/BUY", date(2024, 11, 6), date(2024, 11, 7)
+SUNDAY = date(2024, 11, 3)
 NOT_SENT = "no order yet; what 2024-11-05 may still decide is not sent"
+UNTOLD = "whether the broker has had an order of 2024-11-05 is not known ({why})"
 
 
 def backed_up(tmp_path: Path) -> tuple[Bench, Path]:
@@ -158,7 +160,7 @@ def test_a_cancel_withdraws_it_at_once(forgotten: Bench) -> None:
     """The book has no order; the broker is asked before anybody says that there is none."""
     handled = take_back(forgotten)
 
-    assert ((f"{BUY_KEY} is cancelled",), 0) == (handled.words, handled.exit_code)
+    assert ((f"withdrawn: {BUY_KEY}",), 0) == (handled.words, handled.exit_code)
     assert [("BUY", 33, "cancelled")] == orders(forgotten)
     assert OrderStatus.CANCELLED is forgotten.broker.at_broker[BUY_KEY].status
     assert ["cancel: " + BUY_KEY] == [run.outcome for run in forgotten.store.runs(1)]
@@ -179,7 +181,7 @@ def test_a_cancel_that_takes_it_up_files_the_sessions_before_it(tmp_path: Path) 
     restored = Bench(bench.path, data=bench.data, broker=bench.broker)
     handled = take_back(restored, session=THIRD)
 
-    assert ((f"{KEY}/{THIRD}/BUY is cancelled",), 0) == (handled.words, handled.exit_code)
+    assert ((f"withdrawn: {KEY}/{THIRD}/BUY",), 0) == (handled.words, handled.exit_code)
     assert [(SESSION, "decided"), (NEXT, "missed"), (THIRD, "skipped")] == [
         (row.session, str(row.status)) for row in restored.store.ledger()
     ]
@@ -196,19 +198,26 @@ def test_a_cancel_says_where_the_broker_did_not_tell_of_it(forgotten: Bench, sil
     forgotten.broker.forgets = False
     forgotten.decide(before_close=17)
 
-    said = f"whether the broker has one is not known: the list of {silent} never ended"
+    said = UNTOLD.format(why=f"the list of {silent} never ended")
     assert ((NOT_SENT, said), 5) == (handled.words, handled.exit_code)
     assert OrderStatus.CANCELLED is forgotten.broker.at_broker[BUY_KEY].status
 
 
-def test_a_cancel_says_so_where_no_broker_can_be_reached(forgotten: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [BrokerUnavailable("no Gateway", hint="start it"), SettingsError("another account", hint="look at both")]
+)
+def test_a_halt_that_cancels_stands_where_the_right_broker_cannot_be_reached(
+    forgotten: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def away(_: ScriptedBroker) -> str:
-        raise BrokerUnavailable("no Gateway", hint="start it")
+        raise error
 
     monkeypatch.setattr(ScriptedBroker, "account", property(away))
-    handled = take_back(forgotten)
+    forgotten.at(SESSION, 18)
+    handled = halt(forgotten.desk, why="", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
 
-    assert ((NOT_SENT, "whether the broker has one is not known: no Gateway"), 5) == (handled.words, handled.exit_code)
+    assert (("halted: no orders at all", UNTOLD.format(why=error)), 5) == (handled.words, handled.exit_code)
+    assert 1 == len(forgotten.store.halts())
 
 
 def test_a_cancel_that_is_not_answered_for_it_says_so(forgotten: Bench) -> None:
@@ -228,8 +237,62 @@ def test_a_cancel_beside_a_run_leaves_it_to_that_run(forgotten: Bench) -> None:
 
     handled = take_back(forgotten, turn)
 
-    assert (f"{BUY_KEY} is not in this book; a run is under way, and withdraws it if it comes to it",) == handled.words
+    said = "a run is under way, and withdraws an order of 2024-11-05 if it finds one at the broker"
+    assert (NOT_SENT, said) == handled.words
     assert (6, []) == (handled.exit_code, orders(forgotten))
+
+
+def test_a_cancel_between_the_last_call_and_the_close_does_not_say_that_there_is_no_order(forgotten: Bench) -> None:
+    """None can be sent any more; what was sent before the backup will be executed."""
+    handled = take_back(forgotten, before_close=1)
+
+    assert ((f"too late to withdraw {BUY_KEY}: past the hard stop",), 5) == (handled.words, handled.exit_code)
+    assert [("BUY", 33, "working")] == orders(forgotten)
+
+
+def test_a_cancel_tells_of_the_order_that_the_run_it_waited_for_has_made(tmp_path: Path) -> None:
+    """That run heeds the word itself, and sends nothing."""
+    bench = Bench(tmp_path / "book.db")
+
+    def turn() -> AbstractContextManager[None]:
+        bench.decide(before_close=18)
+        return nullcontext()
+
+    handled = take_back(bench, turn)
+
+    assert (f"{BUY_KEY} is not_sent",) == handled.words
+    assert (0, []) == (handled.exit_code, bench.broker.received)
+
+
+def test_a_halt_that_cancels_withdraws_it_too(forgotten: Bench) -> None:
+    """Its word stands: not answered for, the next run asks again."""
+    forgotten.broker.silent.add("cancel")
+    forgotten.at(SESSION, 18)
+    handled = halt(forgotten.desk, why="", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
+    forgotten.broker.silent.clear()
+    forgotten.decide(before_close=17)
+
+    said = f"{BUY_KEY} could not be withdrawn: no answer to the cancellation"
+    assert (("halted: no orders at all", said), 5) == (handled.words, handled.exit_code)
+    assert [("BUY", 33, "cancelled")] == orders(forgotten)
+    assert OrderStatus.CANCELLED is forgotten.broker.at_broker[BUY_KEY].status
+
+
+@pytest.mark.parametrize(
+    ("day", "silent", "exit_code"), [(SESSION, "", 0), (SESSION, "orders", 5), (SUNDAY, "orders", 0)]
+)
+def test_a_halt_that_cancels_without_an_order_takes_back_none(
+    tmp_path: Path, day: date, silent: str, exit_code: int
+) -> None:
+    """It is no word on what the session may still decide once the halt is lifted."""
+    bench = Bench(tmp_path / "book.db")
+    bench.broker.silent.add(silent)
+    bench.at(SESSION, 18 + (SESSION - day).days * 24 * 60)
+    handled = halt(bench.desk, why="", by="owner", allow_exits=False, cancel=True, turn=nullcontext)
+
+    words = ("halted: no orders at all", *[UNTOLD.format(why="the list of orders never ended")] * bool(exit_code))
+    assert (words, exit_code) == (handled.words, handled.exit_code)
+    assert [] == bench.store.acts(SESSION)
 
 
 def test_before_the_open_nobody_can_have_sent_one_and_the_broker_is_not_asked(forgotten: Bench) -> None:
