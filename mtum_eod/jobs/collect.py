@@ -8,7 +8,7 @@ from typing import Any
 
 from mtum_eod.core import quality
 from mtum_eod.core.events import Event
-from mtum_eod.core.market import UNFINISHED, DailyBars
+from mtum_eod.core.market import UNFINISHED
 from mtum_eod.core.money import TOLERANCE_USD
 from mtum_eod.core.trading import Fill, Mode, Order, OrderIntent, OrderStatus, Side, same_shares, whole_shares
 from mtum_eod.core.words import counted
@@ -17,7 +17,6 @@ from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import (
     BY_EXECUTIONS,
     BY_POSITION,
-    Seen,
     executions_of,
     executions_vanished,
     look_twice,
@@ -25,7 +24,7 @@ from mtum_eod.jobs.inquiry import (
 )
 from mtum_eod.jobs.market import fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, is_given_up, recover, tell_order
-from mtum_eod.jobs.splits import compared_window, follow_before, follow_scale, on_scale_of
+from mtum_eod.jobs.splits import follow_before, follow_scale, on_scale_of, recent, scale_doubt
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
@@ -132,7 +131,9 @@ def _has_moved_the_position(desk: Desk, order: Order) -> bool:
     if not is_given_up(order) or order.intent.is_beside_mismatch or desk.store.open_orders():
         return False
     seen = look_twice(desk, order.intent)
-    return isinstance(seen, Seen) and same_shares(seen.moved, order.intent.shares)
+    if isinstance(seen, Unknown) or not same_shares(seen.moved, order.intent.shares):
+        return False
+    return not scale_doubt(desk, order.intent, seen)
 
 
 def _silence(*answers: Answer[Any]) -> str:
@@ -182,14 +183,6 @@ def estimate(desk: Desk, intent: OrderIntent, shares: int) -> Fill:
 
 def _expected_commission(desk: Desk, shares: int, price: float) -> float:
     return desk.parameters.risk.transaction_cost * shares * price
-
-
-def recent(desk: Desk, last: date | None = None) -> DailyBars:
-    """Some sessions up to `last`, or else to the one before today, as the source has them now."""
-    last = last or desk.calendar.nearest(desk.calendar.local_date(desk.clock.now()))[0]
-    window = compared_window(desk, last)
-    bars = fetch(desk.prices, desk.book.symbol, window, desk.wall_clock.now(), desk.store)
-    return quality.check(bars, window, needed=0).bars
 
 
 def _present(desk: Desk, order: Order) -> Order:
@@ -308,6 +301,8 @@ def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdic
         return _judge_silence(desk, order, None, seen.why)
     if any(other.intent.reference != intent.reference for other in desk.store.open_orders()):
         return None
+    if doubt := scale_doubt(desk, intent, seen):
+        return Verdict(OrderStatus.UNKNOWN, doubt, is_alarm=True)
     done = _shares(booked(desk, intent))
     moved = whole_shares(seen.moved)
     is_telling = same_shares(seen.moved, moved) and not intent.is_beside_mismatch

@@ -28,14 +28,14 @@ from mtum_eod.core.trading import (
 )
 from mtum_eod.core.words import counted, wall
 from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, OrderStateUnknown, SettingsError
-from mtum_eod.jobs.collect import collect, recent
+from mtum_eod.jobs.collect import collect
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed, refuse_wrong_clock
 from mtum_eod.jobs.gather import order_in_doubt, position_of
 from mtum_eod.jobs.order import adopt_forgotten, is_given_up, recover, send
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
-from mtum_eod.jobs.splits import SplitDoubt, follow_split, split_seen
+from mtum_eod.jobs.splits import SplitDoubt, follow_split, recent, split_seen
 from mtum_eod.ports import Recording, SessionRow, Unknown
 
 OUT = (OrderStatus.WORKING, OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)

@@ -35,6 +35,7 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
 from mtum_eod.jobs.inquiry import BY_EXECUTIONS, BY_POSITION, Seen, executions_vanished, had_already, look_twice
+from mtum_eod.jobs.splits import scale_doubt
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
@@ -222,6 +223,8 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: 
         status, words = OrderStatus.WORKING, BY_EXECUTIONS
     elif intent.is_beside_mismatch:
         words = f"{_moved(seen)}, and it was not surely the book's before"
+    elif scale := scale_doubt(desk, intent, seen):
+        words = f"no list has it, and {scale}"
     elif same_shares(seen.moved, 0):
         if may_send:
             _send_again(desk, intent, reason, next_id)

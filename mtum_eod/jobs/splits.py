@@ -14,11 +14,12 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, lost_fraction, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
-from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, Split, same_shares, whole_shares
+from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, OrderIntent, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
-from mtum_eod.jobs.inquiry import mismatch
+from mtum_eod.jobs.inquiry import Seen, executions_vanished, mismatch
+from mtum_eod.jobs.market import fetch
 from mtum_eod.ports import Answer, Known, Notice, Unknown
 
 COMPARED_SESSIONS = 30
@@ -59,6 +60,38 @@ def compared_window(desk: Desk, last: date) -> list[date]:
     if stored.is_empty:
         return window
     return desk.calendar.sessions(desk.calendar.window(stored.last, COMPARED_SESSIONS)[0], last)
+
+
+def recent(desk: Desk, last: date | None = None) -> DailyBars:
+    """Some sessions up to `last`, or else to the one before today, as the source has them now."""
+    last = last or desk.calendar.nearest(desk.calendar.local_date(desk.clock.now()))[0]
+    window = compared_window(desk, last)
+    bars = fetch(desk.prices, desk.book.symbol, window, desk.wall_clock.now(), desk.store)
+    return quality.check(bars, window, needed=0).bars
+
+
+def scale_doubt(desk: Desk, intent: OrderIntent, seen: Seen) -> str:
+    """Why the position does not tell what an order of an earlier session came to; empty where no split is against it.
+
+    Once closes tell of a split, the broker's shares are new ones or, where it is late with it, old ones still: 26 left
+    of 33 may be 13 of them. Raises MarketDataError where the closes cannot be had.
+    """
+    if not executions_vanished(desk, intent.session):
+        return ""
+    closes = _closes_ratio(desk, recent(desk))
+    ratio = None if closes is None else quality.split_ratio(closes)
+    before = desk.shares() + desk.store.shares_left()
+    sign = intent.side.sign
+    held = before + sign * seen.moved
+    open_shares = intent.shares - sum(fill.shares for fill in desk.store.fills_of(intent.reference))
+    # The same shares on either scale, as none are, tell all the same.
+    left = (before + sign * done for done in range(open_shares + 1) if not same_shares(done, seen.moved))
+    if ratio is None or not any(_is_held(held, 0, 0.0, one * ratio) for one in left):
+        return ""
+    return (
+        f"closes tell of a split of {ratio:.6g} new shares for one since: "
+        f"whether the {counted(held, 'share')} at the broker are new ones is not known"
+    )
 
 
 def on_scale_of(desk: Desk, prices: DailyBars, close: float, decided_at: float = 0.0) -> float:

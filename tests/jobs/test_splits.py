@@ -5,6 +5,7 @@ shares at the broker, are multiplied.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -879,3 +880,76 @@ def test_a_few_shares_traded_past_the_program_since_hide_no_split(bench: Bench, 
 
     assert (66 if follows else 33, "HOLD") == (bench.desk.shares(), document["action"])
     assert [True] == [f"the broker {held:g}" in words for words, _ in bench.notices("mismatch")[-1:]]
+
+
+def sell_and_split_overnight(bench: Bench, ratio: float, held: float) -> None:
+    """33 shares on sale at NEXT, nothing asked that evening; by the next morning all is split, and so much is left."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.broker.at_broker.clear()
+    rescale_source(bench, ratio)
+    bench.broker.shares = held
+
+
+@pytest.mark.parametrize(("ratio", "held"), [(2.0, 26.0), (3.0, 33.0)])
+def test_a_position_split_overnight_does_not_tell_what_a_sale_came_to(bench: Bench, ratio: float, held: float):
+    """20 of 33 sold and 13 left, two for one: 26, as after a sale of 7. 22 sold, three for one: 33, as after none."""
+    sell_and_split_overnight(bench, ratio, held)
+    bench.data.edit(VIX, THIRD, close=31.0)
+    outcome = bench.decide(THIRD)
+    statuses = [status for (status,) in bench.sql("SELECT status FROM order_intent ORDER BY session")]
+    told = [words for words, _ in bench.notices("mismatch") if "split" in words and "--resolve 2024-11-06" in words]
+
+    assert (["filled", "unknown"], 5, 33, 1) == (statuses, outcome.exit_code, bench.desk.shares(), len(told))
+
+
+def test_once_the_owner_says_what_a_sale_came_to_the_split_overnight_is_followed(bench: Bench):
+    sell_and_split_overnight(bench, 2.0, 26.0)
+    bench.at(THIRD, 60)
+    with pytest.raises(MarketDataError, match="from before it is still unknown"):
+        settle_step(bench.desk, NEXT)
+    reconcile.resolve(bench.desk, NEXT, executed=20, by="owner")
+    settle_all(bench.desk)
+
+    assert [(26, 74.0)] == [row[:2] for row in position(bench)]
+
+
+@pytest.mark.parametrize(("held", "sold"), [(0.0, 33), (13.0, 20)])
+def test_shares_that_no_split_can_have_made_tell_beside_one_too(bench: Bench, held: float, sold: int):
+    """None are none on either scale, and no whole share was split into 13: the broker is late with it."""
+    sell_and_split_overnight(bench, 2.0, held)
+    bench.at(THIRD, 60)
+    with suppress(MarketDataError):
+        settle_step(bench.desk, NEXT)
+
+    assert ("SELL", sold) == bench.sql("SELECT side, shares FROM execution ORDER BY executed_at")[-1]
+
+
+def test_closes_that_cannot_be_had_leave_it_open_what_a_sale_came_to_overnight(bench: Bench):
+    """They might tell of a split; once they are there, the position tells."""
+    sell_and_split_overnight(bench, 1.0, 13.0)
+    bench.data.down = {"MTUM"}
+    bench.decide(THIRD)
+    waits = bench.sql("SELECT status FROM order_intent ORDER BY session")[1]
+    bench.data.down.clear()
+    bench.at(THIRD, 10)
+    settle_all(bench.desk)
+    then = bench.sql("SELECT status FROM order_intent ORDER BY session")[1]
+
+    assert ("working", "partly_filled", 13) == (*waits, *then, bench.desk.shares())
+
+
+@pytest.mark.parametrize(("ratio", "held"), [(2.0, 26.0), (3.0, 33.0)])
+def test_nor_what_became_of_a_lost_order(bench: Bench, ratio: float, held: float):
+    """It never was acknowledged: 33 moved by nothing is no proof that it never arrived."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    with bench.killed("behind the wire"):
+        bench.decide(NEXT)
+    bench.broker.at_broker.clear()
+    rescale_source(bench, ratio)
+    bench.broker.shares = held
+    bench.decide(THIRD)
+
+    assert "unknown" == bench.sql("SELECT status FROM order_intent ORDER BY session")[1][0]
