@@ -157,6 +157,11 @@ class BrokerOrder:
     order_type: OrderType | None = None
     needs_person: bool = False  # refused or held back by the broker's word, though its lists have it as working
 
+    @property
+    def final_count(self) -> int | None:
+        """The shares executed, by the broker's count; None while more may be, and where it counted none."""
+        return None if self.status.is_open else self.filled_shares or None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cash:
@@ -517,6 +522,7 @@ class Store(BookReader, Protocol):
         perm_id: int | None = None,
         order_type: OrderType | None = None,
         kind: OrderKind | None = None,
+        filled_shares: int | None = None,
         words: str = "",
     ) -> None:
         """Where an order stands now. What is None stays as it is; the words belong to the status and are replaced."""

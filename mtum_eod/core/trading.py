@@ -149,7 +149,7 @@ class OrderIntent:
     order_type: OrderType
     shares: int
     order_id: int  # the broker's id it will use
-    decision_price_usd: float
+    decision_price_usd: float  # 0 where there was none; on the scale of the shares it was made for
     is_beside_mismatch: bool = False
     """Book and broker differed then, or might have stood on two scales: no position tells what became of it."""
 
@@ -162,6 +162,7 @@ class Order:
     status: OrderStatus
     intended_at: datetime
     perm_id: int | None = None
+    filled_shares: int | None = None  # by the broker's count once it had ended there; its executions may be gone
     words: str = ""  # the broker's own, or why it stands where it stands
 
     @property

@@ -50,7 +50,8 @@ class Verdict:
     status: OrderStatus
     words: str = ""
     perm_id: int | None = None
-    estimated_shares: int = 0  # executed beyond the executions, as the position says
+    filled_shares: int | None = None  # by the broker's count, once that is final
+    estimated_shares: int = 0  # executed beyond the executions, as the broker counted or the position says
     is_alarm: bool = False
     is_silence: bool = False
 
@@ -211,13 +212,20 @@ def _collect_open(desk: TradingDesk, order: Order) -> Collected:
     if verdict is None:
         return Collected(_present(desk, order))
     is_news = (verdict.status, verdict.words) != (order.status, order.words)
+    is_counted = verdict.filled_shares not in (None, order.filled_shares)
     extra = [estimate(desk, intent, verdict.estimated_shares)] if verdict.estimated_shares else []
     with desk.store.transaction():
         desk.store.add_fills(extra)
-        if is_news:
+        if is_news or is_counted:
             desk.store.update_order(
-                intent.reference, verdict.status, desk.wall_clock.now(), perm_id=verdict.perm_id, words=verdict.words
+                intent.reference,
+                verdict.status,
+                desk.wall_clock.now(),
+                perm_id=verdict.perm_id,
+                filled_shares=verdict.filled_shares,
+                words=verdict.words,
             )
+        if is_news:
             _tell(desk, intent, verdict)
     return Collected(
         _present(desk, order),
@@ -263,7 +271,7 @@ def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | Non
         if is_past:
             return _judge_by_position(desk, order, found.status)
         words = f"the broker counts {counted(claimed, 'share')} executed, its executions add up to {done}"
-        return Verdict(OrderStatus.WORKING, words, found.perm_id, is_alarm=True)
+        return Verdict(OrderStatus.WORKING, words, found.perm_id, found.final_count, is_alarm=True)
     if not found.status.is_open:
         return Verdict(_end(found.status, done), found.words, found.perm_id)
     is_alarm = found.needs_person and _has_closed(desk, intent)
@@ -280,7 +288,7 @@ def _judge_silence(desk: Desk, order: Order, found: BrokerOrder | None, why: str
     claimed = _claimed(order.intent, found) if found else 0
     if _shares(booked(desk, order.intent)) < claimed:
         words = f"the broker counts {counted(claimed, 'share')} executed, and does not tell how: {why}"
-        return Verdict(OrderStatus.WORKING, words, is_alarm=True)
+        return Verdict(OrderStatus.WORKING, words, filled_shares=found.final_count if found else None, is_alarm=True)
     return Verdict(OrderStatus.WORKING, f"the broker does not tell what became of it: {why}", is_silence=True)
 
 
@@ -294,8 +302,14 @@ def _claimed(intent: OrderIntent, found: BrokerOrder) -> int:
 
 
 def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdict | None:
-    """No list tells the order's end: the position does, where nothing else of ours could have moved it."""
+    """No list tells the order's end: what the broker counted in time does, else the position.
+
+    The position only where nothing else of ours could have moved it, nor a split.
+    """
     intent = order.intent
+    done = _shares(booked(desk, intent))
+    if executions_vanished(desk, intent.session) and (more := _counted_beyond(desk, order, done)):
+        return _estimated(intent, done, more, "the broker counted when it had ended")
     seen = look_twice(desk, intent)
     if isinstance(seen, Unknown):
         return _judge_silence(desk, order, None, seen.why)
@@ -303,20 +317,30 @@ def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdic
         return None
     if doubt := scale_doubt(desk, intent, seen):
         return Verdict(OrderStatus.UNKNOWN, doubt, is_alarm=True)
-    done = _shares(booked(desk, intent))
     moved = whole_shares(seen.moved)
     is_telling = same_shares(seen.moved, moved) and not intent.is_beside_mismatch
     if not is_telling or not 0 <= moved <= intent.shares - done or (moved == 0 and claimed is OrderStatus.FILLED):
-        more = counted(seen.moved, "share")
-        words = f"{counted(done, 'share')} of it booked, but the position moved its way by {more} more"
+        by = counted(seen.moved, "share")
+        words = f"{counted(done, 'share')} of it booked, but the position moved its way by {by} more"
         return Verdict(OrderStatus.UNKNOWN, words, is_alarm=True)
     if moved == 0:
         return Verdict(_end(claimed, done), "no list of the broker has it any more, the position says what it did")
     if not executions_vanished(desk, intent.session):
         words = f"the position moved its way by {counted(moved, 'share')} more than its executions add up to"
         return Verdict(OrderStatus.WORKING, words, is_alarm=True)
-    status = OrderStatus.FILLED if done + moved == intent.shares else OrderStatus.PARTLY_FILLED
-    return Verdict(status, f"{counted(moved, 'share')} as the position says; estimated", estimated_shares=moved)
+    return _estimated(intent, done, moved, "the position says")
+
+
+def _counted_beyond(desk: Desk, order: Order, done: int) -> int:
+    """How many more shares the broker had counted as executed; 0 where it had not, and of shares that are not held."""
+    more = min(order.filled_shares or 0, order.intent.shares) - done
+    is_held = order.intent.side is Side.BUY or more <= desk.shares()
+    return more if more > 0 and is_held else 0
+
+
+def _estimated(intent: OrderIntent, done: int, more: int, source: str) -> Verdict:
+    status = OrderStatus.FILLED if done + more == intent.shares else OrderStatus.PARTLY_FILLED
+    return Verdict(status, f"{counted(more, 'share')} as {source}; estimated", estimated_shares=more)
 
 
 def _end(claimed: OrderStatus, done: int) -> OrderStatus:

@@ -27,7 +27,7 @@ from mtum_eod.core.trading import (
     whole_shares,
 )
 from mtum_eod.core.words import counted, wall
-from mtum_eod.errors import BrokerUnavailable, MarketDataError, MtumEodError, OrderStateUnknown, SettingsError
+from mtum_eod.errors import BrokerUnavailable, MarketDataError, OrderStateUnknown, SettingsError
 from mtum_eod.jobs.collect import collect
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import filed, refuse_wrong_clock
@@ -35,7 +35,7 @@ from mtum_eod.jobs.gather import order_in_doubt, position_of
 from mtum_eod.jobs.order import adopt_forgotten, is_given_up, recover, send
 from mtum_eod.jobs.outcome import Handled
 from mtum_eod.jobs.session import file_missed, finish_open, session_today
-from mtum_eod.jobs.splits import SplitDoubt, follow_split, recent, split_seen
+from mtum_eod.jobs.splits import SplitDoubt, follow_split, price_now, recent, split_seen
 from mtum_eod.ports import Recording, SessionRow, Unknown
 
 OUT = (OrderStatus.WORKING, OrderStatus.FILLED, OrderStatus.PARTLY_FILLED)
@@ -224,17 +224,6 @@ def _sale(desk: TradingDesk, session: date, position: Position, scale: SplitDoub
         order_type=sale_type(desk, session),
         shares=shares,
         order_id=desk.broker.next_order_id(),
-        decision_price_usd=_price(desk, session, position),
+        decision_price_usd=price_now(desk, session) or position.entry_price,
         is_beside_mismatch=bool(scale) or not same_shares(own, position.shares),
     )
-
-
-def _price(desk: Desk, session: date, position: Position) -> float:
-    """The latest price there is, USD a share, for the record; what was paid where there is none. It decides nothing."""
-    before = desk.calendar.nearest(session)[0]
-    try:
-        closes = desk.prices.daily(desk.book.symbol, before, session, desk.wall_clock.now()).close
-    except MtumEodError:
-        return position.entry_price
-    known = closes[closes > 0]
-    return float(known[-1]) if known.size else position.entry_price

@@ -35,7 +35,7 @@ from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
 from mtum_eod.jobs.inquiry import BY_EXECUTIONS, BY_POSITION, Seen, executions_vanished, had_already, look_twice
-from mtum_eod.jobs.splits import scale_doubt
+from mtum_eod.jobs.splits import price_now, scale_doubt
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
@@ -189,6 +189,7 @@ def acknowledge(desk: TradingDesk, order: BrokerOrder) -> None:
         desk.wall_clock.now(),
         order_id=order.order_id,
         perm_id=order.perm_id,
+        filled_shares=order.final_count,
         words=f"{HELD_BACK}{order.words}" if order.needs_person else order.words,
     )
 
@@ -294,7 +295,7 @@ def take_up(desk: TradingDesk, session: date, order: BrokerOrder) -> Order:
         order_type=order.order_type or desk.parameters.order_type,
         shares=shares,
         order_id=order.order_id or 0,
-        decision_price_usd=0.0,
+        decision_price_usd=price_now(desk, session),
         is_beside_mismatch=not (
             isinstance(held, Known) and same_shares(held.value - desk.store.shares_left(), desk.shares())
         ),

@@ -16,7 +16,7 @@ from mtum_eod.core.ledger import ledger, lost_fraction, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
 from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, OrderIntent, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
-from mtum_eod.errors import MarketDataError, StoreError
+from mtum_eod.errors import MarketDataError, MtumEodError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.inquiry import Seen, executions_vanished, mismatch
 from mtum_eod.jobs.market import fetch
@@ -92,6 +92,17 @@ def scale_doubt(desk: Desk, intent: OrderIntent, seen: Seen) -> str:
         f"closes tell of a split of {ratio:.6g} new shares for one since: "
         f"whether the {counted(held, 'share')} at the broker are new ones is not known"
     )
+
+
+def price_now(desk: Desk, session: date) -> float:
+    """The latest price there is, USD a share, 0 where there is none: it tells on which scale an order was made."""
+    before = desk.calendar.nearest(session)[0]
+    try:
+        closes = desk.prices.daily(desk.book.symbol, before, session, desk.wall_clock.now()).close
+    except MtumEodError:
+        return 0.0
+    known = closes[closes > 0]
+    return float(known[-1]) if known.size else 0.0
 
 
 def on_scale_of(desk: Desk, prices: DailyBars, close: float, decided_at: float = 0.0) -> float:

@@ -410,17 +410,20 @@ def test_no_bars_is_an_empty_table_with_its_columns(store: Store):
 def test_an_order_moves_by_the_brokers_word(store: Store, run_id: int):
     key = reference("01-03", Side.BUY)
     store.record(recording(run_id, "01-03", intent=intent("01-03", Side.BUY, 20)))
-    store.update_order(key, OrderStatus.WORKING, at("01-03"), order_id=9, perm_id=77, words="accepted")
+    store.update_order(key, OrderStatus.WORKING, at("01-03"), order_id=9, perm_id=77, filled_shares=8, words="accepted")
     working = store.open_orders()
     store.update_order(key, OrderStatus.FILLED, at("01-03"))
 
     order = store.order(day("01-03"))
     assert order is not None
-    assert ([(9, 77, "accepted")], []) == (
-        [(found.intent.order_id, found.perm_id, found.words) for found in working],
+    assert ([(9, 77, 8, "accepted")], []) == (
+        [(found.intent.order_id, found.perm_id, found.filled_shares, found.words) for found in working],
         store.open_orders(),
     )
-    assert (OrderStatus.FILLED, 9, 77, "") == (order.status, order.intent.order_id, order.perm_id, order.words)
+    assert (OrderStatus.FILLED, 9, 77, 8, "") == (
+        *(order.status, order.intent.order_id, order.perm_id),
+        *(order.filled_shares, order.words),
+    )
 
 
 def test_word_of_an_order_that_was_never_recorded_needs_a_person(store: Store):

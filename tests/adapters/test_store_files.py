@@ -199,7 +199,7 @@ def spoil_folder(path: Path) -> None:
     [
         (spoil_truncate, "is damaged", "mtum-eod db restore"),
         (spoil_text, "is damaged or not a database", "mtum-eod db restore"),
-        (spoil_revision, "has schema revision 9999, this program knows up to 0003", "install the newer mtum-eod"),
+        (spoil_revision, "has schema revision 9999, this program knows up to 0004", "install the newer mtum-eod"),
         (spoil_owner, "belongs to another program", "MTUM_EOD_DATABASE__URL"),
         (spoil_folder, "is a folder", "MTUM_EOD_DATABASE__URL"),
     ],

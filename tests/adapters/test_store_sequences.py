@@ -163,6 +163,7 @@ WRITES: dict[str, st.SearchStrategy[Write]] = {
         *(references, st.sampled_from(OrderStatus), texts.map(at)),
         order_id=st.none() | few,
         perm_id=st.none() | few,
+        filled_shares=st.none() | few,
         words=texts,
     ),
     "add_fills": write("add_fills", st.lists(fills(), min_size=1, max_size=3) | st.just([])),

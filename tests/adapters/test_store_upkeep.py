@@ -20,8 +20,8 @@ from mtum_eod.errors import StoreError
 NEXT_REVISION = """
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -53,7 +53,7 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (folder / "versions" / "0004_host.py").write_text(NEXT_REVISION.format(then=then))
         monkeypatch.setattr(upkeep, "migrations_dir", lambda: folder)
         for module in (connect, opening, upkeep):
-            monkeypatch.setattr(module, "HEAD", "0004")
+            monkeypatch.setattr(module, "HEAD", "0005")
 
     return become
 
@@ -103,7 +103,7 @@ def test_the_migrations_make_the_tables_the_program_describes(path: Path):
 
 
 def test_a_new_database_is_at_the_newest_revision_and_upgrading_again_changes_nothing(path: Path):
-    assert (None, "0003") == (upkeep.upgrade(path), upkeep.upgrade(path))
+    assert (None, "0004") == (upkeep.upgrade(path), upkeep.upgrade(path))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,8 @@ def test_a_new_database_is_at_the_newest_revision_and_upgrading_again_changes_no
 def test_an_order_from_before_keeps_what_its_decision_knew_of_a_mismatch(
     written: Path, inputs: str, is_beside_mismatch: int
 ):
-    sql(written, "ALTER TABLE order_intent DROP COLUMN is_beside_mismatch")
+    for column in ("is_beside_mismatch", "filled_shares"):
+        sql(written, f"ALTER TABLE order_intent DROP COLUMN {column}")
     sql(written, "UPDATE alembic_version SET version_num = '0002'")
     sql(written, f"UPDATE signal SET inputs = '{inputs}' WHERE session = '2024-01-03'")  # noqa: S608 (the test's own)
     upkeep.upgrade(written)
@@ -129,7 +130,7 @@ def test_an_order_from_before_keeps_what_its_decision_knew_of_a_mismatch(
 
 def test_an_older_database_is_upgraded_behind_a_backup(written: Path, next_version: Any):
     next_version()
-    with pytest.raises(StoreError, match="schema revision 0003, this program reads 0004") as refused:
+    with pytest.raises(StoreError, match="schema revision 0004, this program reads 0005") as refused:
         open_reader(written)
     store = open_store(written)
     store.start_run(Step.SETTLE, None, at("01-17"))
@@ -138,7 +139,7 @@ def test_an_older_database_is_upgraded_behind_a_backup(written: Path, next_versi
 
     (kept,) = (written.parent / "backups").iterdir()
     assert ("mtum-eod db upgrade" in refused.value.hint, 6) == (True, fills)
-    assert ([("0003",)], [("0004",)], 0o600) == (
+    assert ([("0004",)], [("0005",)], 0o600) == (
         sql(kept, "SELECT version_num FROM alembic_version"),
         sql(written, "SELECT version_num FROM alembic_version"),
         stat.S_IMODE(kept.stat().st_mode),
@@ -150,7 +151,7 @@ def test_an_upgrade_that_fails_half_way_leaves_the_older_database_whole(written:
     with pytest.raises(StoreError, match="no such table: nowhere"):
         open_store(written)
 
-    assert ([("0003",)], []) == (
+    assert ([("0004",)], []) == (
         sql(written, "SELECT version_num FROM alembic_version"),
         sql(written, "SELECT name FROM pragma_table_info('run') WHERE name = 'host'"),
     )
@@ -165,7 +166,7 @@ def test_a_backup_of_a_database_in_use_is_one_private_file_with_every_commit(wri
     made = upkeep.backup(written, tmp_path / "kept")
     store.close()
 
-    assert ([made], 0o600, 7, "-0003.db") == (
+    assert ([made], 0o600, 7, "-0004.db") == (
         list((tmp_path / "kept").iterdir()),
         stat.S_IMODE(made.stat().st_mode),
         fills_in(made),
@@ -175,7 +176,7 @@ def test_a_backup_of_a_database_in_use_is_one_private_file_with_every_commit(wri
 
 def test_only_the_newest_backups_of_this_database_are_kept(written: Path, tmp_path: Path):
     folder = tmp_path / "kept"
-    foreign = upkeep.backup(written, folder).rename(folder / "other-20240101T000000000000Z-0003.db")
+    foreign = upkeep.backup(written, folder).rename(folder / "other-20240101T000000000000Z-0004.db")
     made = [upkeep.backup(written, folder, keep=2) for _ in range(4)]
 
     assert (made[2:], {foreign, *made[2:]}) == (upkeep.backups(written, folder), set(folder.iterdir()))
@@ -452,7 +453,7 @@ def test_a_backup_of_an_older_version_takes_over_the_halts_too(written: Path, tm
     upkeep.restore(made, written)
 
     assert [STOP] == halts_in(written)
-    assert ([("0004",)], [("0003",)]) == tuple(
+    assert ([("0005",)], [("0004",)]) == tuple(
         sql(p, "SELECT version_num FROM alembic_version") for p in (written, made)
     )
 
@@ -499,7 +500,7 @@ def test_a_sound_book_has_no_findings_and_is_not_touched(written: Path):
                 "execution 01-16.1 belongs to no order, and no `reconcile` of the owner's took its shares in or out",
             ],
         ),
-        ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0003"]),
+        ("UPDATE alembic_version SET version_num = '9999'", ["schema revision is 9999, this program's is 0004"]),
     ],
     ids=["short", "cash", "value", "realised", "reference", "not executed", "no order", "revision"],
 )  # fmt: skip

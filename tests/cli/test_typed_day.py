@@ -403,7 +403,7 @@ def test_a_backup_that_is_not_there_is_answered_with_the_newest_there_is(person:
 def test_upgrade_says_what_was_there(person: Person):
     documents = [person.types("db upgrade --json").document for _ in range(2)]
 
-    assert [None, "0003"] == [document["before"] for document in documents]
+    assert [None, "0004"] == [document["before"] for document in documents]
     assert "is up to date" in person.types("db upgrade").out
 
 

@@ -455,6 +455,59 @@ def test_an_estimate_for_a_part_leaves_the_order_partly_filled(bench: Bench):
     assert ([("partly_filled",)], [(20, CLOSE, 2.96, 1)]) == (state(bench), fills(bench))
 
 
+@pytest.mark.parametrize("is_silent", [False, True])
+@pytest.mark.parametrize("held", [25.0, 0.0])
+def test_what_the_broker_counted_on_the_evening_outlasts_its_lists(bench: Bench, held: float, is_silent: bool):
+    """20 of 33 by its count, and no execution; by morning the owner has bought 5, or sold all: no matter."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 150.0, 1.0)
+    bench.broker.at_broker[BUY_KEY] = replace(bench.broker.at_broker[BUY_KEY], status=OrderStatus.PARTLY_FILLED)
+    bench.broker.executed.clear()
+    bench.broker.silent.update({"executions"} if is_silent else ())
+    bench.settle()
+    counted = bench.sql("SELECT status, filled_shares FROM order_intent")
+    midnight(bench)
+    bench.broker.silent.clear()
+    bench.broker.shares = held
+    bench.at(NEXT, 60)
+    [settlement] = settle_all(bench.desk)
+
+    assert ([("working", 20)], [("partly_filled",)]) == (counted, state(bench))
+    assert ([(20, CLOSE, 2.96, 1)], True) == (fills(bench), settlement.is_settled)
+    assert ["ESTIMATED" in words for words, _ in bench.notices("order_filled")] == [True]
+
+
+def test_a_count_before_the_order_has_ended_is_not_kept(bench: Bench):
+    """20 of 33 by a list of minutes after the close; by morning all 33 are there."""
+    bench.decide()
+    bench.broker.execute(BUY_KEY, 20, 150.0, 1.0)
+    bench.broker.executed.clear()
+    bench.settle()
+    counted = bench.sql("SELECT filled_shares FROM order_intent")
+    midnight(bench)
+    bench.broker.shares = 33.0
+    bench.at(NEXT, 60)
+    settle_all(bench.desk)
+
+    assert ([(None,)], [(33, CLOSE, 4.884, 1)]) == (counted, fills(bench))
+
+
+def test_no_count_sells_shares_that_the_book_does_not_hold(bench: Bench):
+    """33 on sale and 40 counted as executed, of which 7 cannot be its own; then of a purchase put right to 20."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    bench.store.update_order(SELL_KEY, OrderStatus.WORKING, bench.clock.now(), filled_shares=40)
+    [bought] = bench.store.fills()
+    bench.store.add_fills([replace(bought, shares=20, revision=1)])
+    midnight(bench)
+    bench.broker.shares = 0.0
+    bench.at(date(2024, 11, 7), 60)
+    settle_all(bench.desk)
+
+    assert [("BUY", 20), ("SELL", 20)] == bench.sql("SELECT side, shares FROM execution ORDER BY executed_at")
+
+
 def test_an_order_past_midnight_with_nothing_moved_bought_nothing(bench: Bench):
     bench.decide()
     midnight(bench)

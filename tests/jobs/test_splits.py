@@ -18,7 +18,7 @@ from mtum_eod.adapters.simulated_broker import SimulatedBroker
 from mtum_eod.adapters.store import SimulatedOrders, SqlStore, upkeep
 from mtum_eod.core.market import VIX, DailyBars
 from mtum_eod.core.parameters import Parameters, RiskParameters
-from mtum_eod.core.trading import Mode, Side, Split
+from mtum_eod.core.trading import Mode, OrderStatus, Side, Split
 from mtum_eod.errors import MarketDataError
 from mtum_eod.jobs import reconcile
 from mtum_eod.jobs.decide import preview
@@ -621,6 +621,32 @@ def test_a_restored_book_whose_shares_are_old_ones_waits_for_the_broker_to_split
     )
 
 
+def test_an_order_that_a_book_from_before_a_split_has_forgotten_was_of_new_shares(bench: Bench, tmp_path: Path):
+    """66 bought at 74.00 after two for one; then a backup from before both, and their executions gone by morning.
+
+    Taken for old shares at 148.00, no split would explain the 66 that the broker holds.
+    """
+    bench.data.edit(VIX, MONDAY, close=26.0)
+    bench.decide(MONDAY)
+    bench.settle(MONDAY)
+    backup = upkeep.backup(bench.path, tmp_path / "backups")
+    rescale_source(bench, 2)
+    bought = bench.decide(SESSION).document["order"]["shares"]
+    bench.broker.shares = float(bought)
+    bench.store.close()
+    restored = Bench(Path(copyfile(backup, tmp_path / "restored.db")), data=bench.data, broker=bench.broker)
+    restored.decide(SESSION, before_close=18)
+    restored.broker.at_broker.clear()
+    restored.at(NEXT, 60)
+    reconcile.resolve(restored.desk, SESSION, executed=None, by="owner")
+    settle_all(restored.desk)
+
+    assert ([(66, 74.0, 1)], [(2.0, "2024-11-05")]) == (
+        restored.sql("SELECT shares, price_usd, is_estimated FROM execution"),
+        restored.sql("SELECT ratio, session FROM split"),
+    )
+
+
 def test_a_split_shown_on_the_evening_of_the_entry_waits_for_the_broker(bench: Bench):
     """33 old shares at both, on that very day: they are not new ones because the split would begin with it."""
     bench.decide()
@@ -902,6 +928,28 @@ def test_a_position_split_overnight_does_not_tell_what_a_sale_came_to(bench: Ben
     told = [words for words, _ in bench.notices("mismatch") if "split" in words and "--resolve 2024-11-06" in words]
 
     assert (["filled", "unknown"], 5, 33, 1) == (statuses, outcome.exit_code, bench.desk.shares(), len(told))
+
+
+def test_what_the_broker_counted_before_a_split_tells_what_a_sale_came_to(bench: Bench):
+    """20 of 33 by its count of the evening, no execution; 26 in the morning are the 13 left, two for one."""
+    bench.buy(SESSION)
+    bench.data.edit(VIX, NEXT, close=31.0)
+    bench.decide(NEXT)
+    key = f"{KEY}/{NEXT}/SELL"
+    bench.broker.execute(key, 20, 146.0, 1.0)
+    bench.broker.at_broker[key] = replace(bench.broker.at_broker[key], status=OrderStatus.PARTLY_FILLED)
+    bench.broker.executed.clear()
+    bench.settle(NEXT)
+    bench.broker.at_broker.clear()
+    rescale_source(bench, 2)
+    bench.broker.shares = 26.0
+    bench.at(THIRD, 60)
+    settle_all(bench.desk)
+
+    assert ("partly_filled", [(26, 74.0)]) == (
+        bench.sql("SELECT status FROM order_intent ORDER BY session")[-1][0],
+        [row[:2] for row in position(bench)],
+    )
 
 
 def test_once_the_owner_says_what_a_sale_came_to_the_split_overnight_is_followed(bench: Bench):

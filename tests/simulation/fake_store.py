@@ -519,6 +519,7 @@ class FakeStore(FakeViews):
         perm_id: int | None = None,
         order_type: OrderType | None = None,
         kind: OrderKind | None = None,
+        filled_shares: int | None = None,
         words: str = "",
     ) -> None:
         session = self._sessions.rows.get(reference)
@@ -530,8 +531,9 @@ class FakeStore(FakeViews):
         old = self._orders.rows[session]
         changes = {"order_id": order_id, "order_type": order_type, "kind": kind}
         intent = replace(old.order.intent, **{name: value for name, value in changes.items() if value is not None})
-        perm_id = old.order.perm_id if perm_id is None else perm_id
-        order = replace(old.order, intent=intent, status=status, perm_id=perm_id, words=words)
+        said = {"perm_id": perm_id, "filled_shares": filled_shares}
+        said = {name: value for name, value in said.items() if value is not None}
+        order = replace(old.order, intent=intent, status=status, words=words, **said)
         with self.transaction():
             self._orders.put(session, Intent(order, old.signal_id))
 

@@ -55,6 +55,10 @@ from mtum_eod.ports import EquityMark, Notice, RecordedSignal, Records, RunRecor
 T = TypeVar("T")
 
 
+OF_ORDER = tuple(field.name for field in fields(Order) if field.name != "intent")
+"""The columns of an order beside those of its intent."""
+
+
 # -- questions --------------------------------------------------------------------------------------------------------
 
 
@@ -77,8 +81,9 @@ def _fields(kind: type, source: FromClause, *more: str, **elsewhere: str) -> Sel
     return select(*(source.c[elsewhere[name]].label(name) if name in elsewhere else source.c[name] for name in names))
 
 
-def _order(status: OrderStatus, intended_at: datetime, perm_id: int | None, words: str, **intent: Any) -> Order:
-    return Order(intent=OrderIntent(**intent), status=status, intended_at=intended_at, perm_id=perm_id, words=words)
+def _order(**row: Any) -> Order:
+    of_order = {name: row.pop(name) for name in OF_ORDER}
+    return Order(intent=OrderIntent(**row), **of_order)
 
 
 def _unsent(id: int, told_at: datetime, last_tried_at: datetime | None, **rest: Any) -> UnsentNotice:  # noqa: A002
@@ -154,7 +159,7 @@ CASH_FLOWS = Question(CashFlow, _fields(CashFlow, schema.cash_flow).order_by(_fl
 SPLITS = Question(Split, _fields(Split, schema.split).order_by(_split.session))
 SHARES_LEFT = Statement(select(schema.left_shares.c.shares).order_by(schema.left_shares.c.id.desc()).limit(1))
 
-_orders = _fields(OrderIntent, schema.order_intent, "status", "intended_at", "perm_id", "words")
+_orders = _fields(OrderIntent, schema.order_intent, *OF_ORDER)
 _is_open = or_(*(_order_intent.status == status for status in OrderStatus if status.is_open))
 ORDER = Question(_order, _orders.where(_order_intent.session == bindparam("session")))
 OPEN_ORDERS = Question(_order, _orders.where(_is_open).order_by(_order_intent.session))

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from mtum_eod.core.events import Event
 from mtum_eod.core.trading import Act, CashKind, Mode, OrderKind, OrderStatus, OrderType, SessionStatus, Side, Step
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in migrations/, told without importing Alembic. Four digits, ascending."""
 
 
@@ -201,6 +201,7 @@ order_intent = Table(
     _required("run_id", Integer, ForeignKey("run.id")),
     Column("signal_id", Integer, ForeignKey("signal.id")),
     _required("is_beside_mismatch", Boolean, server_default=text("0")),
+    Column("filled_shares", Integer),
     sqlite_autoincrement=True,
 )
 

@@ -330,10 +330,17 @@ class SqlStore(BookQueries):
         perm_id: int | None = None,
         order_type: OrderType | None = None,
         kind: OrderKind | None = None,
+        filled_shares: int | None = None,
         words: str = "",
     ) -> None:
         """As the port says. Raises OrderStateUnknown where no such order is on record."""
-        changes = {"order_id": order_id, "perm_id": perm_id, "order_type": order_type, "kind": kind}
+        changes = {
+            "order_id": order_id,
+            "perm_id": perm_id,
+            "order_type": order_type,
+            "kind": kind,
+            "filled_shares": filled_shares,
+        }
         values: dict[str, Any] = {"of": reference, "status": status, "updated_at": at, "words": words}
         values |= {name: value for name, value in changes.items() if value is not None}
         with self.writing() as db:
