@@ -19,7 +19,7 @@ from mtum_eod.adapters.lock import DatabaseLock, NoLock
 from mtum_eod.adapters.store import upkeep
 from mtum_eod.core.ledger import Ledger, ledger
 from mtum_eod.core.parameters import LateExit, Parameters, RiskParameters, StrategyParameters
-from mtum_eod.core.trading import Book, CashKind, Fill, Halt, Mode, OrderKind, OrderStatus, Side
+from mtum_eod.core.trading import Book, CashKind, Fill, Halt, Mode, OrderKind, OrderStatus, SessionStatus, Side
 from mtum_eod.errors import AlreadyRunning, MtumEodError, SettingsError, StoreError
 from mtum_eod.jobs import doctor, reconcile, wheel
 from mtum_eod.jobs.desk import TradingDesk
@@ -776,6 +776,8 @@ class World:
             self.say("restore killed")
         self.sent_before = len(self.broker.sent)
         self.forget(self.market.lived[trouble.session - backup_age(trouble) : trouble.session + 1])
+        # Of what the backup has as missed its own book told, even where one brought back in between had forgotten that.
+        self.missed_told.update(row.session for row in self.recent_rows() if row.status is SessionStatus.MISSED)
         self._look_for_halts()
         if remembered and remembered != self.halted:  # the command has named what it could not carry over
             self.halt(allow_exits=remembered == "entries")
