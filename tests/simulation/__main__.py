@@ -25,7 +25,7 @@ from simulation.defects import DEFECTS, planted
 from simulation.driver import live
 from simulation.fake_store import FakeStore
 from simulation.invariants import Broken
-from simulation.plan import ORDERS, POINTS, TORN, drawn, drawn_torn
+from simulation.plan import ORDERS, POINTS, TORN, drawn, drawn_stormy, drawn_torn
 from simulation.shrink import as_test, shrunk
 from simulation.stores import FileStore, MemoryStore
 
@@ -33,6 +33,9 @@ STORES = {"fake": FakeStore, "real": MemoryStore, "file": FileStore, "torn": Fil
 YEAR = 252
 QUIET = 30.0
 """Seconds between two lines of progress where there is no terminal to draw it on."""
+
+Task = tuple[int, int, str, str | None, bool]
+"""A life to live: its seed, how many sessions, on which store, with which bug planted, and whether in storms."""
 
 ROOT = Path(__file__).parents[2]
 OF_A_BUILD = ("mtum_eod", "tests/simulation")
@@ -53,13 +56,14 @@ def build() -> str:
         return ""
 
 
-def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
+def one(task: Task) -> dict[str, Any]:
     """Live one seed; what it came to, ready for JSON."""
-    seed, sessions, store, defect = task
+    seed, sessions, store, defect, is_stormy = task
     logging.disable(logging.CRITICAL)
     gc.disable()  # what a life leaves behind in circles is swept up after it
     began = time.process_time()
-    life, broken, world, test = (drawn_torn if store == "torn" else drawn)(seed, sessions), None, None, ""
+    draw = drawn_stormy if is_stormy else drawn_torn if store == "torn" else drawn
+    life, broken, world, test = draw(seed, sessions), None, None, ""
 
     def lived(some: Any) -> Any:
         return live(some, STORES[store])
@@ -79,6 +83,7 @@ def one(task: tuple[int, int, str, str | None]) -> dict[str, Any]:
         "sessions": sessions,
         "store": store,
         "defect": defect,
+        "stormy": is_stormy,
         "lived": broken.session + 1 if broken else sessions,
         "orders": len(world.broker.arrivals),
         "reached": {".".join(point): count for point, count in world.reached.items()},
@@ -106,6 +111,9 @@ def arguments() -> argparse.Namespace:
         help="one JSON line a seed; seeds that are in it already, lived on this very commit, are not lived again",
     )
     parser.add_argument("--defect", choices=DEFECTS, help="plant this bug")
+    parser.add_argument(
+        "--stormy", action="store_true", help="every few weeks much goes wrong at once, most often around a split"
+    )
     return parser.parse_args()
 
 
@@ -114,7 +122,7 @@ def main() -> int:
     seeds = range(*map(int, asked.seeds.split(":")))
     known = _known(asked)
     built = build()  # as it stands when the first life begins
-    tasks = [(seed, asked.sessions, asked.store, asked.defect) for seed in seeds if seed not in known]
+    tasks = [(seed, asked.sessions, asked.store, asked.defect, asked.stormy) for seed in seeds if seed not in known]
     results, began = [known[seed] for seed in seeds if seed in known], time.perf_counter()
     if results:
         print(f"{len(results)} seeds were lived before", file=sys.stderr)
@@ -148,7 +156,7 @@ def _known(asked: argparse.Namespace) -> dict[int, dict[str, Any]]:
     A build that differs from its commit is never the same: nobody knows how it differed then.
     """
     known: dict[int, dict[str, Any]] = {}
-    wanted = (build(), asked.sessions, asked.store, asked.defect)
+    wanted = (build(), asked.sessions, asked.store, asked.defect, asked.stormy)
     if not wanted[0] or wanted[0].endswith("-changed"):
         return known
     for line in asked.results.read_text().splitlines() if asked.results and asked.results.exists() else ():
@@ -156,7 +164,7 @@ def _known(asked: argparse.Namespace) -> dict[int, dict[str, Any]]:
             result = json.loads(line)
         except ValueError:
             continue
-        if (result.get("build"), result["sessions"], result["store"], result["defect"]) == wanted:
+        if tuple(result.get(name) for name in ("build", "sessions", "store", "defect", "stormy")) == wanted:
             known[result["seed"]] = result
     return known
 

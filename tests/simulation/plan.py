@@ -120,6 +120,21 @@ ANSWERS = ("approves", "refuses")
 AIMED = 0.06
 """In how many sessions of a troubled life two things that are rare alone are made to meet."""
 
+SPLITS = ("split", "split_unseen", "split_booked_late", "split_odd")
+"""The nights after which shares and closes are on another scale."""
+
+IN_A_STORM: tuple[tuple[str, str], ...] = (
+    *(("server", "off"), ("server", "off"), ("post", "away"), ("market", "no_bar"), ("market", "halts_trading")),
+    *(("owner", what) for what in ("restores", "flattens", "cancels", "halts", "buys", "sells", "looks", "runs_again")),
+    *(("owner", "restores"), ("owner", "flattens")),
+    *(("auction", what) for what in ("partial", "late_report", "late_commission", "partial", "late_report")),
+    *(("broker", what) for what in ("away", "silent", "rejects", "restarts")),
+    *(("broker.submit", what) for what in ("unanswered", "lost", "late")),
+    *(("night", what) for what in ("jump", "closure", "closure_known_late", "revision", "split")),
+    *(("store.add_fills", "refused"), ("prices.daily", "unknown"), ("prices.daily", "old")),
+)
+"""What lives broke on that broke at all, most of them beside a split."""
+
 POINTS = list(
     dict.fromkeys((place, what) for table in (CALLS, WORLD) for place, kinds in table.items() for what in kinds)
 )
@@ -191,6 +206,20 @@ def drawn_torn(seed: int, sessions: int) -> Life:
     return Life(seed, sessions, (*life.troubles, *torn))
 
 
+def drawn_stormy(seed: int, sessions: int) -> Life:
+    """The same where besides, every few weeks, much goes wrong within some days, most often around a split."""
+    life, chance, storms = drawn(seed, sessions), stream(seed, "storms"), list[Trouble]()
+    session = chance.randint(8, 40)
+    while session < sessions - 6:
+        met = [("night", chance.choice(SPLITS))] if chance.random() < 0.8 else []
+        met += chance.choices(IN_A_STORM, k=chance.randint(2, 5))
+        for place, what in met:
+            day = session + (0 if what in SPLITS else chance.choice((-2, -1, 0, 0, 0, 1, 1, 2, 3)))
+            storms.append(_of(day, place, what, chance))
+        session += chance.randint(8, 40)
+    return Life(seed, sessions, (*life.troubles, *storms))
+
+
 def _aimed(session: int, chance: Random) -> list[Trouble]:
     """What decides something only where two rare things meet, which would seldom come by itself."""
     minute = chance.randint(21, 58)  # between the question or the decision, and the hard stop
@@ -203,7 +232,11 @@ def _aimed(session: int, chance: Random) -> list[Trouble]:
 def _trouble(session: int, chance: Random) -> Trouble:
     kind = chance.random()  # as often as they matter, not as many as they are
     table = WORLD if kind < 0.35 else BOOK_READS if kind < 0.45 else {**OUTSIDE, **BOOK_WRITES}
-    place, what = chance.choice([(place, what) for place, kinds in table.items() for what in kinds])
+    return _of(session, *chance.choice([(place, what) for place, kinds in table.items() for what in kinds]), chance)
+
+
+def _of(session: int, place: str, what: str, chance: Random) -> Trouble:
+    """One of that kind, at some time of the session."""
     minute = chance.choice((chance.randint(-60, 60), chance.randint(-30, 24), chance.randint(14, 20)))
     if what in TAKEN_BACK:  # between the order and the hard stop, where the broker is asked
         minute = 15 + abs(minute) % 5

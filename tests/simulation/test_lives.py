@@ -10,7 +10,7 @@ import pytest
 
 from simulation.driver import live
 from simulation.fake_store import FakeStore
-from simulation.plan import TORN, Life, Trouble, drawn, drawn_torn
+from simulation.plan import TORN, Life, Trouble, drawn, drawn_stormy, drawn_torn
 from simulation.stores import FileStore, MemoryStore
 
 
@@ -26,6 +26,12 @@ def quiet() -> Iterator[None]:
 def test_a_year_breaks_no_invariant(seed: int) -> None:
     """Lived through with what the seed sends; a broken invariant raises. The first is calm; `.ci/run` lives more."""
     assert live(drawn(seed, 252)).broker.arrivals
+
+
+@pytest.mark.parametrize("seed", range(301, 305))
+def test_months_of_storms_break_no_invariant(seed: int) -> None:
+    """Every few weeks much goes wrong at once, most often around a split."""
+    assert live(drawn_stormy(seed, 120)).log
 
 
 @pytest.mark.parametrize("seed", [8, *range(101, 106)])
