@@ -233,7 +233,9 @@ class World:
         is_sold = self.is_astray and self.broker.ours + self.broker.by_hand <= 0  # in part by the owner
         if is_sold and not (holding and self.store.exit_decided_since(holding.entry_session)):  # and forgotten
             self.exits_decided.clear()
-        booked = (holding.entry_price / self.ratio, holding.entry_session) if holding else None
+        is_adopted_now = any(self.adopted_on.get(fill.reference) == session for fill in self.book_fills()[-1:])
+        since = 1 if is_adopted_now else self.ratio  # at a price of today, whatever was split overnight
+        booked = (holding.entry_price / since, holding.entry_session) if holding else None
         true = self.entry and (self.entry[0], entered)
         is_same = booked == true or bool(
             booked and true and booked[1] == true[1] and isclose(booked[0], true[0], abs_tol=1e-6)
