@@ -14,7 +14,7 @@ from mtum_eod.core.events import Event
 from mtum_eod.core.evidence import Evidence
 from mtum_eod.core.ledger import ledger, lost_fraction, rescale
 from mtum_eod.core.market import DailyBars, FindingKind
-from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, OrderIntent, Split, same_shares, whole_shares
+from mtum_eod.core.trading import CashFlow, CashKind, Fill, Mode, OrderIntent, Side, Split, same_shares, whole_shares
 from mtum_eod.core.words import counted
 from mtum_eod.errors import MarketDataError, MtumEodError, StoreError
 from mtum_eod.jobs.desk import Desk, TradingDesk
@@ -205,6 +205,8 @@ def _doubt(
     for order in desk.store.open_orders():
         if order.intent.session < split.session:  # what it comes to is to be booked in old shares first
             return SplitDoubt(f"order {order.intent.reference} from before it is still {order.status}", shares)
+        if order.intent.side is Side.BUY and held_then:  # forgotten by a restored book: the shares held may be its own
+            return SplitDoubt(f"order {order.intent.reference} is still {order.status}", shares)
     if isinstance(held, Unknown):
         return SplitDoubt(f"the broker's position is not known ({held.why})", shares)
     left, fraction = desk.store.shares_left(), lost_fraction(held_then, split.ratio)

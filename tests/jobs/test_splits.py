@@ -647,6 +647,27 @@ def test_an_order_that_a_book_from_before_a_split_has_forgotten_was_of_new_share
     )
 
 
+def test_shares_that_an_open_order_may_have_bought_bear_out_no_split(bench: Bench):
+    """A restored book with 33 shares that were sold since; after two for one it had bought 66, forgotten as well.
+
+    Until that purchase is booked the 66 at the broker look like the 33, split.
+    """
+    bench.buy(SESSION)
+    rescale_source(bench, 2)
+    key = f"{KEY}/{NEXT}/BUY"
+    forgotten = replace(
+        next(iter(bench.broker.at_broker.values())), reference=key, status=OrderStatus.WORKING, shares=66
+    )
+    bench.broker.at_broker = {key: forgotten}
+    bench.broker.shares = 0.0
+    bench.decide(NEXT)
+    bench.broker.shares = 66.0
+    with pytest.raises(MarketDataError, match=f"order {key} is still working"):
+        bench.settle(NEXT)
+
+    assert ([], 33) == (bench.sql("SELECT * FROM split"), bench.desk.shares())
+
+
 def test_a_split_shown_on_the_evening_of_the_entry_waits_for_the_broker(bench: Bench):
     """33 old shares at both, on that very day: they are not new ones because the split would begin with it."""
     bench.decide()

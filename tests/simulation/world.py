@@ -225,7 +225,8 @@ class World:
         self.is_untroubled = True
         self.put_right()
         is_put_right = self.is_untroubled  # the owner's morning met no trouble: the day itself has not begun
-        self.is_astray = self.is_astray and self.broker.ours != self.book_shares_today()
+        is_settled = self.broker.ours == self.book_shares_today() and not self.store.open_orders()
+        self.is_astray = self.is_astray and not is_settled
         self.entry = self.held()
         entered = self.market.days[self.entry[1]].item() if self.entry else session
         self.exits_decided = [day for day in self.exits_decided if day > entered]
