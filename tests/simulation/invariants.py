@@ -447,10 +447,11 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     held, since = world.ledger().holding, world.exits_decided[0]
     pending = held and world.store.exit_decided_since(held.entry_session)
     is_pending = pending and pending[0] <= since
-    in_doubt = ["a split would have made", "nothing is recorded by it"] * (held is None)
+    is_not_held = held is None or held.entry_session > since  # but shares that the owner gave it since
+    in_doubt = ["a split would have made", "nothing is recorded by it"] * is_not_held
     urgent = [notice.words for notice in world.told_today() if notice.is_urgent]
     named = [words for words in urgent if any(one in words for one in ("SELL", *in_doubt))]
-    events = (Event.POSITION_UNATTENDED, Event.MISMATCH) if held is None else (Event.POSITION_UNATTENDED,)
+    events = (Event.POSITION_UNATTENDED, Event.MISMATCH) if is_not_held else (Event.POSITION_UNATTENDED,)
     is_told = named or any(notice.event in events for notice in world.told_today()) or world.is_word_gone()
     if not (is_pending or is_told):
         yield f"{world.today}: an exit was decided on {since}, {left} shares are still held"
