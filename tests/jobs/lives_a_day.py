@@ -42,11 +42,14 @@ if __name__ == "__main__":
     live = daemon.minute
 
     def live_and_move_on(*args: Any) -> Any:
+        lived = None
         try:
-            return live(*args)
+            lived = live(*args)
+            return lived
         finally:
-            now = clock.now()
-            clock.set(now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0) + STEP)
+            if lived is None or not lived.held:  # a run of another process may not lose its minute under way
+                now = clock.now()
+                clock.set(now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0) + STEP)
 
     bootstrap.SystemClock = lambda: clock  # type: ignore[assignment,misc]
     daemon.minute = live_and_move_on
