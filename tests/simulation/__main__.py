@@ -114,7 +114,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--stormy", action="store_true", help="every few weeks much goes wrong at once, most often around a split"
     )
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.stormy and asked.store == "torn":
+        parser.error("--stormy draws no power failures: leave out `--store torn`, which alone does")
+    return asked
 
 
 def main() -> int:

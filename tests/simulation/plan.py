@@ -81,20 +81,14 @@ CALLS: dict[str, tuple[str, ...]] = {**OUTSIDE, **BOOK_WRITES, **BOOK_READS}
 `unanswered` had its effect, and no answer came.
 """
 
+SPLITS = ("split", "split_unseen", "split_booked_late", "split_odd")
+"""The nights after which shares and closes are on another scale."""
+
 WORLD: dict[str, tuple[str, ...]] = {
     "auction": ("partial", "nothing", "late_report", "late_commission"),
     "broker": ("rejects", "restarts", "away", "silent"),
     "market": ("no_bar", "nan", "halts_trading", "no_volume"),
-    "night": (
-        "split",
-        "split_unseen",
-        "split_booked_late",
-        "split_odd",
-        "closure",
-        "closure_known_late",
-        "revision",
-        "jump",
-    ),
+    "night": (*SPLITS, "closure", "closure_known_late", "revision", "jump"),
     "server": (*("off",) * 5, "clock_wrong"),  # a session's first run comes late on few days only
     "owner": (
         *("halts", "halts_and_cancels", "halts_entries", "resumes", "runs_again", "deposits", "buys", "sells"),
@@ -119,9 +113,6 @@ ANSWERS = ("approves", "refuses")
 
 AIMED = 0.06
 """In how many sessions of a troubled life two things that are rare alone are made to meet."""
-
-SPLITS = ("split", "split_unseen", "split_booked_late", "split_odd")
-"""The nights after which shares and closes are on another scale."""
 
 IN_A_STORM: tuple[tuple[str, str], ...] = (
     *(("server", "off"), ("server", "off"), ("post", "away"), ("market", "no_bar"), ("market", "halts_trading")),
