@@ -24,7 +24,7 @@ from mtum_eod.jobs.inquiry import (
 )
 from mtum_eod.jobs.market import fetch
 from mtum_eod.jobs.order import LOOK, acknowledge, is_given_up, recover, tell_order
-from mtum_eod.jobs.splits import follow_before, follow_scale, on_scale_of, recent, scale_doubt
+from mtum_eod.jobs.splits import follow_before, follow_scale, on_scale_of, position_doubt, recent
 from mtum_eod.ports import Answer, BrokerOrder, Known, Notice, Unknown
 
 ESTIMATE = "#estimated"
@@ -129,12 +129,12 @@ def _after_all(desk: TradingDesk, order: Order) -> tuple[Order, str]:
 
 def _has_moved_the_position(desk: Desk, order: Order) -> bool:
     """Whether an order that was given up has left no trace at the broker but its shares, all of them."""
-    if not is_given_up(order) or order.intent.is_beside_mismatch or desk.store.open_orders():
+    if not is_given_up(order) or desk.store.open_orders():
         return False
     seen = look_twice(desk, order.intent)
     if isinstance(seen, Unknown) or not same_shares(seen.moved, order.intent.shares):
         return False
-    return not scale_doubt(desk, order.intent, seen)
+    return not position_doubt(desk, order.intent, seen)
 
 
 def _silence(*answers: Answer[Any]) -> str:
@@ -261,7 +261,7 @@ def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | Non
         return Verdict(OrderStatus.FILLED, perm_id=found.perm_id if found else None)
     if found is None:
         # A list read too early lacks an order that is alive: before the close that says nothing.
-        return _judge_by_position(desk, order, OrderStatus.CANCELLED) if _has_closed(desk, intent) else None
+        return _judge_unlisted(desk, order, OrderStatus.CANCELLED) if _has_closed(desk, intent) else None
     is_past = executions_vanished(desk, intent.session)
     if found.status.is_open and is_past:
         words = "still working at the broker after its session's midnight: withdraw it there"
@@ -269,7 +269,7 @@ def _judge(desk: Desk, order: Order, found: BrokerOrder | None) -> Verdict | Non
     claimed = _claimed(intent, found)
     if done < claimed:
         if is_past:
-            return _judge_by_position(desk, order, found.status)
+            return _judge_unlisted(desk, order, found.status)
         words = f"the broker counts {counted(claimed, 'share')} executed, its executions add up to {done}"
         return Verdict(OrderStatus.WORKING, words, found.perm_id, found.final_count, is_alarm=True)
     if not found.status.is_open:
@@ -301,25 +301,29 @@ def _claimed(intent: OrderIntent, found: BrokerOrder) -> int:
     return intent.shares if found.status is OrderStatus.FILLED else found.filled_shares
 
 
-def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdict | None:
-    """No list tells the order's end: what the broker counted in time does, else the position.
-
-    The position only where nothing else of ours could have moved it, nor a split.
-    """
+def _judge_unlisted(desk: Desk, order: Order, claimed: OrderStatus) -> Verdict | None:
+    """No list tells the order's end: what the broker counted in time does, else the position."""
     intent = order.intent
     done = _shares(booked(desk, intent))
     if executions_vanished(desk, intent.session) and (more := _counted_beyond(desk, order, done)):
         return _estimated(intent, done, more, "the broker counted when it had ended")
+    return _judge_by_position(desk, order, claimed)
+
+
+def _judge_by_position(desk: Desk, order: Order, claimed: OrderStatus) -> Verdict | None:
+    """What the position says of the order's end, where nothing else of ours can have moved it."""
+    intent = order.intent
+    done = _shares(booked(desk, intent))
     seen = look_twice(desk, intent)
     if isinstance(seen, Unknown):
         return _judge_silence(desk, order, None, seen.why)
     if any(other.intent.reference != intent.reference for other in desk.store.open_orders()):
         return None
-    if doubt := scale_doubt(desk, intent, seen):
+    if doubt := position_doubt(desk, intent, seen):
         return Verdict(OrderStatus.UNKNOWN, doubt, is_alarm=True)
     moved = whole_shares(seen.moved)
-    is_telling = same_shares(seen.moved, moved) and not intent.is_beside_mismatch
-    if not is_telling or not 0 <= moved <= intent.shares - done or (moved == 0 and claimed is OrderStatus.FILLED):
+    is_its_own = same_shares(seen.moved, moved) and 0 <= moved <= intent.shares - done
+    if not is_its_own or (moved == 0 and claimed is OrderStatus.FILLED):
         by = counted(seen.moved, "share")
         words = f"{counted(done, 'share')} of it booked, but the position moved its way by {by} more"
         return Verdict(OrderStatus.UNKNOWN, words, is_alarm=True)

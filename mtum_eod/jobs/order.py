@@ -34,8 +34,8 @@ from mtum_eod.core.words import counted
 from mtum_eod.errors import BrokerUnavailable
 from mtum_eod.jobs.desk import Desk, TradingDesk
 from mtum_eod.jobs.filing import this_run
-from mtum_eod.jobs.inquiry import BY_EXECUTIONS, BY_POSITION, Seen, executions_vanished, had_already, look_twice
-from mtum_eod.jobs.splits import price_now, scale_doubt
+from mtum_eod.jobs.inquiry import BY_EXECUTIONS, BY_POSITION, executions_vanished, had_already, look_twice
+from mtum_eod.jobs.splits import position_doubt, price_now
 from mtum_eod.ports import Answer, BookReader, BrokerOrder, Known, Notice, Recording, SessionRow, Unknown
 
 FAILED_ORDERS = {
@@ -222,10 +222,8 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: 
     elif seen.fills:
         # Executed though no list names the order: it is alive or done, settlement will book what it did.
         status, words = OrderStatus.WORKING, BY_EXECUTIONS
-    elif intent.is_beside_mismatch:
-        words = f"{_moved(seen)}, and it was not surely the book's before"
-    elif scale := scale_doubt(desk, intent, seen):
-        words = f"no list has it, and {scale}"
+    elif position := position_doubt(desk, intent, seen):
+        words = f"no list has it, and {position}"
     elif same_shares(seen.moved, 0):
         if may_send:
             _send_again(desk, intent, reason, next_id)
@@ -234,7 +232,7 @@ def _find_out(desk: TradingDesk, intent: OrderIntent, reason: str, *, may_send: 
     elif same_shares(seen.moved, intent.shares) and executions_vanished(desk, intent.session):
         status, words = OrderStatus.WORKING, BY_POSITION
     else:
-        words = _moved(seen)
+        words = f"no list has it, but the position moved its way by {counted(seen.moved, 'share')}"
     words = "; ".join(filter(None, (words, doubt)))
     with _told(desk, intent, reason):
         desk.store.update_order(intent.reference, status, desk.wall_clock.now(), words=words)
@@ -246,10 +244,6 @@ def _next_order_id(desk: Desk) -> int | BrokerUnavailable:
         return desk.broker.next_order_id()
     except BrokerUnavailable as error:
         return error
-
-
-def _moved(seen: Seen) -> str:
-    return f"no list has it, but the position moved its way by {counted(seen.moved, 'share')}"
 
 
 # -- forgotten --------------------------------------------------------------------------------------------------------

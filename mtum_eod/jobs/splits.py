@@ -70,12 +70,15 @@ def recent(desk: Desk, last: date | None = None) -> DailyBars:
     return quality.check(bars, window, needed=0).bars
 
 
-def scale_doubt(desk: Desk, intent: OrderIntent, seen: Seen) -> str:
-    """Why the position does not tell what an order of an earlier session came to; empty where no split is against it.
+def position_doubt(desk: Desk, intent: OrderIntent, seen: Seen) -> str:
+    """Why the broker's position does not tell what an order came to; empty where it does.
 
-    Once closes tell of a split, the broker's shares are new ones or, where it is late with it, old ones still: 26 left
-    of 33 may be 13 of them. Raises MarketDataError where the closes cannot be had.
+    It does not where it was not surely the book's before the order. Nor once closes tell of a split since: the broker's
+    shares are new ones or, where it is late with it, old ones still, and 26 left of 33 may be 13 of them. Raises
+    MarketDataError where the closes cannot be had.
     """
+    if intent.is_beside_mismatch:
+        return f"the position, moved its way by {counted(seen.moved, 'share')}, was not surely the book's before"
     if not executions_vanished(desk, intent.session):
         return ""
     closes = _closes_ratio(desk, recent(desk))

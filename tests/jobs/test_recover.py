@@ -481,7 +481,7 @@ def test_beside_a_mismatch_no_move_of_the_position_resolves_an_order(bench: Benc
     later = [bench.decide(THIRD, minutes).exit_code for minutes in (20, 19)]
 
     assert ([5, 5], "unknown") == (later, bench.sql("SELECT status FROM order_intent")[-1][0])
-    assert [1] == [sum("it was not surely the book's before" in words for words, _ in bench.notices("run_failed"))]
+    assert [1] == [sum("was not surely the book's before" in words for words, _ in bench.notices("run_failed"))]
 
 
 def test_what_stays_unknown_tells_what_to_look_at(bench: Bench):
