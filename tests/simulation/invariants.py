@@ -439,7 +439,8 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     """An exit once decided, today or before, is sold, stays pending since then, or is told.
 
     Of shares that the book has not got, sold or lost, the owner hears as of a difference; where the closes say that
-    they were split, and the broker's shares do not yet, as of that; by a wrong clock, that nothing is done by it.
+    they were split, and the broker's shares do not yet, as of that; by a wrong clock, that nothing is done by it. Of
+    those nobody speaks on a day on which the exchange stays closed: there is nothing to decide.
     """
     left = min(world.broker.ours, world.broker.ours + world.broker.by_hand)  # what the owner sold of it is gone
     if not world.exits_decided or left <= 0 or not world.steps_today:
@@ -453,7 +454,8 @@ def an_exit_is_never_forgotten(world: World) -> Iterator[str]:
     named = [words for words in urgent if any(one in words for one in ("SELL", *in_doubt))]
     events = (Event.POSITION_UNATTENDED, Event.MISMATCH) if is_not_held else (Event.POSITION_UNATTENDED,)
     is_told = named or any(notice.event in events for notice in world.told_today()) or world.is_word_gone()
-    if not (is_pending or is_told):
+    is_idle = is_not_held and not world.is_session(world.today)
+    if not (is_pending or is_told or is_idle):
         yield f"{world.today}: an exit was decided on {since}, {left} shares are still held"
 
 

@@ -585,8 +585,10 @@ class World:
         is_agreed = is_agreed and all(order.intent.reference == leaving for order in self.store.open_orders())
         if differ and is_agreed and not self.is_astray:
             self.misjudged.update(e.fill.session for e in self.broker.executed[-3:])
+            self.misjudged.update(fill.session for fill in self.book_fills()[-3:] if fill.is_estimated)
             self.broker.by_hand = 0
             self.broker.correct(differ, calendar().nearest(today)[0], self.market.price(self.clock.now()))
+            self.entry_is_blurred = True  # what was decided in the same run was decided on them
             self.say(f"{differ} of the owner's shares count as the book's")
 
     def beside(self) -> int:
