@@ -225,7 +225,8 @@ class World:
         self.is_untroubled = True
         self.put_right()
         is_put_right = self.is_untroubled  # the owner's morning met no trouble: the day itself has not begun
-        is_settled = self.broker.ours == self.book_shares_today() and not self.store.open_orders()
+        # By the book itself: restored from before two splits that undo each other, it never hears of either.
+        is_settled = self.broker.ours == self.book_shares() and not self.store.open_orders()
         self.is_astray = self.is_astray and not is_settled
         self.entry = self.held()
         entered = self.market.days[self.entry[1]].item() if self.entry else session
@@ -293,7 +294,8 @@ class World:
         rows = [row.session for row in self.store.unsettled_rows() if self.is_session(row.session)]
         if rows:
             return f"{rows[0]} is not settled"
-        held = self.book_shares_today()
+        # Of tonight's split the book has yet to hear.
+        held = self.book_shares() if self.ratio == 1 else self.book_shares_today()
         return f"the book holds {held} shares, the broker {self.broker.ours}" if held != self.broker.ours else ""
 
     def end(self) -> None:
