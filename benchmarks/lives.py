@@ -48,7 +48,7 @@ def _lived(sessions: int) -> int:
 
 def _live(store: str, sessions: int) -> None:
     for seed in SEEDS:
-        broken = one((seed, sessions, store, None))["broken"]
+        broken = one((seed, sessions, store, None, False))["broken"]
         if broken:
             sys.exit(f"seed {seed} broke an invariant, so there is nothing to time: {broken}")
 
