@@ -50,7 +50,7 @@ def _wait(eve: Path, folder: Path) -> float:
         tws.on("historicalData", lambda _: passed.__setitem__("data", time.monotonic()), "after")
         tws.on("placeOrder", lambda _: passed.__setitem__("order", time.monotonic()), "before")
         _type("run", tws, folder, {})
-    commits = json.loads((folder / COMMITS).read_text())
+    commits: list[tuple[float, float]] = json.loads((folder / COMMITS).read_text())
     between = [end - start for start, end in commits if passed["data"] < start and end < passed["order"]]
     if not between:
         sys.exit("nothing was committed before the order left: that is no run to measure")
@@ -94,7 +94,8 @@ def _be_the_program(command: str, at: datetime) -> None:
 
     system: Any = bootstrap
     system.SystemClock = lambda: SessionClock(at)
-    sqlite3.connect = partial(sqlite3.connect, factory=_Connection)
+    driver: Any = sqlite3
+    driver.connect = partial(sqlite3.connect, factory=_Connection)
     sys.argv = ["mtum-eod", command]
     try:
         main()
